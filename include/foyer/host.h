@@ -1,0 +1,126 @@
+/*
+ * A host: addresses, neighbours, routes, ports and sockets as one sans-IO state machine.
+ *
+ * Four verbs drive it: input (frames in), output (frames out), deadline (when to call tick),
+ * tick (time passes). It has no thread, no clock, no system call and no global state; what it
+ * does follows from its arguments alone. A host is used by one thread at a time; different hosts
+ * are independent. No function calls back into the caller except the allocator.
+ *
+ * Errors are negative errno values (-EINVAL, ...); 0 or a count means success.
+ *
+ * A caller's loop:
+ *
+ *     foyer_host_input(host, frames, count, now);
+ *     foyer_host_tick(host, now);                      when foyer_host_deadline() has come
+ *     while ((n = foyer_host_output(host, out, 64, now)) > 0) send(out, n);
+ *     while ((n = foyer_host_events(host, events, 64)) > 0) ...serve sockets...
+ */
+#ifndef FOYER_HOST_H
+#define FOYER_HOST_H
+
+#include "foyer/types.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct foyer_host; /* opaque */
+
+/* What the link below can do; segmentation and checksums are done in software where it can't. */
+enum foyer_link_capability {
+    FOYER_LINK_TX_CHECKSUM = 1u << 0, /* takes FOYER_PACKET_CHECKSUM_PARTIAL */
+    FOYER_LINK_TSO4 = 1u << 1,        /* takes FOYER_GSO_TCPV4; implies TX_CHECKSUM */
+    FOYER_LINK_TSO6 = 1u << 2,
+    FOYER_LINK_USO = 1u << 3,
+};
+
+struct foyer_host_config {
+    struct foyer_allocator allocator; /* all NULL: malloc and free are not used; must be given */
+    uint8_t mac[6];                   /* unicast; required */
+    uint16_t mtu;                     /* IP bytes per frame, 1280..65535; 0: 1500 */
+    uint32_t link_capabilities;       /* enum foyer_link_capability */
+    uint32_t gso_max_size;            /* largest super-segment payload; 0: 65160 */
+    uint8_t secret[32];               /* keys ISN (RFC 6528), ports (RFC 6056), hashes; random */
+    uint16_t ephemeral_first;         /* 0: 49152 */
+    uint16_t ephemeral_last;          /* 0: 65535 */
+    uint32_t max_sockets;             /* 0: 65536; the tables grow up to it */
+    uint32_t receive_buffer_size;     /* default ring size, power of two; 0: 262144 */
+    uint32_t send_buffer_size;        /* default ring size, power of two; 0: 262144 */
+};
+
+/*
+ * Makes a host. NULL where the allocator has no memory or the config is invalid. The config is
+ * copied; the allocator's context must outlive the host.
+ */
+FOYER_API struct foyer_host *foyer_host_create(const struct foyer_host_config *config,
+                                               foyer_time_ns now);
+
+/* Frees the host and all its sockets without a word on the wire. NULL is allowed. */
+FOYER_API void foyer_host_destroy(struct foyer_host *host);
+
+/*
+ * Gives the host an address of either family with its on-link prefix (0..32 or 0..128).
+ * -EEXIST where it has it; -EINVAL for wildcard, multicast or loopback; -ENOSPC beyond 16.
+ * Loopback (127.0.0.0/8 and ::1) is always there and never leaves the host. A link-local IPv6
+ * address derived from the MAC (RFC 4291 appendix A) is there from the start.
+ */
+FOYER_API int foyer_host_add_address(struct foyer_host *host, const struct foyer_addr *addr,
+                                     uint8_t prefix_length);
+FOYER_API int foyer_host_remove_address(struct foyer_host *host, const struct foyer_addr *addr);
+FOYER_API bool foyer_host_has_address(const struct foyer_host *host,
+                                      const struct foyer_addr *addr);
+
+/* Route of prefix/prefix_length (IPv4 lengths are 0..32) through a neighbour. Longest wins. */
+FOYER_API int foyer_host_add_route(struct foyer_host *host, const struct foyer_addr *prefix,
+                                   uint8_t prefix_length, const struct foyer_addr *gateway);
+FOYER_API int foyer_host_remove_route(struct foyer_host *host, const struct foyer_addr *prefix,
+                                      uint8_t prefix_length);
+
+/*
+ * Takes frames from the link. Malformed, misaddressed and damaged frames are dropped and
+ * counted. Spans are borrowed for the call. Work: O(count + bytes).
+ */
+FOYER_API void foyer_host_input(struct foyer_host *host, const struct foyer_packet *packets,
+                                size_t count, foyer_time_ns now);
+
+/*
+ * Fills up to max packets that the host wants to send and returns how many; 0 when there is
+ * nothing more. The spans point into the host's headers and into the sockets' rings and are
+ * valid until the next call on this host. Packets to the host's own addresses are not given
+ * out; they are delivered inside. Work: O(max + bytes delivered inside).
+ */
+FOYER_API size_t foyer_host_output(struct foyer_host *host, struct foyer_packet *ret_packets,
+                                   size_t max, foyer_time_ns now);
+
+/* When tick wants to be called next: a time, or FOYER_TIME_NEVER. O(1). */
+FOYER_API foyer_time_ns foyer_host_deadline(const struct foyer_host *host);
+
+/* Runs the timers that are due. Work is proportional to the timers that fire. */
+FOYER_API void foyer_host_tick(struct foyer_host *host, foyer_time_ns now);
+
+/* Whether output has something to give. O(1). May say true where output then finds nothing. */
+FOYER_API bool foyer_host_has_output(const struct foyer_host *host);
+
+/* Counters since create. The names are those of RFC 4022, 4113 and 4293 where they have one. */
+struct foyer_host_stats {
+    uint64_t in_frames, out_frames;
+    uint64_t in_dropped_malformed;  /* header cut short, bad length or version */
+    uint64_t in_dropped_checksum;   /* IPv4 header, ICMP, UDP or TCP checksum */
+    uint64_t in_dropped_address;    /* not for this host */
+    uint64_t in_dropped_protocol;   /* unknown ethertype or IP protocol */
+    uint64_t in_dropped_memory;
+    uint64_t in_fragments;          /* seen; dropped until reassembly exists */
+    uint64_t icmp_in, icmp_out, icmp_out_limited;
+    uint64_t udp_in_datagrams, udp_out_datagrams, udp_no_ports, udp_in_errors, udp_full;
+    uint64_t tcp_active_opens, tcp_passive_opens, tcp_attempt_fails, tcp_estab_resets;
+    uint64_t tcp_in_segs, tcp_out_segs, tcp_retrans_segs, tcp_in_errs, tcp_out_rsts;
+    uint64_t tcp_rto_fired, tcp_fast_recoveries, tcp_listen_overflows, tcp_challenge_acks;
+    uint64_t tcp_ooo_segs, tcp_dup_segs, tcp_paws_drops;
+};
+
+FOYER_API void foyer_host_stats(const struct foyer_host *host, struct foyer_host_stats *ret_stats);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

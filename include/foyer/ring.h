@@ -1,0 +1,180 @@
+/*
+ * The byte ring between two parties that share memory: the one form in which payload waits,
+ * from a program's send() to the peer's recv(), and as TCP's send and receive buffer.
+ *
+ * One direction, one writer side, one reader side. The control block is in memory that the
+ * other side may write at any time, so whatever is read of it is read once, validated
+ * (foyer_ring_used never exceeds size), then used. A hostile other side can spoil this stream
+ * and nothing else. Positions count bytes modulo 2^32; size is a power of two, at most 2^30.
+ *
+ * Threading: any number of readers and writers in total, but one at a time per side; whoever
+ * shares a side (threads, forked processes) serialises outside of the ring.
+ *
+ * Sleeping and waking: a reader that found nothing sets reader_waiting, looks again, and only
+ * then sleeps. A writer that moved head calls foyer_ring_take_reader_waiting(); where that says
+ * true it must wake the reader (by whatever doorbell the two have). The same the other way
+ * round for space. So no wake-up is lost and none is paid while nobody sleeps.
+ */
+#ifndef FOYER_RING_H
+#define FOYER_RING_H
+
+#include <stdalign.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+
+#define FOYER_RING_SIZE_MIN 4096u
+#define FOYER_RING_SIZE_MAX (1u << 30)
+
+enum foyer_ring_state {
+    FOYER_RING_OPEN = 0,
+    FOYER_RING_FIN = 1,   /* writer: no byte follows head; reader side: will not read any more */
+    FOYER_RING_RESET = 2, /* the connection was aborted; what is still in the ring is void */
+};
+
+/* 256 bytes; all zero is a fresh, empty, open ring. */
+struct foyer_ring_shared {
+    alignas(64) _Atomic uint32_t head; /* stored by the writer: bytes ever written */
+    _Atomic uint32_t writer_state;     /* enum foyer_ring_state, stored by the writer */
+    alignas(64) _Atomic uint32_t tail; /* stored by the reader: bytes ever consumed */
+    _Atomic uint32_t reader_state;     /* enum foyer_ring_state, stored by the reader */
+    alignas(64) _Atomic uint32_t reader_waiting;
+    alignas(64) _Atomic uint32_t writer_waiting;
+};
+
+_Static_assert(sizeof(struct foyer_ring_shared) == 256, "layout is shared between processes");
+
+/* A side's private view. Never in shared memory, so that size and pointers can be trusted. */
+struct foyer_ring {
+    struct foyer_ring_shared *shared;
+    uint8_t *data;
+    uint32_t size;
+};
+
+static inline bool foyer_ring_is_set(const struct foyer_ring *ring)
+{
+    return ring->shared != NULL;
+}
+
+static inline uint32_t foyer_ring_head(const struct foyer_ring *ring)
+{
+    return atomic_load_explicit(&ring->shared->head, memory_order_acquire);
+}
+
+static inline uint32_t foyer_ring_tail(const struct foyer_ring *ring)
+{
+    return atomic_load_explicit(&ring->shared->tail, memory_order_acquire);
+}
+
+/* Bytes between two positions, or UINT32_MAX where they contradict each other (hostile peer). */
+static inline uint32_t foyer_ring_distance(const struct foyer_ring *ring, uint32_t head,
+                                           uint32_t tail)
+{
+    uint32_t used = head - tail;
+    return used <= ring->size ? used : UINT32_MAX;
+}
+
+/* Bytes that can be read; UINT32_MAX where the indexes are invalid: reset the connection. */
+static inline uint32_t foyer_ring_used(const struct foyer_ring *ring)
+{
+    uint32_t tail = foyer_ring_tail(ring);
+    return foyer_ring_distance(ring, foyer_ring_head(ring), tail);
+}
+
+/* Bytes that can be written; UINT32_MAX where the indexes are invalid: reset the connection. */
+static inline uint32_t foyer_ring_free(const struct foyer_ring *ring)
+{
+    uint32_t used = foyer_ring_used(ring);
+    return used == UINT32_MAX ? UINT32_MAX : ring->size - used;
+}
+
+/* Copies count bytes to absolute position pos. The caller has checked pos and count. */
+static inline void foyer_ring_put(const struct foyer_ring *ring, uint32_t pos, const void *from,
+                                  uint32_t count)
+{
+    uint32_t at = pos & (ring->size - 1);
+    uint32_t first = ring->size - at < count ? ring->size - at : count;
+    memcpy(ring->data + at, from, first);
+    if (count > first)
+        memcpy(ring->data, (const uint8_t *)from + first, count - first);
+}
+
+static inline void foyer_ring_get(const struct foyer_ring *ring, uint32_t pos, void *to,
+                                  uint32_t count)
+{
+    uint32_t at = pos & (ring->size - 1);
+    uint32_t first = ring->size - at < count ? ring->size - at : count;
+    memcpy(to, ring->data + at, first);
+    if (count > first)
+        memcpy((uint8_t *)to + first, ring->data, count - first);
+}
+
+static inline void foyer_ring_publish_head(const struct foyer_ring *ring, uint32_t head)
+{
+    atomic_store_explicit(&ring->shared->head, head, memory_order_release);
+}
+
+static inline void foyer_ring_publish_tail(const struct foyer_ring *ring, uint32_t tail)
+{
+    atomic_store_explicit(&ring->shared->tail, tail, memory_order_release);
+}
+
+/* The writer's end of the wake-up handshake, after head or writer_state was published. */
+static inline bool foyer_ring_take_reader_waiting(const struct foyer_ring *ring)
+{
+    atomic_thread_fence(memory_order_seq_cst);
+    if (atomic_load_explicit(&ring->shared->reader_waiting, memory_order_relaxed) == 0)
+        return false;
+    return atomic_exchange(&ring->shared->reader_waiting, 0) != 0;
+}
+
+/* The reader's end, after tail or reader_state was published. */
+static inline bool foyer_ring_take_writer_waiting(const struct foyer_ring *ring)
+{
+    atomic_thread_fence(memory_order_seq_cst);
+    if (atomic_load_explicit(&ring->shared->writer_waiting, memory_order_relaxed) == 0)
+        return false;
+    return atomic_exchange(&ring->shared->writer_waiting, 0) != 0;
+}
+
+/* Before sleeping: announce, then look once more (the fence orders the two), then sleep. */
+static inline void foyer_ring_announce_reader(const struct foyer_ring *ring)
+{
+    atomic_store_explicit(&ring->shared->reader_waiting, 1, memory_order_relaxed);
+    atomic_thread_fence(memory_order_seq_cst);
+}
+
+static inline void foyer_ring_announce_writer(const struct foyer_ring *ring)
+{
+    atomic_store_explicit(&ring->shared->writer_waiting, 1, memory_order_relaxed);
+    atomic_thread_fence(memory_order_seq_cst);
+}
+
+/*
+ * A datagram in a ring: this header, then payload_size bytes, padded to 8. Positions of records
+ * are multiples of 8; a record may wrap round the ring's end. Towards the stack, peer is the
+ * destination (family zero: the connected one); from the stack, the source.
+ */
+struct foyer_datagram_header {
+    uint32_t payload_size;
+    uint16_t segment_size; /* UDP GSO/GRO: size of each datagram in the payload; 0: one datagram */
+    uint16_t flags;        /* enum foyer_datagram_flags */
+    uint16_t peer_port;    /* host byte order; on receipt 0 means the sender gave none (RFC 768) */
+    uint16_t reserved[3];
+    uint8_t peer_addr[16]; /* as struct foyer_addr */
+    uint8_t local_addr[16]; /* on receipt: the destination address the datagram was sent to */
+};
+
+_Static_assert(sizeof(struct foyer_datagram_header) == 48, "layout is shared between processes");
+
+enum foyer_datagram_flags {
+    FOYER_DATAGRAM_CONNECTED = 1u << 0, /* to the stack: peer is not given, use the connected one */
+};
+
+static inline uint32_t foyer_datagram_record_size(uint32_t payload_size)
+{
+    return (uint32_t)sizeof(struct foyer_datagram_header) + ((payload_size + 7u) & ~7u);
+}
+
+#endif

@@ -1,0 +1,243 @@
+/*
+ * Sockets of a host: generation-tagged handles, so that a stale one is an error (-EBADF) and
+ * never another socket. Readiness is pulled from a queue (foyer_host_events).
+ *
+ * Nothing blocks: what would block returns -EAGAIN. Threading as for the host.
+ */
+#ifndef FOYER_SOCKET_H
+#define FOYER_SOCKET_H
+
+#include "foyer/host.h"
+#include "foyer/ring.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* 0 is never a valid handle. */
+typedef struct {
+    uint64_t value;
+} foyer_socket;
+
+#define FOYER_SOCKET_NONE ((foyer_socket){0})
+
+enum foyer_protocol {
+    FOYER_TCP = 6,
+    FOYER_UDP = 17,
+};
+
+enum foyer_family {
+    FOYER_FAMILY_V4 = 4,
+    FOYER_FAMILY_V6 = 6, /* dual stack unless FOYER_OPT_V6ONLY */
+};
+
+/* RFC 9293 section 3.3.2, and what an unconnected or datagram socket is in. */
+enum foyer_socket_state {
+    FOYER_STATE_CLOSED = 0, /* fresh, or the connection is over */
+    FOYER_STATE_LISTEN,
+    FOYER_STATE_SYN_SENT,
+    FOYER_STATE_SYN_RECEIVED,
+    FOYER_STATE_ESTABLISHED, /* also a connected UDP socket */
+    FOYER_STATE_FIN_WAIT_1,
+    FOYER_STATE_FIN_WAIT_2,
+    FOYER_STATE_CLOSE_WAIT,
+    FOYER_STATE_CLOSING,
+    FOYER_STATE_LAST_ACK,
+    FOYER_STATE_TIME_WAIT,
+};
+
+enum foyer_event_bits {
+    FOYER_EVENT_READABLE = 1u << 0,  /* bytes, a datagram or FIN are there */
+    FOYER_EVENT_WRITABLE = 1u << 1,  /* ring space was released */
+    FOYER_EVENT_ACCEPT = 1u << 2,    /* a connection waits for accept */
+    FOYER_EVENT_CONNECTED = 1u << 3, /* connect succeeded */
+    FOYER_EVENT_PEER_FIN = 1u << 4,  /* the peer will send no more */
+    FOYER_EVENT_ERROR = 1u << 5,     /* see foyer_socket_take_error */
+    FOYER_EVENT_CLOSED = 1u << 6,    /* the connection is over in both directions */
+};
+
+struct foyer_event {
+    foyer_socket socket;
+    uint64_t user;   /* as set with foyer_socket_set_user */
+    uint32_t events; /* enum foyer_event_bits */
+};
+
+/* Takes up to max pending events; each socket is in the queue at most once. */
+FOYER_API size_t foyer_host_events(struct foyer_host *host, struct foyer_event *ret_events,
+                                   size_t max);
+
+/*
+ * Opens a socket. owner is the caller's own name for who holds it (a process, a service); it is
+ * what a port conflict reports. -EMFILE beyond max_sockets, -ENOMEM, -EPROTONOSUPPORT,
+ * -EAFNOSUPPORT.
+ */
+FOYER_API int foyer_socket_open(struct foyer_host *host, enum foyer_family family,
+                                enum foyer_protocol protocol, uint64_t owner,
+                                foyer_socket *ret_socket);
+
+FOYER_API int foyer_socket_set_user(struct foyer_host *host, foyer_socket socket, uint64_t user);
+FOYER_API int foyer_socket_set_owner(struct foyer_host *host, foyer_socket socket, uint64_t owner);
+
+/*
+ * Reserves (protocol, address, port) for the socket with Linux's rules for wildcard, dual stack,
+ * SO_REUSEADDR and SO_REUSEPORT. Port 0: an ephemeral port (RFC 6056).
+ * -EADDRINUSE: *ret_holder (may be NULL) names the socket that holds it; choose another port.
+ * -EADDRNOTAVAIL: the host does not have the address. -EINVAL: already bound.
+ * -EAFNOSUPPORT: an IPv6 address on an IPv4 socket.
+ */
+FOYER_API int foyer_socket_bind(struct foyer_host *host, foyer_socket socket,
+                                const struct foyer_endpoint *local, foyer_socket *ret_holder);
+
+/*
+ * Accepts connections. backlog counts those not yet accepted. Binds to an ephemeral port where
+ * the socket is not bound. -EADDRINUSE as bind (two reusers may bind, one may listen).
+ */
+FOYER_API int foyer_socket_listen(struct foyer_host *host, foyer_socket socket, uint32_t backlog,
+                                  foyer_socket *ret_holder);
+
+/*
+ * Starts a connection (TCP) or sets the default peer (UDP; a wildcard address with port 0
+ * dissolves it). TCP returns -EINPROGRESS; FOYER_EVENT_CONNECTED or _ERROR follow.
+ * -ENETUNREACH: no route. -EADDRNOTAVAIL: no ephemeral port is left. -EISCONN, -EALREADY.
+ * -ECONNREFUSED for TCP port 0, which is reserved.
+ */
+FOYER_API int foyer_socket_connect(struct foyer_host *host, foyer_socket socket,
+                                   const struct foyer_endpoint *remote, foyer_time_ns now);
+
+/* Takes one established connection from a listener. -EAGAIN when there is none. */
+FOYER_API int foyer_socket_accept(struct foyer_host *host, foyer_socket listener,
+                                  uint64_t owner, foyer_socket *ret_socket);
+
+/*
+ * Moves the socket's payload into rings the caller provides (shared with a program). The stack
+ * reads tx and writes rx; bytes that waited in the socket's own buffers are moved over. The
+ * memory must stay valid until the socket's FOYER_EVENT_CLOSED was taken and the socket closed,
+ * or foyer_socket_clear_rings. UDP rings hold struct foyer_datagram_header records.
+ * -ENOBUFS where what waits does not fit; -EINVAL for a bad size.
+ */
+FOYER_API int foyer_socket_set_rings(struct foyer_host *host, foyer_socket socket,
+                                     const struct foyer_ring *rx, const struct foyer_ring *tx);
+
+/* The program changed a ring (wrote, consumed, set FIN): look at it. Cheap; may be called early. */
+FOYER_API void foyer_socket_poke(struct foyer_host *host, foyer_socket socket, foyer_time_ns now);
+
+/*
+ * Copying calls for those who do not share rings. send: how many bytes were taken, -EAGAIN,
+ * -EPIPE after shutdown, or the pending error. recv: bytes, 0 at the peer's FIN, -EAGAIN.
+ */
+FOYER_API int64_t foyer_socket_send(struct foyer_host *host, foyer_socket socket,
+                                    const void *bytes, size_t size, foyer_time_ns now);
+FOYER_API int64_t foyer_socket_recv(struct foyer_host *host, foyer_socket socket, void *bytes,
+                                    size_t size, foyer_time_ns now);
+
+/* UDP. remote may be NULL on a connected socket. -EMSGSIZE: larger than 65507 (65527 for v6). */
+FOYER_API int64_t foyer_socket_send_to(struct foyer_host *host, foyer_socket socket,
+                                       const void *bytes, size_t size,
+                                       const struct foyer_endpoint *remote, foyer_time_ns now);
+/* Returns the datagram's own size even where it was cut to size. ret_* may be NULL. */
+FOYER_API int64_t foyer_socket_recv_from(struct foyer_host *host, foyer_socket socket,
+                                         void *bytes, size_t size,
+                                         struct foyer_endpoint *ret_remote,
+                                         struct foyer_addr *ret_local);
+
+enum foyer_shutdown {
+    FOYER_SHUTDOWN_READ = 1,
+    FOYER_SHUTDOWN_WRITE = 2,
+};
+
+/* Half close: FIN follows what is in the send buffer. -ENOTCONN. */
+FOYER_API int foyer_socket_shutdown(struct foyer_host *host, foyer_socket socket, unsigned how,
+                                    foyer_time_ns now);
+
+/*
+ * Gives the handle back. TCP goes on by itself to deliver what was sent and ends the connection
+ * (a reset where unread bytes are thrown away, RFC 1122 section 4.2.2.13, or linger is 0).
+ * Rings given with set_rings are not touched after this returns: unsent bytes are copied.
+ */
+FOYER_API int foyer_socket_close(struct foyer_host *host, foyer_socket socket, foyer_time_ns now);
+
+/* Ends the connection with a reset and gives the handle back. */
+FOYER_API int foyer_socket_abort(struct foyer_host *host, foyer_socket socket, foyer_time_ns now);
+
+enum foyer_option {
+    FOYER_OPT_REUSEADDR = 1,  /* 0 or 1 */
+    FOYER_OPT_REUSEPORT,      /* 0 or 1 */
+    FOYER_OPT_V6ONLY,         /* 0 or 1; before bind */
+    FOYER_OPT_NODELAY,        /* 0 or 1 */
+    FOYER_OPT_CORK,           /* 0 or 1 */
+    FOYER_OPT_LINGER_NS,      /* -1: off; 0: reset on close */
+    FOYER_OPT_KEEPALIVE,      /* 0 or 1 */
+    FOYER_OPT_KEEPIDLE_S,
+    FOYER_OPT_KEEPINTVL_S,
+    FOYER_OPT_KEEPCNT,
+    FOYER_OPT_USER_TIMEOUT_MS,
+    FOYER_OPT_MAXSEG,
+    FOYER_OPT_CONGESTION,     /* enum foyer_congestion */
+    FOYER_OPT_RECEIVE_BUFFER, /* bytes; rounded up to a power of two; before data */
+    FOYER_OPT_SEND_BUFFER,
+    FOYER_OPT_TTL,            /* 1..255 */
+    FOYER_OPT_TOS,            /* 0..255 */
+    FOYER_OPT_OWNER_UID,      /* who may share the port by REUSEPORT, as Linux compares uids */
+    FOYER_OPT_BROADCAST,
+};
+
+enum foyer_congestion {
+    FOYER_CONGESTION_CUBIC = 0,
+    FOYER_CONGESTION_NEWRENO = 1,
+};
+
+/* -ENOPROTOOPT for an option that the protocol does not have, -EINVAL for a value. */
+FOYER_API int foyer_socket_set_option(struct foyer_host *host, foyer_socket socket,
+                                      enum foyer_option option, int64_t value);
+FOYER_API int foyer_socket_get_option(struct foyer_host *host, foyer_socket socket,
+                                      enum foyer_option option, int64_t *ret_value);
+
+/* What `foyer ports` shows of a socket. */
+struct foyer_socket_info {
+    enum foyer_protocol protocol;
+    enum foyer_family family;
+    enum foyer_socket_state state;
+    bool is_bound;
+    bool is_local_carrier; /* see foyer_socket_connect_local */
+    struct foyer_endpoint local;
+    struct foyer_endpoint remote; /* wildcard and 0 where not connected */
+    uint64_t owner;
+    uint64_t user;
+    uint32_t accept_queue_count; /* LISTEN: waiting */
+    uint32_t backlog;
+    uint64_t bytes_sent, bytes_received, retransmissions;
+    uint32_t rtt_us, rttvar_us, rto_us, cwnd_bytes, ssthresh_bytes, mss;
+    uint32_t send_window_bytes, receive_window_bytes;
+};
+
+FOYER_API int foyer_socket_info(struct foyer_host *host, foyer_socket socket,
+                                struct foyer_socket_info *ret_info);
+
+/* Takes (returns and clears) the pending error as SO_ERROR does: 0 or a negative errno. */
+FOYER_API int foyer_socket_take_error(struct foyer_host *host, foyer_socket socket);
+
+/* Iterates all sockets: start with FOYER_SOCKET_NONE; returns false at the end. */
+FOYER_API bool foyer_socket_next(struct foyer_host *host, foyer_socket *io_socket);
+
+/* Who would get a TCP connection request or a datagram from remote to local; NONE: nobody. */
+FOYER_API foyer_socket foyer_socket_find(struct foyer_host *host, enum foyer_protocol protocol,
+                                         const struct foyer_endpoint *local,
+                                         const struct foyer_endpoint *remote);
+
+/*
+ * The local carrier: connects a socket of one host with a listener of another (or the same) by
+ * the port tables alone, for callers that carry the bytes themselves. Both ends are then
+ * ESTABLISHED in their tables (ports and 4-tuples are taken, an ephemeral port is chosen) but no
+ * segment is ever sent; the new socket is returned at once, as if accepted, and does not count
+ * in the listener's queue. Errors as foyer_socket_connect.
+ */
+FOYER_API int foyer_socket_connect_local(struct foyer_host *host, foyer_socket socket,
+                                         const struct foyer_endpoint *remote,
+                                         struct foyer_host *listener_host, foyer_socket listener,
+                                         uint64_t owner, foyer_socket *ret_accepted,
+                                         foyer_time_ns now);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

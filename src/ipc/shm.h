@@ -1,0 +1,126 @@
+/*
+ * The memory that an attached program and foyerd (and, for the local carrier, two programs)
+ * share. Two kinds:
+ *
+ * channel  A memfd, one per connection (TCP) or socket (UDP): a control page with two rings and
+ *          their data. Mapped by the two ends of the connection and by foyerd. Each end treats
+ *          what it reads there as hostile (include/foyer/ring.h).
+ *
+ * arena    A memfd, one per session: slots of 256 bytes, one per socket, with what all holders of
+ *          one open file description share (the kernel's struct socket, so to say): state,
+ *          pending error, options, locks. Mapped by the program that opened the socket, its forked
+ *          children, whoever got a descriptor by exec or SCM_RIGHTS, and foyerd. Never by the peer
+ *          of a connection. foyerd writes state, error and endpoints and believes nothing it reads
+ *          here beyond what it says at the field.
+ *
+ * Both are sealed against shrinking (F_SEAL_SHRINK | F_SEAL_GROW), so that no party can make the
+ * other fault. Sizes come in messages from foyerd, never from the memory itself.
+ */
+#ifndef FOYER_IPC_SHM_H
+#define FOYER_IPC_SHM_H
+
+#include "foyer/ring.h"
+#include "foyer/types.h"
+
+/* ---- channel --------------------------------------------------------------------------------- */
+
+#define FOYER_CHANNEL_DATA_OFFSET 4096u
+#define FOYER_CHANNEL_RING_SIZE_DEFAULT 262144u
+
+/*
+ * rings[0] is written by side 0, rings[1] by side 1. Side 0 is the program that connected (or
+ * the program, where foyerd is the other end: UDP and relayed TCP opened from inside); side 1
+ * the one that accepted. data of rings[i] begins at FOYER_CHANNEL_DATA_OFFSET + i * ring_size.
+ */
+struct foyer_channel {
+    struct foyer_ring_shared rings[2];
+};
+
+static inline size_t foyer_channel_size(uint32_t ring_size)
+{
+    return (size_t)FOYER_CHANNEL_DATA_OFFSET + 2 * (size_t)ring_size;
+}
+
+static inline struct foyer_ring foyer_channel_ring(void *memory, uint32_t ring_size,
+                                                   unsigned writer_side)
+{
+    struct foyer_channel *channel = memory;
+    struct foyer_ring ring = {
+        .shared = &channel->rings[writer_side & 1],
+        .data = (uint8_t *)memory + FOYER_CHANNEL_DATA_OFFSET +
+                (size_t)(writer_side & 1) * ring_size,
+        .size = ring_size,
+    };
+    return ring;
+}
+
+/* ---- arena --------------------------------------------------------------------------------- */
+
+#define FOYER_ARENA_SLOT_COUNT 65536u
+#define FOYER_SLOT_SIZE 256u
+
+enum foyer_slot_state {
+    FOYER_SLOT_FREE = 0,
+    FOYER_SLOT_FRESH,      /* socket(); allowed: bind, connect, listen, options */
+    FOYER_SLOT_LISTENING,  /* allowed: accept, close */
+    FOYER_SLOT_CONNECTING, /* a channel exists; foyerd moves on to CONNECTED or FAILED */
+    FOYER_SLOT_CONNECTED,  /* a channel exists; the rings tell FIN and RESET */
+    FOYER_SLOT_FAILED,     /* connect failed: error tells why; connect may be tried again */
+    FOYER_SLOT_DATAGRAM,   /* UDP: a channel exists from the start */
+};
+
+enum foyer_slot_options {
+    FOYER_SLOT_REUSEADDR = 1u << 0,
+    FOYER_SLOT_REUSEPORT = 1u << 1,
+    FOYER_SLOT_V6ONLY = 1u << 2,
+    FOYER_SLOT_NODELAY = 1u << 3,
+    FOYER_SLOT_CORK = 1u << 4,
+    FOYER_SLOT_KEEPALIVE = 1u << 5,
+    FOYER_SLOT_LINGER = 1u << 6, /* linger_s counts */
+    FOYER_SLOT_BROADCAST = 1u << 7,
+    FOYER_SLOT_NONBLOCK = 1u << 8, /* O_NONBLOCK of the open file description */
+    FOYER_SLOT_SHUT_READ = 1u << 9,
+    FOYER_SLOT_SHUT_WRITE = 1u << 10,
+    FOYER_SLOT_BOUND = 1u << 11,
+    FOYER_SLOT_PEER = 1u << 12,     /* remote is set (UDP: connected) */
+    FOYER_SLOT_RECV_PKTINFO = 1u << 13,
+};
+
+struct foyer_slot {
+    _Atomic uint64_t id;        /* the socket's id; 0: free. Written by foyerd. */
+    _Atomic uint32_t state;     /* enum foyer_slot_state; written by foyerd */
+    _Atomic int32_t error;      /* pending SO_ERROR, positive errno; taken by exchange with 0 */
+    _Atomic uint32_t options;   /* enum foyer_slot_options; read by foyerd as wishes */
+    _Atomic uint32_t accepted;  /* how many accept messages programs have taken from a listener;
+                                   foyerd clamps it to what it sent */
+    _Atomic uint32_t accept_wanted; /* foyerd: connections wait for room; ring it after accept */
+    /*
+     * Locks of a side's readers and writers: 0 or the thread id of the holder. A waiter that
+     * finds the holder dead (kill -9 in the middle) takes the lock over. Not read by foyerd.
+     */
+    _Atomic uint32_t read_lock, write_lock;
+    /* Threads that sleep in the kernel on this socket, per direction. Not read by foyerd. */
+    _Atomic uint32_t read_sleepers, write_sleepers;
+    _Atomic uint32_t bell_dirty; /* a doorbell byte may be in the descriptor's queue */
+    uint32_t family, type, protocol; /* AF_*, SOCK_*, IPPROTO_*; set once */
+    int32_t linger_s;
+    int64_t receive_timeout_us, send_timeout_us; /* 0: none */
+    uint32_t receive_low_water;
+    uint32_t receive_buffer, send_buffer; /* what SO_RCVBUF and SO_SNDBUF were set to; 0: default */
+    uint32_t user_timeout_ms;
+    uint16_t keep_idle_s, keep_interval_s, max_segment, keep_count;
+    uint8_t ttl, tos, reserved[2];
+    uint32_t ring_size; /* of the channel, for information only */
+    struct foyer_endpoint local, remote; /* written by foyerd before state */
+};
+
+_Static_assert(sizeof(struct foyer_slot) <= FOYER_SLOT_SIZE, "slots are 256 bytes apart");
+
+static inline struct foyer_slot *foyer_arena_slot(void *arena, uint32_t index)
+{
+    return index < FOYER_ARENA_SLOT_COUNT
+               ? (struct foyer_slot *)(void *)((uint8_t *)arena + (size_t)index * FOYER_SLOT_SIZE)
+               : NULL;
+}
+
+#endif

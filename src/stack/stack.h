@@ -1,0 +1,248 @@
+/*
+ * What the files of src/stack share: the host, a socket, and the calls along a packet's path.
+ *
+ * Up:   host.c input -> link.c (Ethernet, ARP) -> ip.c -> icmp.c | udp.c | tcp_in.c -> rings
+ * Down: rings -> host.c output loop -> tcp_out.c | udp.c fill a struct tx -> ip.c -> link.c
+ *
+ * Output is pulled: whoever has something to send puts its socket on the output list
+ * (sock_want_output); the loop asks it for one packet at a time once the path to the peer is
+ * resolved. So no packet is ever queued behind a neighbour that does not answer; it stays in the
+ * socket's ring.
+ *
+ * Internal names carry no foyer_ prefix; nothing here is exported.
+ */
+#ifndef FOYER_STACK_STACK_H
+#define FOYER_STACK_STACK_H
+
+#include "base/hash.h"
+#include "base/list.h"
+#include "base/timer.h"
+#include "foyer/foyer.h"
+
+struct tcb;       /* tcp.h: a TCP connection's state */
+struct neighbour; /* link.c */
+
+/* ---- sockets (socket.c) ------------------------------------------------------------------- */
+
+enum sock_flags {
+    SOCK_REUSEADDR = 1u << 0,
+    SOCK_REUSEPORT = 1u << 1,
+    SOCK_V6ONLY = 1u << 2,
+    SOCK_BOUND = 1u << 3,         /* is in the bind table */
+    SOCK_CONNECTED = 1u << 4,     /* is in the connected table */
+    SOCK_LISTENING = 1u << 5,     /* is in the listen table */
+    SOCK_LOCAL_CARRIER = 1u << 6, /* the caller carries the bytes; tcb is NULL */
+    SOCK_ORPHAN = 1u << 7,        /* the handle was given back; freed when the tcb is done */
+    SOCK_EXTERNAL_RINGS = 1u << 8,
+    SOCK_SHUT_READ = 1u << 9,
+    SOCK_SHUT_WRITE = 1u << 10,
+    SOCK_PORT_CHOSEN = 1u << 11,  /* the port is ephemeral, chosen by the host */
+    SOCK_IN_ACCEPT_QUEUE = 1u << 12,
+};
+
+struct sock {
+    uint32_t index;      /* in the host's table */
+    uint32_t generation; /* of the handle */
+    uint8_t protocol;    /* enum foyer_protocol */
+    uint8_t family;      /* enum foyer_family */
+    uint8_t state;       /* enum foyer_socket_state */
+    uint8_t ttl, tos;
+    uint32_t flags;      /* enum sock_flags */
+    int error;           /* pending, negative errno, or 0 */
+    uint32_t owner_uid;
+    uint64_t owner, user;
+    struct foyer_endpoint local, remote;
+
+    struct hash_node connected_node;
+    struct list_node bound_node;  /* in its port's bucket */
+    struct list_node output_node; /* on host->output_list while it has something to send */
+    struct list_node wait_node;   /* on neighbour->waiters while the path is not resolved */
+    struct list_node event_node;  /* on host->event_list while events != 0 */
+    uint32_t events;              /* enum foyer_event_bits, not yet taken by the caller */
+
+    struct foyer_ring rx, tx;             /* unset until first needed or given by the caller */
+    uint32_t rx_size_wanted, tx_size_wanted;
+    struct tcb *tcb;                      /* TCP only; allocated at connect or SYN */
+
+    /* Listener. */
+    uint32_t backlog;
+    uint32_t accept_count;                /* established, not yet accepted */
+    uint32_t request_count;               /* in SYN-RECEIVED */
+    struct list_node accept_queue;        /* head: of accept_node */
+    struct list_node accept_node;
+    struct sock *listener;                /* whose queue this one is in or will be in */
+
+    /* The way to remote, cached; see ip_path. */
+    struct neighbour *neighbour;
+    uint32_t path_generation;             /* compared with host->path_generation */
+    uint16_t path_mtu;                    /* IP bytes */
+    bool path_is_local;                   /* remote is one of the host's own addresses */
+
+    /* TCP option values wait here until there is a tcb. */
+    int64_t linger_ns; /* -1: off */
+    uint32_t user_timeout_ms;
+    uint16_t keep_idle_s, keep_interval_s;
+    uint16_t max_segment;
+    uint8_t keep_count;
+    uint8_t congestion;
+    bool keepalive, nodelay, cork, broadcast;
+};
+
+struct sock *sock_from_handle(struct foyer_host *host, foyer_socket handle); /* NULL: stale */
+foyer_socket sock_handle(const struct sock *sock);
+/* A fresh socket, or NULL. tcp_in.c makes one for each connection request. */
+struct sock *sock_create(struct foyer_host *host, uint8_t family, uint8_t protocol);
+/* Takes it out of every table, list and timer, frees rings it owns and the tcb. */
+void sock_free(struct foyer_host *host, struct sock *sock);
+/* Adds bits and queues the socket for foyer_host_events. */
+void sock_event(struct foyer_host *host, struct sock *sock, uint32_t bits);
+/* Stores the error (the first one stays) and raises FOYER_EVENT_ERROR. */
+void sock_fail(struct foyer_host *host, struct sock *sock, int error);
+/* Puts the socket on the output list; idempotent, O(1). */
+void sock_want_output(struct foyer_host *host, struct sock *sock);
+/* Allocates the socket's own rings where it has none. -ENOMEM. */
+int sock_need_rx(struct foyer_host *host, struct sock *sock);
+int sock_need_tx(struct foyer_host *host, struct sock *sock);
+
+/* ---- ports (ports.c): who may hold a port, and who gets a packet ----------------------------- */
+
+/* Rules of Linux's inet_csk_get_port and udp's; *ret_holder is set on -EADDRINUSE. */
+int ports_bind(struct foyer_host *host, struct sock *sock, const struct foyer_endpoint *local,
+               struct sock **ret_holder);
+void ports_unbind(struct foyer_host *host, struct sock *sock);
+int ports_listen(struct foyer_host *host, struct sock *sock, struct sock **ret_holder);
+/* Chooses an ephemeral port for the 4-tuple where the socket is not bound (RFC 6056 3.3.4). */
+int ports_connect(struct foyer_host *host, struct sock *sock); /* uses sock->local, ->remote */
+/* Enters a passively opened connection: shares the listener's port, no conflict check. */
+int ports_adopt(struct foyer_host *host, struct sock *sock, struct sock *listener);
+void ports_disconnect(struct foyer_host *host, struct sock *sock);
+struct sock *ports_find_connected(struct foyer_host *host, uint8_t protocol,
+                                  const struct foyer_endpoint *local,
+                                  const struct foyer_endpoint *remote);
+/* Listener (TCP) or bound socket (UDP) with Linux's scoring; REUSEPORT groups by flow hash. */
+struct sock *ports_find_bound(struct foyer_host *host, uint8_t protocol,
+                              const struct foyer_endpoint *local,
+                              const struct foyer_endpoint *remote);
+
+/* ---- the path of a packet up ------------------------------------------------------------------ */
+
+/* What ip.c knows of a packet once its headers are off. All borrowed for the call. */
+struct rx {
+    struct foyer_addr src, dst;
+    uint8_t family;   /* 4 or 6 */
+    uint8_t protocol;
+    uint8_t ttl, tos;
+    bool checksum_valid;         /* the transport checksum need not be looked at */
+    const uint8_t *transport;    /* transport header; all of it lies in one span */
+    size_t transport_contiguous; /* bytes contiguous at transport */
+    size_t size;                 /* transport header and payload together */
+    struct foyer_span payload[FOYER_PACKET_SPANS_MAX + 1]; /* same bytes as spans, from transport */
+    uint8_t payload_count;
+    uint16_t gso_size;           /* coalesced by the link: size of each segment, else 0 */
+    const uint8_t *ip_header;    /* for ICMP errors that quote the packet */
+    size_t ip_contiguous;
+    foyer_time_ns arrival_ns;
+};
+
+/* Copies size bytes at offset (from the transport header) to a ring position. In bounds. */
+void rx_copy_to_ring(const struct rx *rx, size_t offset, const struct foyer_ring *ring,
+                     uint32_t pos, uint32_t size);
+/* Pseudo-header checksum over the whole transport part; true where it is right. */
+bool rx_checksum_ok(const struct rx *rx);
+
+void tcp_input(struct foyer_host *host, const struct rx *rx, foyer_time_ns now);
+void udp_input(struct foyer_host *host, const struct rx *rx, foyer_time_ns now);
+void icmp4_input(struct foyer_host *host, const struct rx *rx, foyer_time_ns now);
+void icmp6_input(struct foyer_host *host, const struct rx *rx, foyer_time_ns now);
+
+/* An ICMP error that quotes a segment this host sent; transport points at the 8+ quoted bytes. */
+struct icmp_error {
+    int error;          /* errno it maps to, negative (RFC 1122 4.2.3.9, 3.2.2.1) */
+    bool is_hard;       /* ends an unestablished connection (RFC 5461 says never an established) */
+    uint16_t mtu;       /* > 0: packet too big (RFC 1191, RFC 8201) */
+    const uint8_t *transport;
+    size_t size;
+};
+void tcp_icmp_error(struct foyer_host *host, struct sock *sock, const struct icmp_error *error,
+                    foyer_time_ns now);
+void udp_icmp_error(struct foyer_host *host, struct sock *sock, const struct icmp_error *error);
+
+/* ---- the path of a packet down ------------------------------------------------------------------ */
+
+#define TX_TRANSPORT_OFFSET 54 /* room for Ethernet and IPv6 in front */
+#define TX_HEADER_SIZE 128     /* 54 + 60 (TCP with options), rounded */
+
+/* One packet on its way down. transport.c fills header from TX_TRANSPORT_OFFSET on and payload. */
+struct tx {
+    uint8_t *header;          /* TX_HEADER_SIZE bytes */
+    uint16_t transport_size;  /* bytes filled at header + TX_TRANSPORT_OFFSET */
+    struct foyer_span payload[2]; /* usually spans of the ring */
+    uint8_t payload_count;
+    uint8_t tos, ttl;
+    uint8_t gso_type;         /* set by TCP where payload is larger than gso_size */
+    uint16_t gso_size;
+    bool dont_fragment;
+};
+
+/*
+ * Asks the socket for its next packet: true where tx was filled, false where there is nothing
+ * (more) to send now; the loop then takes the socket off the output list. The checksum field is
+ * left 0: ip.c fills it or leaves it to the link. Never produces more than tx_max_payload bytes.
+ */
+bool tcp_output(struct foyer_host *host, struct sock *sock, struct tx *tx, foyer_time_ns now);
+bool udp_output(struct foyer_host *host, struct sock *sock, struct tx *tx, foyer_time_ns now);
+
+/* Largest TCP payload per packet handed down for this socket (mss where there is no TSO; always
+ * GSO-sized on the path to the host itself). */
+uint32_t ip_tx_max_payload(const struct foyer_host *host, const struct sock *sock, uint32_t mss);
+
+/*
+ * Finds source address, route, neighbour and path MTU for sock->remote. 0; -ENETUNREACH,
+ * -EADDRNOTAVAIL. Fills sock->local.addr where it is the wildcard.
+ */
+int ip_path(struct foyer_host *host, struct sock *sock);
+/* IP bytes per packet on the path. */
+uint16_t ip_path_mtu(const struct foyer_host *host, const struct sock *sock);
+/* Remembers a smaller MTU for the destination (bounded below: 1280 for IPv6, 552 for IPv4). */
+void ip_learn_mtu(struct foyer_host *host, const struct foyer_addr *dst, uint16_t mtu,
+                  foyer_time_ns now);
+
+/*
+ * Queues a small stateless packet (RST, ICMP, challenge ACK of TIME-WAIT): transport header and
+ * payload in one run of bytes, checksum field 0. Dropped and counted where the bounded queue is
+ * full. src must be an address of the host.
+ */
+void ip_send_control(struct foyer_host *host, uint8_t protocol, const struct foyer_addr *src,
+                     const struct foyer_addr *dst, uint8_t ttl, uint8_t tos, const void *bytes,
+                     size_t size);
+
+/* ICMP(v6) destination unreachable that quotes the packet, rate-limited (RFC 1812 4.3.2.8). */
+void icmp_send_unreachable(struct foyer_host *host, const struct rx *rx, bool is_port,
+                           foyer_time_ns now);
+
+/* ---- TCP's side of the socket calls (tcp_socket.c); arguments are checked by socket.c --------- */
+
+int tcp_connect(struct foyer_host *host, struct sock *sock, foyer_time_ns now);
+void tcp_poke(struct foyer_host *host, struct sock *sock, foyer_time_ns now);
+int tcp_shutdown(struct foyer_host *host, struct sock *sock, unsigned how, foyer_time_ns now);
+/* Either frees the socket or makes it an orphan that frees itself. */
+void tcp_close(struct foyer_host *host, struct sock *sock, foyer_time_ns now);
+void tcp_abort(struct foyer_host *host, struct sock *sock, foyer_time_ns now);
+void tcp_listener_close(struct foyer_host *host, struct sock *sock, foyer_time_ns now);
+/* The rings were exchanged (bytes already moved, positions may differ): rebase. */
+void tcp_rings_changed(struct foyer_host *host, struct sock *sock);
+void tcp_option_changed(struct foyer_host *host, struct sock *sock, enum foyer_option option,
+                        foyer_time_ns now);
+void tcp_info(const struct foyer_host *host, const struct sock *sock,
+              struct foyer_socket_info *ret_info);
+void tcp_timer(struct foyer_host *host, struct sock *sock, foyer_time_ns now);
+void tcp_free(struct foyer_host *host, struct tcb *tcb); /* cancels its timer */
+
+/* ---- the host (host.c) -------------------------------------------------------------------------- */
+
+void *host_alloc(struct foyer_host *host, size_t size); /* zeroed; NULL */
+void host_free(struct foyer_host *host, void *memory, size_t size);
+
+#include "stack/host_private.h" /* struct foyer_host itself, owned by host.c's author */
+
+#endif
