@@ -54,7 +54,9 @@ struct sock {
     struct foyer_endpoint local, remote;
 
     struct hash_node connected_node;
-    struct list_node bound_node;  /* in its port's bucket */
+    struct list_node bound_node;  /* in its port_group's list */
+    struct port_group *port_group; /* ports.c; NULL while it holds no port */
+    uint32_t port_member;          /* index among the group's receivers, UINT32_MAX: none */
     struct list_node output_node; /* on host->output_list while it has something to send */
     struct list_node wait_node;   /* on neighbour->waiters while the path is not resolved */
     struct list_node event_node;  /* on host->event_list while events != 0 */
@@ -63,6 +65,9 @@ struct sock {
     struct foyer_ring rx, tx;             /* unset until first needed or given by the caller */
     uint32_t rx_size_wanted, tx_size_wanted;
     struct tcb *tcb;                      /* TCP only; allocated at connect or SYN */
+    /* UDP only: the stack's own positions, since what the rings hold can be forged. */
+    uint32_t udp_rx_head, udp_tx_tail;
+    struct list_node release_node; /* on host->release_list until udp_tx_tail is published */
 
     /* Listener. */
     uint32_t backlog;
@@ -159,10 +164,15 @@ void icmp6_input(struct foyer_host *host, const struct rx *rx, foyer_time_ns now
 struct icmp_error {
     int error;          /* errno it maps to, negative (RFC 1122 4.2.3.9, 3.2.2.1) */
     bool is_hard;       /* ends an unestablished connection (RFC 5461 says never an established) */
+    bool is_local;      /* from this host's own neighbour cache; then transport is NULL, size 0 */
     uint16_t mtu;       /* > 0: packet too big (RFC 1191, RFC 8201) */
     const uint8_t *transport;
     size_t size;
 };
+/*
+ * TCP checks the quoted sequence number (RFC 5927 section 4.1; not where is_local) and then calls
+ * ip_learn_mtu itself for error->mtu; for UDP icmp.c does.
+ */
 void tcp_icmp_error(struct foyer_host *host, struct sock *sock, const struct icmp_error *error,
                     foyer_time_ns now);
 void udp_icmp_error(struct foyer_host *host, struct sock *sock, const struct icmp_error *error);
@@ -225,9 +235,11 @@ void icmp_send_unreachable(struct foyer_host *host, const struct rx *rx, bool is
 int tcp_connect(struct foyer_host *host, struct sock *sock, foyer_time_ns now);
 void tcp_poke(struct foyer_host *host, struct sock *sock, foyer_time_ns now);
 int tcp_shutdown(struct foyer_host *host, struct sock *sock, unsigned how, foyer_time_ns now);
-/* Either frees the socket or makes it an orphan that frees itself. */
+/* Either frees the socket or makes it an orphan that frees itself. tcb is not NULL. */
 void tcp_close(struct foyer_host *host, struct sock *sock, foyer_time_ns now);
+/* Resets the connection and frees the socket. tcb is not NULL. */
 void tcp_abort(struct foyer_host *host, struct sock *sock, foyer_time_ns now);
+/* Resets the children that wait in the queue or in SYN-RECEIVED; the caller frees the listener. */
 void tcp_listener_close(struct foyer_host *host, struct sock *sock, foyer_time_ns now);
 /* The rings were exchanged (bytes already moved, positions may differ): rebase. */
 void tcp_rings_changed(struct foyer_host *host, struct sock *sock);
@@ -240,7 +252,8 @@ void tcp_free(struct foyer_host *host, struct tcb *tcb); /* cancels its timer */
 
 /* ---- the host (host.c) -------------------------------------------------------------------------- */
 
-void *host_alloc(struct foyer_host *host, size_t size); /* zeroed; NULL */
+void *host_alloc(struct foyer_host *host, size_t size);     /* zeroed; NULL */
+void *host_alloc_raw(struct foyer_host *host, size_t size); /* contents undefined; NULL */
 void host_free(struct foyer_host *host, void *memory, size_t size);
 
 #include "stack/host_private.h" /* struct foyer_host itself, owned by host.c's author */

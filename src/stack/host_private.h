@@ -1,0 +1,116 @@
+/*
+ * The host's state. Included at the end of stack.h and by nobody else.
+ *
+ * TCP uses `config`, `stats`, `timers`, `now_ns` and `isn_counter`; the other groups belong to
+ * the file that is named above them.
+ */
+#ifndef FOYER_STACK_HOST_PRIVATE_H
+#define FOYER_STACK_HOST_PRIVATE_H
+
+#define HOST_OUTPUT_BATCH 64u       /* packets per output call: that many header buffers */
+#define HOST_LOCAL_BATCH 256u       /* packets delivered inside per output call */
+#define HOST_ADDRESSES_MAX 16u      /* foyer_host_add_address promises it */
+#define HOST_ROUTES_MAX 64u
+#define HOST_NEIGHBOURS_MAX 1024u
+#define HOST_LEARNED_MTUS_MAX 64u
+#define HOST_CONTROL_RING_BYTES (256u * 1024u) /* the largest datagram three times */
+#define HOST_CROWDED_MAX 32u        /* destinations with a bitmap of their own, see ports.c */
+
+/* ip.c */
+struct host_address {
+    struct foyer_addr addr;
+    uint8_t prefix_length; /* of the 128 bits: IPv4 lengths have 96 added */
+    bool is_link_local;
+};
+
+struct host_route {
+    struct foyer_addr prefix;
+    struct foyer_addr gateway;
+    uint8_t prefix_length; /* of the 128 bits */
+};
+
+struct learned_mtu {
+    struct foyer_addr dst;
+    uint16_t mtu; /* 0: the slot is free */
+    foyer_time_ns expires_ns;
+};
+
+/* socket.c: what a handle's index leads to. */
+struct sock_slot {
+    struct sock *sock;   /* NULL: free */
+    uint32_t generation; /* of the next or present holder; never 0 */
+    uint32_t next_free;
+};
+
+/* ports.c: one bit per port. */
+struct port_bitmap {
+    uint64_t words[1024];
+};
+
+struct port_protocol {
+    struct port_bitmap held;  /* somebody holds the port: not for autobind */
+    struct port_bitmap bound; /* held by bind, not by connect alone: not shared by connect */
+};
+
+struct crowded_destination; /* ports.c */
+struct reassembly;          /* frag.c */
+
+struct foyer_host {
+    struct foyer_host_config config; /* defaults are filled in */
+    struct foyer_host_stats stats;
+    struct timer_queue timers;
+    foyer_time_ns now_ns; /* of the call that is being served */
+    uint64_t random_counter; /* host_random */
+
+    /* socket.c */
+    struct sock_slot *slots;
+    uint32_t slot_count, slot_capacity;
+    uint32_t first_free_slot; /* UINT32_MAX: none */
+    uint32_t sock_count;
+    struct list_node event_list;  /* of sock.event_node */
+    struct list_node output_list; /* of sock.output_node */
+    struct list_node release_list; /* of sock.release_node: ring space to give back (udp.c) */
+
+    /* ports.c */
+    struct hash_table connected; /* of sock.connected_node */
+    struct hash_table buckets;   /* of struct port_bucket */
+    struct port_protocol ports_tcp, ports_udp;
+    uint32_t ephemeral_step[64]; /* RFC 6056 section 3.3.4, table[] */
+    struct crowded_destination *crowded[HOST_CROWDED_MAX];
+
+    /* ip.c */
+    struct host_address addresses[HOST_ADDRESSES_MAX];
+    struct host_route routes[HOST_ROUTES_MAX];
+    struct learned_mtu learned_mtus[HOST_LEARNED_MTUS_MAX];
+    uint32_t address_count, route_count;
+    uint32_t path_generation; /* moves when addresses, routes, neighbours or MTUs do */
+    uint16_t ipv4_id;
+
+    /* link.c */
+    struct hash_table neighbours; /* of struct neighbour */
+    struct list_node neighbour_lru;
+    uint32_t neighbour_count;
+
+    /* icmp.c: token bucket of errors and replies */
+    uint32_t icmp_tokens;
+    foyer_time_ns icmp_refilled_ns;
+
+    /* frag.c */
+    struct list_node reassemblies;
+    uint32_t reassembly_count, reassembly_bytes;
+    uint32_t fragment_id;
+
+    /* output.c: the queue of stateless packets and the batch's header buffers */
+    uint8_t *control_ring;
+    uint32_t control_head, control_tail, control_sent, control_wrap;
+    bool local_pending; /* the last output call stopped at HOST_LOCAL_BATCH */
+    alignas(64) uint8_t headers[HOST_OUTPUT_BATCH][TX_HEADER_SIZE];
+};
+
+/*
+ * A number that others cannot predict: siphash of a counter under the host's secret. For ISNs'
+ * jitter, IP identifications, port offsets; reproducible from the config alone.
+ */
+uint64_t host_random(struct foyer_host *host);
+
+#endif
