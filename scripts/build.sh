@@ -5,6 +5,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+# The build tool is our own child, not a part of the make that called us: its job server and its
+# -w chatter do not apply.
+unset MAKEFLAGS MFLAGS MAKELEVEL
+
 preset=$1
 build=$2
 target=$3
