@@ -1,0 +1,50 @@
+/* IPv4 header (RFC 791, RFC 1122 section 3.2.1). Options are length-checked and skipped. */
+#ifndef FOYER_WIRE_IPV4_H
+#define FOYER_WIRE_IPV4_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "foyer/types.h"
+
+#define WIRE_IPV4_SIZE 20
+#define WIRE_IPV4_SIZE_MAX 60
+
+enum wire_protocol {
+    WIRE_PROTOCOL_ICMP = 1,
+    WIRE_PROTOCOL_TCP = 6,
+    WIRE_PROTOCOL_UDP = 17,
+    WIRE_PROTOCOL_ICMP6 = 58,
+    WIRE_PROTOCOL_NONE = 59, /* IPv6 "no next header" */
+};
+
+struct wire_ipv4 {
+    uint8_t header_size; /* 20..60; emit writes 20 */
+    uint8_t tos;         /* DSCP and ECN */
+    uint16_t total_size; /* header and payload; not more than the bytes that were parsed */
+    uint16_t id;
+    bool dont_fragment, more_fragments;
+    uint16_t fragment_offset; /* bytes */
+    uint8_t ttl, protocol;
+    bool has_source_route; /* an LSRR or SSRR option was there */
+    struct foyer_addr src, dst;
+};
+
+/*
+ * The header's size. -EINVAL: cut short, wrong version, length or option length, or a fragment
+ * that reaches beyond 65535. -EBADMSG: wrong checksum. bytes may be followed by link padding:
+ * the packet is total_size bytes long.
+ */
+int wire_ipv4_parse(const uint8_t *bytes, size_t size, struct wire_ipv4 *ret);
+
+/*
+ * The same for a packet quoted inside an ICMP error: the checksum is not looked at and
+ * total_size may exceed what is quoted. The header itself must be whole.
+ */
+int wire_ipv4_parse_quoted(const uint8_t *bytes, size_t size, struct wire_ipv4 *ret);
+
+/* Writes 20 bytes, checksum included. */
+size_t wire_ipv4_emit(uint8_t *bytes, const struct wire_ipv4 *ip);
+
+#endif

@@ -1,0 +1,80 @@
+/* TCP header and options (RFC 9293 section 3.1 and 3.2, RFC 7323, RFC 2018). */
+#ifndef FOYER_WIRE_TCP_H
+#define FOYER_WIRE_TCP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/seq.h"
+
+#define WIRE_TCP_SIZE 20
+#define WIRE_TCP_SIZE_MAX 60
+#define WIRE_TCP_OPTIONS_MAX 40
+#define WIRE_TCP_CHECKSUM_OFFSET 16
+#define WIRE_TCP_SACK_MAX 4
+#define WIRE_TCP_WINDOW_SCALE_MAX 14 /* RFC 7323 section 2.3 */
+
+enum wire_tcp_flags {
+    WIRE_TCP_FIN = 1u << 0,
+    WIRE_TCP_SYN = 1u << 1,
+    WIRE_TCP_RST = 1u << 2,
+    WIRE_TCP_PSH = 1u << 3,
+    WIRE_TCP_ACK = 1u << 4,
+    WIRE_TCP_URG = 1u << 5,
+    WIRE_TCP_ECE = 1u << 6,
+    WIRE_TCP_CWR = 1u << 7,
+    WIRE_TCP_AE = 1u << 8, /* AccECN, formerly NS */
+};
+
+struct wire_tcp {
+    uint16_t src_port, dst_port;
+    seq_t seq, ack;
+    uint8_t header_size; /* 20..60; set by parse; emit computes it */
+    uint16_t flags;      /* enum wire_tcp_flags */
+    uint16_t window;     /* as on the wire, not scaled */
+    uint16_t checksum;   /* set by parse; emit writes 0 */
+    uint16_t urgent;
+};
+
+struct wire_tcp_sack {
+    seq_t left, right; /* bytes left .. right - 1 */
+};
+
+/* All zero: no options. */
+struct wire_tcp_options {
+    bool has_mss, has_window_scale, has_sack_permitted, has_timestamps;
+    uint16_t mss;
+    uint8_t window_scale; /* parse: 14 where the peer asked for more (RFC 7323 section 2.3) */
+    uint32_t timestamp_value, timestamp_echo;
+    uint8_t sack_count;
+    struct wire_tcp_sack sack[WIRE_TCP_SACK_MAX];
+};
+
+/*
+ * The header's size, options included. size: contiguous bytes. -EINVAL: cut short or a data
+ * offset below 5 or beyond size.
+ */
+int wire_tcp_parse(const uint8_t *bytes, size_t size, struct wire_tcp *ret);
+
+/*
+ * Reads the options at bytes + WIRE_TCP_SIZE, size = header_size - WIRE_TCP_SIZE. Returns size.
+ * Unknown options are skipped (RFC 9293 section 3.1, MUST-6); an option length below 2, over the
+ * end, or wrong for a known option is -EINVAL (MUST-7): drop the segment. An option given twice
+ * counts the last time.
+ */
+int wire_tcp_options_parse(const uint8_t *bytes, size_t size, struct wire_tcp_options *ret);
+
+/* Bytes that emit writes: a multiple of 4, at most 40. */
+size_t wire_tcp_options_size(const struct wire_tcp_options *options);
+/* How many SACK blocks fit beside the other options (RFC 2018 section 3; 3 with timestamps). */
+uint8_t wire_tcp_sack_room(const struct wire_tcp_options *options);
+
+/*
+ * Writes header and options, checksum 0, and returns the size. options may be NULL. SACK blocks
+ * beyond wire_tcp_sack_room are left out.
+ */
+size_t wire_tcp_emit(uint8_t *bytes, const struct wire_tcp *tcp,
+                     const struct wire_tcp_options *options);
+
+#endif
