@@ -1,11 +1,15 @@
 /*
  * The host's state. Included at the end of stack.h and by nobody else.
  *
- * TCP uses `config`, `stats`, `timers`, `now_ns` and `isn_counter`; the other groups belong to
- * the file that is named above them.
+ * TCP uses `config`, `stats`, `timers`, `now_ns` and `tcp`; the other groups belong to the file
+ * that is named above them.
  */
 #ifndef FOYER_STACK_HOST_PRIVATE_H
 #define FOYER_STACK_HOST_PRIVATE_H
+
+#include <stdalign.h>
+
+#include "stack/tcp_host.h"
 
 #define HOST_OUTPUT_BATCH 64u       /* packets per output call: that many header buffers */
 #define HOST_LOCAL_BATCH 256u       /* packets delivered inside per output call */
@@ -15,6 +19,13 @@
 #define HOST_LEARNED_MTUS_MAX 64u
 #define HOST_CONTROL_RING_BYTES (256u * 1024u) /* the largest datagram three times */
 #define HOST_CROWDED_MAX 32u        /* destinations with a bitmap of their own, see ports.c */
+
+enum timer_kind {
+    TIMER_SOCK = 1,   /* sock.timer */
+    TIMER_NEIGHBOUR,  /* neighbour.timer */
+    TIMER_REASSEMBLY, /* reassembly.timer */
+    TIMER_MTU,        /* host.mtu_timer: the first learned MTU expires */
+};
 
 /* ip.c */
 struct host_address {
@@ -61,6 +72,7 @@ struct foyer_host {
     struct timer_queue timers;
     foyer_time_ns now_ns; /* of the call that is being served */
     uint64_t random_counter; /* host_random */
+    struct tcp_host tcp;
 
     /* socket.c */
     struct sock_slot *slots;
@@ -83,6 +95,7 @@ struct foyer_host {
     struct host_route routes[HOST_ROUTES_MAX];
     struct learned_mtu learned_mtus[HOST_LEARNED_MTUS_MAX];
     uint32_t address_count, route_count;
+    struct timer mtu_timer;
     uint32_t path_generation; /* moves when addresses, routes, neighbours or MTUs do */
     uint16_t ipv4_id;
 

@@ -65,6 +65,7 @@ struct sock {
     struct foyer_ring rx, tx;             /* unset until first needed or given by the caller */
     uint32_t rx_size_wanted, tx_size_wanted;
     struct tcb *tcb;                      /* TCP only; allocated at connect or SYN */
+    struct timer timer; /* TCP's one timer, kind TIMER_SOCK: host.c calls tcp_timer when due */
     /* UDP only: the stack's own positions, since what the rings hold can be forged. */
     uint32_t udp_rx_head, udp_tx_tail;
     struct list_node release_node; /* on host->release_list until udp_tx_tail is published */
@@ -247,8 +248,11 @@ void tcp_option_changed(struct foyer_host *host, struct sock *sock, enum foyer_o
                         foyer_time_ns now);
 void tcp_info(const struct foyer_host *host, const struct sock *sock,
               struct foyer_socket_info *ret_info);
-void tcp_timer(struct foyer_host *host, struct sock *sock, foyer_time_ns now);
-void tcp_free(struct foyer_host *host, struct tcb *tcb); /* cancels its timer */
+void tcp_timer(struct foyer_host *host, struct sock *sock, foyer_time_ns now); /* sock->timer */
+void tcp_free(struct foyer_host *host, struct tcb *tcb); /* sock_free cancels sock->timer */
+/* At the host's creation and end (then all sockets are freed already). 0 or -ENOMEM. */
+int tcp_host_init(struct foyer_host *host);
+void tcp_host_finish(struct foyer_host *host);
 
 /* ---- the host (host.c) -------------------------------------------------------------------------- */
 
