@@ -5,8 +5,9 @@ usage: check-includes.py [--self-test] [root]
 
 Each folder of src/ names the folders it may include. include/foyer counts as two: its types
 (addresses, times, the ring) are words that everybody uses, down to the memory that a program and
-foyerd share; its functions are for those that have a host. The sans-IO core (base, wire, stack) may in addition include only those libc headers that neither
-do I/O nor read a clock: that is what makes it deterministic under simulation.
+foyerd share; its functions are for those that have a host. The sans-IO core (base, wire, stack)
+may in addition include only those libc headers that neither do I/O nor read a clock: that is
+what makes it deterministic under simulation.
 
 Prints one line per violation, `file:line: reason`, and exits with 1 if there is any.
 """
