@@ -1,0 +1,428 @@
+/*
+ * A TCP connection's state and the calls between TCP's files.
+ *
+ *   tcp_in.c        segments that arrive: demultiplexing and RFC 9293 section 3.10.7
+ *   tcp_ack.c       what an acceptable ACK does to the sender
+ *   tcp_receive.c   text, FIN and reassembly into the receive ring, the receive window
+ *   tcp_options.c   options of both directions, timestamps, PAWS, the ISN
+ *   tcp_listen.c    SYN to a listener, requests, the accept queue
+ *   tcp_out.c       the next segment to send
+ *   tcp_reply.c     segments outside of the pull: RST, challenge ACK
+ *   tcp_timer.c     the logical deadlines behind the one timer
+ *   tcp_recovery.c  loss: SACK scoreboard, fast retransmit, PRR, RTO
+ *   tcp_rtt.c       round trips and the RTO they give
+ *   tcp_ranges.c    sorted lists of byte ranges and their pool
+ *   tcp_cc*.c       congestion control
+ *   tcp_socket.c    the calls of the socket API
+ *
+ * The state of RFC 9293 section 3.3.2 is sock->state. What is true in each:
+ *
+ *   CLOSED        sock->tcb is NULL: fresh, or over. Timers and tables know nothing of it.
+ *   LISTEN        tcb is NULL. Children in SYN-RECEIVED hang on sock->requests.
+ *   SYN-SENT      our SYN is or will be out: snd_una == iss, rcv_nxt is void. No data moves.
+ *   SYN-RECEIVED  the peer's SYN is known. TCPF_PASSIVE: sock->listener is whose child it is, and
+ *                 nobody holds a handle. Else a simultaneous open, or (FIN queued) closed early.
+ *   ESTABLISHED   both directions open.
+ *   CLOSE-WAIT    TCPF_FIN_RECEIVED; rx ring says FIN; we may send.
+ *   FIN-WAIT-1    TCPF_FIN_QUEUED: our FIN follows snd_end; sent and not acknowledged, or not yet
+ *                 sent because data stands before it.
+ *   FIN-WAIT-2    our FIN is acknowledged: snd_una == snd_nxt == snd_end + 1. We may receive.
+ *   CLOSING, LAST-ACK  both FINs are known, ours is not acknowledged.
+ *   TIME-WAIT     only the slow deadline runs; rings are given back where nobody can read them.
+ *
+ * Sequence space of the sender, snd_una <= snd_nxt <= snd_end + 1:
+ *
+ *   snd_una   first byte not acknowledged. Everything before it is out of the ring.
+ *   snd_nxt   next new byte. Never goes back: retransmission is driven by high_rxt and lost_edge.
+ *   snd_end   one past the last byte that the program wrote, as validated at the last look; the
+ *             FIN's sequence number once TCPF_FIN_QUEUED.
+ *
+ * tx_offset and rx_offset translate: sequence number = offset + ring position. Positions in the
+ * shared block are read once per look, checked against these private numbers and never used
+ * unchecked: the memory belongs to a program.
+ */
+#ifndef FOYER_STACK_TCP_H
+#define FOYER_STACK_TCP_H
+
+#include "base/seq.h"
+#include "stack/stack.h"
+#include "wire/tcp.h"
+
+/* ---- constants ------------------------------------------------------------------------------ */
+
+#define TCP_MSS_DEFAULT_V4 536u  /* RFC 9293 section 3.7.1 (MUST-15) */
+#define TCP_MSS_DEFAULT_V6 1220u
+#define TCP_MSS_MIN 88u          /* a peer's smaller MSS is not followed: Linux's tcp_min_snd_mss
+                                    is 48; this leaves room for 40 bytes of options */
+#define TCP_WINDOW_SCALE_MIN 7u  /* so that a ring of up to 8 MiB can be attached after the SYN */
+
+#define TCP_RTO_INITIAL_NS FOYER_NS_PER_S                    /* RFC 6298 (2.1) */
+#define TCP_RTO_INITIAL_LOST_NS (3 * FOYER_NS_PER_S)         /* RFC 6298 (5.7) */
+#define TCP_RTO_MIN_NS (200 * FOYER_NS_PER_MS)               /* below (2.4)'s 1 s, as Linux */
+#define TCP_RTO_MAX_NS (120 * FOYER_NS_PER_S)                /* RFC 6298 (2.5): at least 60 s */
+#define TCP_DELAYED_ACK_NS (40 * FOYER_NS_PER_MS)            /* RFC 9293 3.8.6.3 (MUST-40) */
+#define TCP_CORK_NS (200 * FOYER_NS_PER_MS)
+#define TCP_OVERRIDE_NS (200 * FOYER_NS_PER_MS)              /* RFC 9293 3.8.6.2.1: 0.1 - 1 s */
+#define TCP_TIME_WAIT_NS (60 * FOYER_NS_PER_S)               /* 2 MSL; MSL 30 s as Linux */
+#define TCP_FIN_WAIT_2_NS (60 * FOYER_NS_PER_S)              /* orphans only */
+#define TCP_OOW_ACK_NS (500 * FOYER_NS_PER_MS)               /* answers to unacceptable segments */
+#define TCP_SYN_RETRIES 6u        /* 127 s to give up */
+#define TCP_SYN_ACK_RETRIES 5u    /* 63 s */
+#define TCP_DATA_RETRIES 15u      /* RFC 9293 3.8.3 R2 (SHLD-11): at least 100 s */
+#define TCP_ORPHAN_RETRIES 8u     /* nobody waits for it any more */
+#define TCP_R1_RETRIES 3u         /* RFC 9293 3.8.3 R1 (SHLD-10) */
+#define TCP_DUP_THRESH 3u         /* RFC 5681, RFC 6675 DupThresh */
+#define TCP_QUICK_ACKS 16u        /* segments at the start that are acknowledged at once */
+#define TCP_REQUESTS_MIN 16u      /* requests that even a listener of backlog 0 may hold */
+#define TCP_CHALLENGES_PER_S 1000u /* RFC 5961 section 7, per host */
+#define TCP_RANGES_MAX 32u
+#define TCP_RECENT_MAX 4u
+
+/* ---- byte ranges (tcp_ranges.c) --------------------------------------------------------------- */
+
+struct tcp_range {
+    seq_t start, end; /* start .. end - 1 */
+};
+
+/*
+ * Sorted, disjoint, not adjacent ranges. Out-of-order bytes of a receiver, or the SACK
+ * scoreboard of a sender. Taken from the host's pool on first need.
+ */
+struct tcp_ranges {
+    struct tcp_ranges *next_free;
+    uint32_t count;
+    struct tcp_range range[TCP_RANGES_MAX];
+    seq_t recent[TCP_RECENT_MAX]; /* a byte of the last changed ranges, newest first */
+    uint32_t recent_count;
+};
+
+/* NULL where the pool is empty. */
+struct tcp_ranges *tcp_ranges_take(struct foyer_host *host);
+/* Gives *ranges back and clears it; NULL in *ranges is allowed. */
+void tcp_ranges_give(struct foyer_host *host, struct tcp_ranges **ranges);
+/* Adds [start, end). False where that would need one range more than there is room for. */
+bool tcp_ranges_add(struct tcp_ranges *ranges, seq_t start, seq_t end);
+/* Removes everything before seq. */
+void tcp_ranges_trim(struct tcp_ranges *ranges, seq_t seq);
+/* Whether [start, end) is in one range already. */
+bool tcp_ranges_contains(const struct tcp_ranges *ranges, seq_t start, seq_t end);
+uint32_t tcp_ranges_bytes(const struct tcp_ranges *ranges);
+/* The pool keeps pace with the connections; called when one is made and when one is freed. */
+void tcp_pool_grow(struct foyer_host *host);
+void tcp_pool_finish(struct foyer_host *host);
+
+/* ---- the transmission control block ----------------------------------------------------------- */
+
+enum tcp_flags {
+    TCPF_PASSIVE = 1u << 0,       /* made by a SYN to a listener */
+    TCPF_SACK_OK = 1u << 1,       /* negotiated */
+    TCPF_TS_OK = 1u << 2,
+    TCPF_WS_OK = 1u << 3,
+    TCPF_SYN_PENDING = 1u << 4,   /* send SYN or SYN-ACK at the next pull */
+    TCPF_ACK_NOW = 1u << 5,       /* send an ACK at the next pull */
+    TCPF_ACK_DELAYED = 1u << 6,   /* ack_deadline_ns runs */
+    TCPF_PROBE_NOW = 1u << 7,     /* window probe or keep-alive at the next pull */
+    TCPF_FIN_QUEUED = 1u << 8,    /* the program sends no more: FIN stands at snd_end */
+    TCPF_FIN_RECEIVED = 1u << 9,  /* rcv_nxt is past the peer's FIN */
+    TCPF_RTT_TIMED = 1u << 10,    /* rtt_seq and rtt_start_ns run */
+    TCPF_CWND_LIMITED = 1u << 11, /* cwnd was what stopped the last pull */
+    TCPF_OVERRIDE = 1u << 12,     /* send what the window allows, however small */
+    TCPF_DSACK = 1u << 13,        /* report dsack in the next ACK (RFC 2883) */
+    TCPF_PERSIST = 1u << 14,      /* rto_deadline_ns is the persist timer */
+    TCPF_FORCE_RXT = 1u << 15,    /* retransmit one segment at snd_una whatever cwnd says */
+    TCPF_SYN_LOST = 1u << 16,     /* the handshake needed a retransmission */
+    TCPF_RX_WAITED = 1u << 17,    /* the program was asked to say when it consumes */
+    TCPF_USED_SCALE = 1u << 18,   /* unused by input: see tcp_options.c */
+    TCPF_WINDOW_UPDATE = 1u << 19 /* an ACK is due only if it moves the window */
+};
+
+/* RFC 6675, RFC 5681: what the sender believes about the path. */
+enum tcp_recovery_state {
+    TCP_OPEN = 0,
+    TCP_RECOVERY, /* fast recovery, until snd_una >= recovery_point */
+    TCP_LOSS,     /* after an RTO, until snd_una >= recovery_point */
+};
+
+struct tcp_cubic {
+    uint32_t w_max_bytes, w_max_undo_bytes;
+    uint32_t w_est_bytes, cwnd_prior_bytes;
+    uint32_t k_ms, epoch_ms;
+    uint32_t credit; /* what rounding left over of growth: byte * byte / cwnd */
+    bool in_epoch, after_rto;
+};
+
+struct tcp_newreno {
+    uint32_t acked_bytes; /* towards the next increase (RFC 3465) */
+};
+
+struct tcb {
+    struct timer timer;  /* armed at the minimum of the three deadlines */
+    struct sock *sock;
+    struct tcp_ranges *sacked;       /* sender: what the peer holds beyond snd_una */
+    struct tcp_ranges *out_of_order; /* receiver: what is in the ring beyond rcv_nxt */
+
+    foyer_time_ns rto_deadline_ns;  /* retransmission or persist */
+    foyer_time_ns ack_deadline_ns;  /* delayed ACK */
+    foyer_time_ns slow_deadline_ns; /* keep-alive, FIN-WAIT-2 or TIME-WAIT */
+
+    /* Sender. */
+    seq_t iss, snd_una, snd_nxt, snd_end;
+    seq_t snd_wl1, snd_wl2; /* segment of the last window update: seq, ack */
+    seq_t snd_small;        /* end of the last segment shorter than mss (Minshall) */
+    uint32_t snd_wnd, snd_wnd_max;
+    uint32_t tx_offset;
+
+    /* Receiver. */
+    seq_t irs, rcv_nxt;
+    seq_t rcv_adv;      /* right edge of the window as advertised; never goes back (SHLD-14) */
+    seq_t rcv_acked;    /* rcv_nxt in the last segment sent */
+    uint32_t rx_offset;
+    struct tcp_range dsack;
+
+    /* Timestamps (RFC 7323). */
+    uint32_t ts_recent, ts_recent_ms, ts_offset;
+
+    /* Round trips (RFC 6298). */
+    uint32_t srtt_us8, rttvar_us4; /* scaled by 8 and by 4; srtt 0: no sample yet */
+    uint32_t rtt_start_us;
+    seq_t rtt_seq;                 /* the timed segment's end */
+
+    /* Congestion and loss. */
+    uint32_t cwnd_bytes, ssthresh_bytes;
+    union {
+        struct tcp_cubic cubic;
+        struct tcp_newreno newreno;
+    } cc;
+    seq_t recovery_point; /* RFC 6675 RecoveryPoint */
+    seq_t high_rxt;       /* RFC 6675 HighRxt, as one past: lost bytes before it are out again */
+    seq_t lost_edge;      /* bytes before it that are not SACKed are lost */
+    uint32_t prr_delivered_bytes, prr_out_bytes, prr_flight_bytes; /* RFC 9937 */
+    uint32_t undo_cwnd_bytes, undo_ssthresh_bytes;
+    uint32_t dup_acks;    /* without SACK: segments that left the path */
+
+    /* Times in milliseconds of the caller's clock, modulo 2^32. */
+    uint32_t stalled_ms;    /* when what is now unanswered was first sent (user timeout) */
+    uint32_t received_ms;   /* last segment of the peer */
+    uint32_t sent_ms;       /* last data segment of ours */
+    uint32_t oow_ack_ms;    /* last answer to an unacceptable segment */
+
+    uint64_t bytes_sent, bytes_received;
+    uint32_t retransmissions;
+
+    uint32_t flags;         /* enum tcp_flags */
+    uint16_t mss;           /* payload per segment, options taken off (RFC 9293 3.7.1 MUST-16) */
+    uint16_t peer_mss;      /* as in its option, or the default */
+    uint16_t rcv_mss;       /* estimate of what the peer sends per segment */
+    uint8_t snd_scale, rcv_scale;
+    uint8_t recovery;       /* enum tcp_recovery_state */
+    uint8_t backoff;        /* doublings of the RTO */
+    uint8_t retries;        /* since something was acknowledged */
+    uint8_t probes;         /* keep-alives unanswered */
+    uint8_t quick_acks;
+    uint8_t cc_id;          /* enum foyer_congestion */
+    int soft_error;         /* of ICMP; reported if the connection times out (RFC 1122 4.2.3.9) */
+};
+
+/* A segment on its way in: the header in host order and where its text lies. */
+struct tcp_segment {
+    const struct rx *rx;
+    struct wire_tcp tcp;
+    struct wire_tcp_options options;
+    seq_t seq;          /* after trimming: of the first byte of text that is left */
+    uint32_t offset;    /* of that byte from the transport header */
+    uint32_t size;      /* text bytes that are left */
+    uint32_t text_size; /* as received */
+    bool is_fin;        /* FIN flag, unless trimmed away */
+    bool is_local_path;
+};
+
+static inline uint32_t tcp_ms(foyer_time_ns now)
+{
+    return (uint32_t)(now / FOYER_NS_PER_MS);
+}
+
+static inline uint32_t tcp_us(foyer_time_ns now)
+{
+    return (uint32_t)(now / FOYER_NS_PER_US);
+}
+
+static inline uint32_t tcp_flight(const struct tcb *tcb)
+{
+    return seq_distance(tcb->snd_nxt, tcb->snd_una);
+}
+
+/* Whether our FIN is out: it stands at snd_end, and snd_nxt passes that only with it. */
+static inline bool tcp_fin_sent(const struct tcb *tcb)
+{
+    return (tcb->flags & TCPF_FIN_QUEUED) != 0 && seq_gt(tcb->snd_nxt, tcb->snd_end);
+}
+
+/* SYN-RECEIVED and before have no room for data; TIME-WAIT and after have no use for it. */
+static inline bool tcp_is_synchronized(const struct sock *sock)
+{
+    return sock->state >= FOYER_STATE_ESTABLISHED;
+}
+
+/* ---- tcp_in.c --------------------------------------------------------------------------------- */
+
+/* Processes a segment for a connection; the socket may be freed by it. */
+void tcp_segment_arrives(struct foyer_host *host, struct sock *sock, struct tcp_segment *seg,
+                         foyer_time_ns now);
+/* CLOSED of 3.10.7.1: the answer to a segment that nobody expects. */
+void tcp_answer_closed(struct foyer_host *host, const struct tcp_segment *seg);
+
+/* ---- tcp_ack.c -------------------------------------------------------------------------------- */
+
+/* The ACK field of an acceptable segment, 3.10.7.4 fifth; false: the segment is dropped. */
+bool tcp_ack_input(struct foyer_host *host, struct sock *sock, const struct tcp_segment *seg,
+                   foyer_time_ns now);
+/* snd_una moves to ack over our SYN: the handshake's part that both sides share. */
+void tcp_established(struct foyer_host *host, struct sock *sock, const struct tcp_segment *seg,
+                     foyer_time_ns now);
+
+/* ---- tcp_receive.c ---------------------------------------------------------------------------- */
+
+/* Text and FIN, 3.10.7.4 seventh and eighth. May free the socket. */
+void tcp_text_input(struct foyer_host *host, struct sock *sock, struct tcp_segment *seg,
+                    foyer_time_ns now);
+/* The window to advertise now, unscaled bytes; moves rcv_adv where it opens. */
+uint32_t tcp_window_select(struct sock *sock);
+/* What it would be, without any effect. */
+uint32_t tcp_window_peek(const struct sock *sock);
+/* The program may have consumed: sends a window update where it is worth one. False: hostile. */
+bool tcp_window_look(struct foyer_host *host, struct sock *sock);
+/* Bytes the receive ring has room for beyond rcv_nxt; UINT32_MAX: hostile indexes. */
+uint32_t tcp_receive_room(const struct sock *sock);
+/* SACK blocks for the next ACK: D-SACK first, then the most recent ranges (RFC 2018, 2883). */
+void tcp_sack_fill(struct tcb *tcb, struct wire_tcp_options *options);
+
+/* ---- tcp_options.c ---------------------------------------------------------------------------- */
+
+seq_t tcp_isn(struct foyer_host *host, const struct sock *sock, foyer_time_ns now);
+uint32_t tcp_ts_offset(struct foyer_host *host, const struct sock *sock);
+uint32_t tcp_ts_now(const struct tcb *tcb, foyer_time_ns now);
+/* The options of our SYN or SYN-ACK. */
+void tcp_options_for_syn(const struct foyer_host *host, const struct sock *sock, bool is_reply,
+                         struct wire_tcp_options *ret_options, foyer_time_ns now);
+/* The options of any other segment. */
+void tcp_options_for_segment(const struct tcb *tcb, struct wire_tcp_options *ret_options,
+                             foyer_time_ns now);
+/* Takes over what the peer's SYN offers. */
+void tcp_options_negotiate(const struct foyer_host *host, struct sock *sock,
+                           const struct tcp_segment *seg, foyer_time_ns now);
+/* RFC 7323 section 5.3 R1: whether the segment is too old. */
+bool tcp_paws_rejects(const struct tcb *tcb, const struct tcp_segment *seg, foyer_time_ns now);
+/* RFC 7323 section 4.3: TS.Recent of an acceptable segment. */
+void tcp_ts_update(struct tcb *tcb, const struct tcp_segment *seg, foyer_time_ns now);
+/* tcb->mss from the path MTU, the peer's MSS and the options that every segment carries. */
+void tcp_mss_update(const struct foyer_host *host, struct sock *sock);
+uint8_t tcp_rcv_scale(const struct foyer_host *host, const struct sock *sock);
+
+/* ---- tcp_listen.c ----------------------------------------------------------------------------- */
+
+void tcp_listen_input(struct foyer_host *host, struct sock *listener, struct tcp_segment *seg,
+                      foyer_time_ns now);
+/* Whether the listener has no room for one more established connection. */
+bool tcp_accept_queue_is_full(const struct sock *listener);
+/* A child became established: from the requests to the accept queue. */
+void tcp_request_established(struct foyer_host *host, struct sock *sock);
+/* Takes a child off its listener's lists, whichever it is on. */
+void tcp_listener_forget(struct sock *sock);
+
+/* ---- tcp_out.c -------------------------------------------------------------------------------- */
+
+/* Looks at the program's end of tx: new bytes, FIN, reset. False: aborted and maybe freed. */
+bool tcp_send_look(struct foyer_host *host, struct sock *sock, foyer_time_ns now);
+/* Whether a pull would find something; for arming timers. */
+bool tcp_has_unsent(const struct tcb *tcb);
+
+/* ---- tcp_reply.c ------------------------------------------------------------------------------ */
+
+void tcp_send_rst_for(struct foyer_host *host, const struct tcp_segment *seg);
+/* RST of a synchronized or half-open connection, as RFC 9293 section 3.10.5 ABORT. */
+void tcp_send_rst(struct foyer_host *host, struct sock *sock);
+/* RFC 5961: an ACK at snd_nxt / rcv_nxt, limited per host. */
+void tcp_send_challenge(struct foyer_host *host, struct sock *sock, foyer_time_ns now);
+/* The ACK that answers an unacceptable segment, limited per connection. */
+void tcp_send_oow_ack(struct foyer_host *host, struct sock *sock, foyer_time_ns now);
+
+/* ---- tcp_timer.c ------------------------------------------------------------------------------ */
+
+/* Arms the timer at the minimum of the deadlines. */
+void tcp_timer_arm(struct foyer_host *host, struct tcb *tcb);
+/* Restarts the retransmission or persist timer from now, or stops it, as the flight demands. */
+void tcp_rto_restart(struct foyer_host *host, struct sock *sock, foyer_time_ns now);
+/* Starts it only where it does not run. */
+void tcp_rto_ensure(struct foyer_host *host, struct sock *sock, foyer_time_ns now);
+void tcp_keepalive_restart(struct sock *sock, foyer_time_ns now);
+void tcp_ack_schedule(struct foyer_host *host, struct sock *sock, foyer_time_ns now);
+void tcp_time_wait_enter(struct foyer_host *host, struct sock *sock, foyer_time_ns now);
+
+/* ---- tcp_recovery.c --------------------------------------------------------------------------- */
+
+/* SACK blocks of an ACK into the scoreboard; returns bytes newly SACKed. */
+uint32_t tcp_sack_input(struct foyer_host *host, struct tcb *tcb, const struct tcp_segment *seg);
+/* After snd_una moved by acked (or 0 for a duplicate): enter, run or leave recovery. */
+void tcp_recovery_on_ack(struct foyer_host *host, struct sock *sock, uint32_t acked_bytes,
+                         uint32_t sacked_bytes, bool is_duplicate, uint32_t flight_before,
+                         foyer_time_ns now);
+void tcp_recovery_on_rto(struct foyer_host *host, struct sock *sock, foyer_time_ns now);
+/* RFC 6675 SetPipe: bytes believed to be on the path. */
+uint32_t tcp_pipe(const struct tcb *tcb);
+/* RFC 6675 NextSeg rule 1: the next lost run of bytes not yet out again. False: none. */
+bool tcp_next_lost(const struct tcb *tcb, struct tcp_range *ret_run);
+void tcp_recovery_on_sent(struct tcb *tcb, uint32_t size, bool is_retransmission);
+void tcp_recovery_reset(struct foyer_host *host, struct tcb *tcb);
+
+/* ---- tcp_rtt.c -------------------------------------------------------------------------------- */
+
+void tcp_rtt_sample(struct tcb *tcb, uint32_t rtt_us);
+/* RFC 6298 (2.3), without backoff. */
+foyer_time_ns tcp_rto_base_ns(const struct tcb *tcb);
+foyer_time_ns tcp_rto_ns(const struct tcb *tcb);
+
+/* ---- tcp_cc.c --------------------------------------------------------------------------------- */
+
+/*
+ * A congestion control. It owns cwnd_bytes and ssthresh_bytes outside of recovery; during fast
+ * recovery tcp_recovery.c moves cwnd towards ssthresh (PRR), after an RTO cwnd starts at one
+ * segment and grows by on_ack.
+ */
+struct tcp_cc_ops {
+    void (*init)(struct tcb *tcb);
+    /* acked_bytes left the network and cwnd was used up; not called in fast recovery. */
+    void (*on_ack)(struct tcb *tcb, uint32_t acked_bytes, foyer_time_ns now);
+    /* A loss of this flight was found: sets ssthresh. */
+    void (*on_loss)(struct tcb *tcb, uint32_t flight_bytes, foyer_time_ns now);
+    void (*on_rto)(struct tcb *tcb, uint32_t flight_bytes, foyer_time_ns now);
+    /* The reduction was wrong: back to what on_loss or on_rto found. */
+    void (*on_undo)(struct tcb *tcb);
+    /* Nothing was sent for idle_ms: time that must not count as growth (RFC 9438 5.8). */
+    void (*on_idle)(struct tcb *tcb, uint32_t idle_ms);
+};
+
+extern const struct tcp_cc_ops tcp_cc_cubic, tcp_cc_newreno;
+
+const struct tcp_cc_ops *tcp_cc(const struct tcb *tcb);
+/* RFC 6928: min(10 * mss, max(2 * mss, 14600)). */
+uint32_t tcp_cc_initial_window(uint32_t mss);
+void tcp_cc_init(struct tcb *tcb);
+void tcp_cc_select(struct tcb *tcb, uint8_t id);
+/* RFC 5681 section 4.1: the window decays while nothing is sent. */
+void tcp_cc_restart_after_idle(struct tcb *tcb, foyer_time_ns now);
+/* Slow start's part of growth; returns the bytes left for congestion avoidance. */
+uint32_t tcp_cc_slow_start(struct tcb *tcb, uint32_t acked_bytes);
+
+/* ---- tcp_socket.c ----------------------------------------------------------------------------- */
+
+/* NULL: no memory. State, sequence numbers and timers are the caller's to set. */
+struct tcb *tcp_create(struct foyer_host *host, struct sock *sock);
+/*
+ * The connection is over: tables, timer, tcb and own rings go; rings say so to the program.
+ * error 0: an orderly end. An orphan is freed, and so is a child nobody accepted: true then.
+ */
+bool tcp_finish(struct foyer_host *host, struct sock *sock, int error);
+/* Our side sends no more: FIN after what is in the ring. */
+void tcp_queue_fin(struct foyer_host *host, struct sock *sock, foyer_time_ns now);
+
+#endif

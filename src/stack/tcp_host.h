@@ -1,0 +1,32 @@
+/*
+ * What TCP keeps per host: the preallocated pool of range lists (tcp_ranges.c) and the limiter
+ * of challenge ACKs. Embedded in struct foyer_host.
+ *
+ * No segment on the data path may allocate. A connection without loss or reordering needs no
+ * range list, so connections share a pool: it grows by a chunk when connections are made (one
+ * list per TCP_POOL_RATIO of them, and TCP_POOL_MIN to begin with) and never shrinks before the
+ * host ends. Where it is empty, TCP does without: out-of-order segments are dropped (the peer
+ * sends them again) and loss recovery counts duplicate ACKs as RFC 6582 does.
+ */
+#ifndef FOYER_STACK_TCP_HOST_H
+#define FOYER_STACK_TCP_HOST_H
+
+#include "foyer/types.h"
+
+struct tcp_ranges;
+struct tcp_pool_chunk;
+
+#define TCP_POOL_MIN 32u  /* also the lists per chunk */
+#define TCP_POOL_RATIO 8u /* connections per list */
+
+struct tcp_host {
+    struct tcp_ranges *free_ranges;
+    struct tcp_pool_chunk *chunks;
+    uint32_t ranges_total, tcb_count;
+
+    /* RFC 5961 section 7: challenge ACKs per second over all connections of the host. */
+    uint32_t challenge_tokens;
+    foyer_time_ns challenge_refilled_ns;
+};
+
+#endif
