@@ -38,7 +38,7 @@ mkdir -p "$work"
 
 check_format()
 {
-    list_files '*.c' '*.h' | xargs -r -P "$jobs" -n 16 clang-format --dry-run -Werror
+    list_files '*.c' '*.h' | xargs -r clang-format --dry-run -Werror
 }
 
 # The core promises to compile with one bare cc line: no generated header, no definition, no
@@ -74,12 +74,14 @@ files = sorted(filter(os.path.exists, commands), key=os.path.getsize, reverse=Tr
 json.dump([commands[f] for f in files], open(os.path.join(work, "compile_commands.json"), "w"))
 open(os.path.join(work, "files"), "w").write("".join(f + "\n" for f in files))
 PYTHON
-    # gcc-only warning options in the command lines are none of clang's business.
-    xargs -r -P "$jobs" -n 1 clang-tidy -p "$work" --quiet \
-        --extra-arg=-Wno-unknown-warning-option <"$work/files" 2>"$work/tidy.log" || {
-        grep -v 'warnings\? generated\|^Suppressed\|^Use -header-filter' "$work/tidy.log" >&2
-        return 1
-    }
+    # Each run's output is held back, so that parallel runs do not interleave. gcc-only warning
+    # options in the command lines are none of clang's business.
+    # shellcheck disable=SC2016
+    xargs -r -P "$jobs" -n 1 sh -c '
+        output=$(clang-tidy -p "$0" --quiet --extra-arg=-Wno-unknown-warning-option "$1" 2>&1)
+        status=$?
+        [ "$status" -eq 0 ] || printf "%s\n" "$output" | grep -v "warnings* generated" >&2
+        exit "$status"' "$work" <"$work/files"
 }
 
 # missingInclude: cppcheck is not given the system's headers, on purpose (it is faster and brings
