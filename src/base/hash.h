@@ -71,7 +71,7 @@ struct hash_node *hash_table_walk(const struct hash_table *table, const struct h
 #define HASH_FOREACH_SAFE(table, node)                                                             \
     for (struct hash_node *node = hash_table_walk(table, NULL),                                    \
                           *node##_next = node != NULL ? hash_table_walk(table, node) : NULL;       \
-         node != NULL; node = node##_next,                                                         \
-                          node##_next = node != NULL ? hash_table_walk(table, node) : NULL)
+         node != NULL;                                                                             \
+         node = node##_next, node##_next = node != NULL ? hash_table_walk(table, node) : NULL)
 
 #endif

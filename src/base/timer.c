@@ -59,7 +59,7 @@ static void slot_left(struct timer_queue *queue, unsigned level, unsigned slot)
     queue->slots[level][slot].earliest_ns = FOYER_TIME_NEVER;
     queue->slots_occupied[level] &= ~(1ULL << slot);
     if (queue->slots_occupied[level] == 0)
-        queue->levels_occupied &= (uint16_t)~(1u << level);
+        queue->levels_occupied &= (uint16_t) ~(1u << level);
 }
 
 void timer_cancel(struct timer_queue *queue, struct timer *timer)
@@ -140,7 +140,7 @@ static struct timer *find_due(struct timer_slot *slot, foyer_time_ns now)
     foyer_time_ns earliest = FOYER_TIME_NEVER;
     if (slot->earliest_ns > now)
         return NULL;
-    LIST_FOREACH(&slot->timers, node) {
+    LIST_FOREACH (&slot->timers, node) {
         struct timer *timer = TIMER_ENTRY(node, struct timer, node);
         if (timer->deadline_ns <= now)
             return timer;

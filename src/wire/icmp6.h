@@ -55,7 +55,6 @@ void wire_icmp6_seal(uint8_t *bytes, size_t size, const struct foyer_addr *src,
 /* ---- neighbour discovery: RS, RA, NS, NA ---------------------------------------------------- */
 
 #define WIRE_NDP_PREFIXES_MAX 4
-#define WIRE_NDP_OPTIONS_MAX 32 /* options looked at in one message */
 /* RA with both link addresses, MTU and all prefixes. */
 #define WIRE_NDP_SIZE_MAX (16 + 8 + 8 + 8 + 32 * WIRE_NDP_PREFIXES_MAX)
 

@@ -34,11 +34,13 @@ size_t wire_ipv6_emit(uint8_t *bytes, const struct wire_ipv6 *ip);
 /* What the extension headers said. */
 struct wire_ipv6_chain {
     uint8_t protocol; /* of what follows; inside a later fragment: of the whole packet's rest */
-    uint16_t size;    /* bytes of extension headers walked */
+    uint16_t protocol_offset; /* of the next-header field that named it, from the packet's first
+                                 byte: the pointer of "unknown next header" */
+    uint16_t size;            /* bytes of extension headers walked */
     bool has_fragment;
     bool more_fragments;
-    uint16_t fragment_offset;      /* bytes */
-    uint16_t fragment_header_offset; /* of the Fragment header from the packet's first byte */
+    uint16_t fragment_offset;             /* bytes */
+    uint16_t fragment_header_offset;      /* of the Fragment header from the packet's first byte */
     uint16_t fragment_next_header_offset; /* of the next-header field that names the Fragment
                                              header, from the packet's first byte */
     uint32_t fragment_id;
