@@ -1,0 +1,190 @@
+#!/usr/bin/env python3
+"""foyer against the Linux kernel's own TCP/IP over a TAP device, both ways, both families.
+
+The TAP lives in a network namespace made here, so the machine's own network is untouched.
+Needs root (or CAP_NET_ADMIN and CAP_SYS_ADMIN) and /dev/net/tun; says so and skips otherwise.
+"""
+
+import hashlib
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "common"))
+from foyer_test import FOYER, Building, missing, nginx_conf, wait_until  # noqa: E402
+
+SIZE = 10_000_000
+
+
+def unable():
+    if os.getuid() != 0:
+        return "needs root: a network namespace and a TAP device"
+    if not os.path.exists("/dev/net/tun"):
+        return "needs /dev/net/tun"
+    gone = missing("ip", "curl", "nginx", "nc", "iperf3", "ping")
+    return gone and f"{gone} is not installed"
+
+
+class Tap(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.netns = f"foyer-test-{os.getpid()}"
+        subprocess.run(["ip", "netns", "add", cls.netns], check=True)
+        cls.addClassCleanup(subprocess.run, ["ip", "netns", "del", cls.netns], check=True)
+        subprocess.run(["ip", "-n", cls.netns, "link", "set", "lo", "up"], check=True)
+        cls.building = cls.enterClassContext(Building())
+        site = cls.site = cls.building.dir / "site"
+        site.mkdir()
+        cls.bytes = os.urandom(SIZE)
+        (site / "file.bin").write_bytes(cls.bytes)
+        conf = nginx_conf(cls.building.dir, root=site)
+        cls.nginx = cls.building.serve("web", "nginx", "-c", str(conf), port=80)
+        added = cls.kernel(FOYER, "link", "add", "tap", "foyer0", env=cls.building.env)
+        assert added.returncode == 0, added.stderr
+        cls.web4, cls.web6 = cls.building.address("web", 4), cls.building.address("web", 6)
+        addresses = cls.kernel("ip", "-o", "addr", "show", "dev", "foyer0").stdout
+        cls.kernel4 = re.search(r"inet ([\d.]+)/", addresses)[1]
+        cls.kernel6 = re.search(r"inet6 ([0-9a-f:]+)/\d+ scope global", addresses)[1]
+        # Duplicate address detection of the kernel's own address must have ended.
+        wait_until(lambda: "tentative" not in cls.kernel("ip", "addr", "show", "dev",
+                                                         "foyer0").stdout, "the kernel's DAD")
+
+    @classmethod
+    def kernel(cls, *program, **kwargs):
+        """Runs a program on the kernel's side of the TAP."""
+        kwargs.setdefault("text", True)
+        kwargs.setdefault("timeout", 60)
+        return subprocess.run(["ip", "netns", "exec", cls.netns, *program], check=False,
+                              capture_output=True, **kwargs)
+
+    def kernel_serve(self, *program, port, **kwargs):
+        server = subprocess.Popen(["ip", "netns", "exec", self.netns, *program],
+                                  stdout=kwargs.pop("stdout", subprocess.DEVNULL),
+                                  stderr=subprocess.DEVNULL, **kwargs)
+        self.addCleanup(server.wait)
+        self.addCleanup(server.kill)
+        wait_until(lambda: f":{port} " in self.kernel("ss", "-Hltun").stdout, f"port {port}")
+        return server
+
+    def digest(self, data):
+        self.assertEqual(len(data), SIZE)
+        self.assertEqual(hashlib.sha256(data).digest(), hashlib.sha256(self.bytes).digest())
+
+    def test_kernel_fetches_from_foyer(self):
+        for url in (f"http://{self.web4}/file.bin", f"http://[{self.web6}]/file.bin"):
+            with self.subTest(url):
+                got = self.kernel("curl", "-sS", "-m", "30", url, text=False)
+                self.assertEqual(got.returncode, 0, got.stderr)
+                self.digest(got.stdout)
+
+    def test_foyer_fetches_from_kernel(self):
+        self.kernel_serve("python3", "-m", "http.server", "--bind", "::", "8000", "-d",
+                          str(self.site), port=8000)
+        for url in (f"http://{self.kernel4}:8000/file.bin",
+                    f"http://[{self.kernel6}]:8000/file.bin"):
+            with self.subTest(url):
+                got = self.building.run("visitor", "curl", "-sS", "-m", "30", url, text=False)
+                self.digest(got.stdout)
+
+    def test_foyer_sends_to_kernel(self):
+        out = self.building.dir / "kernel-received"
+        with open(out, "wb") as sink:
+            server = self.kernel_serve("nc", "-l", "4000", port=4000, stdout=sink)
+            self.building.run("source", "nc", "-N", self.kernel4, "4000", input=self.bytes,
+                              text=False)
+            wait_until(lambda: server.poll() is not None, "the kernel's nc to end")
+        self.digest(out.read_bytes())
+
+    def test_kernel_sends_to_foyer(self):
+        out = self.building.dir / "foyer-received"
+        with open(out, "wb") as sink:
+            server = self.building.serve("sink", "nc", "-l", "4000", port=4000, stdout=sink)
+            done = self.kernel("nc", "-N", self.building.address("sink"), "4000",
+                               input=self.bytes, text=False)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            wait_until(lambda: server.poll() is not None, "foyer's nc to end")
+        self.digest(out.read_bytes())
+
+    def test_both_directions_at_once(self):
+        """An echo of 10 MB: the same connection is full both ways."""
+        self.building.serve("echo", "socat", "TCP-LISTEN:7,fork", "EXEC:cat", port=7)
+        got = self.kernel("socat", "-t10", "-", f"TCP:{self.building.address('echo')}:7",
+                          input=self.bytes, text=False)
+        self.digest(got.stdout)
+
+    def test_many_connections(self):
+        got = self.kernel("curl", "-sS", "-m", "50", "-Z", "--parallel-max", "50",
+                          *[a for i in range(100)
+                            for a in (f"http://{self.web4}/file.bin?{i}", "-o", os.devnull)])
+        self.assertEqual(got.returncode, 0, got.stderr[-500:])
+
+    def test_iperf3_both_ways(self):
+        self.building.serve("sink", "iperf3", "-s", port=5201)
+        for option in ("", "-R"):
+            got = self.kernel("iperf3", "-c", self.building.address("sink"), "-t", "2",
+                              *option.split())
+            self.assertEqual(got.returncode, 0, got.stdout + got.stderr)
+            rate = re.findall(r"([\d.]+) ([MG])bits/sec", got.stdout)[-1]
+            print(f"iperf3 kernel {'<-' if option else '->'} foyer: {rate[0]} {rate[1]}bit/s")
+
+    def test_ping(self):
+        for address in (self.web4, self.web6):
+            got = self.kernel("ping", "-c", "3", "-i", "0.1", "-W", "2", address)
+            self.assertEqual(got.returncode, 0, got.stdout)
+        got = self.kernel("ping", "-c", "2", "-i", "0.1", "-s", "1400", self.web4)
+        self.assertEqual(got.returncode, 0, got.stdout)
+
+    def test_refused(self):
+        got = self.kernel("curl", "-sS", "-m", "5", f"http://{self.web4}:81/")
+        self.assertEqual(got.returncode, 7, got.stderr)
+        got = self.building.run("visitor", "curl", "-sS", "-m", "5",
+                                f"http://{self.kernel4}:81/", check=False)
+        self.assertEqual(got.returncode, 7, got.stderr)
+
+    def test_udp_both_ways(self):
+        echo = ("import socket; s=socket.socket(socket.AF_INET, socket.SOCK_DGRAM);"
+                "s.bind(('', 9)); \nwhile 1: s.sendto(*s.recvfrom(65535))")
+        ask = ("import socket, sys; s=socket.socket(socket.AF_INET, socket.SOCK_DGRAM);"
+               "s.settimeout(5); s.connect((sys.argv[1], 9))\n"
+               "for n in (0, 1, 512, 1400, 8000): s.send(b'x' * n);"
+               " assert s.recv(65535) == b'x' * n, n")
+        self.building.serve("udp", "python3", "-c", echo, port=9, protocol="udp")
+        got = self.kernel("python3", "-c", ask, self.building.address("udp"))
+        self.assertEqual(got.returncode, 0, got.stderr)
+        self.kernel_serve("python3", "-c", echo, port=9)
+        self.building.run("visitor", "python3", "-c", ask, self.kernel4)
+
+    def test_udp_port_unreachable(self):
+        ask = ("import socket, sys; s=socket.socket(socket.AF_INET, socket.SOCK_DGRAM);"
+               "s.settimeout(5); s.connect((sys.argv[1], 99)); s.send(b'x')\n"
+               "try: s.recv(1)\nexcept ConnectionRefusedError: sys.exit(0)\nsys.exit(1)")
+        got = self.kernel("python3", "-c", ask, self.web4)
+        self.assertEqual(got.returncode, 0, got.stderr)
+        self.building.run("visitor", "python3", "-c", ask, self.kernel4)
+
+    def test_kill_9_of_foyers_server_resets_the_kernels_client(self):
+        server = self.building.serve("victim", "nc", "-l", "4001", port=4001)
+        client = subprocess.Popen(["ip", "netns", "exec", self.netns, "nc", "-d",
+                                   self.building.address("victim"), "4001"])
+        self.addCleanup(client.kill)
+        wait_until(lambda: any(s["state"] == "ESTABLISHED"
+                               for s in self.building.ports("victim")), "the connection")
+        server.kill()
+        self.assertIsNotNone(client.wait(5))
+
+    def test_zz_link_counts_and_goes_away(self):
+        shown = self.building.foyer("link", "list").stdout
+        self.assertIn("foyer0", shown)
+        self.building.foyer("link", "remove", "foyer0")
+        self.assertNotIn("foyer0", self.kernel("ip", "-o", "link").stdout)
+
+
+if __name__ == "__main__":
+    reason = unable()
+    if reason:
+        print(f"skipped: {reason}")
+        sys.exit(77)
+    unittest.main(verbosity=2)
