@@ -1,0 +1,92 @@
+#include "ipc/request.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+
+#include "ipc/protocol.h"
+
+/* One row per type: its exact size (0: at least a header), its role and its descriptors. */
+struct rule {
+    uint16_t size;
+    uint8_t role;
+    uint8_t fds_min, fds_max;
+};
+
+static const struct rule rules[] = {
+    [FOYER_REQUEST_HELLO] = {sizeof(struct foyer_hello), REQUEST_ROLE_NONE, 0, 0},
+    [FOYER_REQUEST_SESSION] = {sizeof(struct foyer_request), FOYER_ROLE_BIRTH, 1, 1},
+    [FOYER_REQUEST_SOCKET] = {sizeof(struct foyer_request_socket), FOYER_ROLE_PROGRAM, 0, 0},
+    [FOYER_REQUEST_BIND] = {sizeof(struct foyer_request_endpoint), FOYER_ROLE_PROGRAM, 0, 0},
+    [FOYER_REQUEST_LISTEN] = {sizeof(struct foyer_request_listen), FOYER_ROLE_PROGRAM, 0, 0},
+    [FOYER_REQUEST_CONNECT] = {sizeof(struct foyer_request_endpoint), FOYER_ROLE_PROGRAM, 0, 0},
+    [FOYER_REQUEST_OPTIONS] = {sizeof(struct foyer_request), FOYER_ROLE_PROGRAM, 0, 0},
+    [FOYER_REQUEST_ATTACH] = {sizeof(struct foyer_request), FOYER_ROLE_PROGRAM, 1, 1},
+    [FOYER_REQUEST_RESOLVE] = {sizeof(struct foyer_request_resolve), FOYER_ROLE_PROGRAM, 0, 0},
+    [FOYER_REQUEST_INFO] = {sizeof(struct foyer_request), FOYER_ROLE_PROGRAM, 0, 0},
+    [FOYER_REQUEST_CONTROL] = {0, FOYER_ROLE_CONTROL, 0, 1},
+};
+
+static bool is_terminated(const char *text, size_t capacity)
+{
+    return memchr(text, 0, capacity) != NULL;
+}
+
+static bool hello_is_valid(const struct foyer_hello *hello)
+{
+    return hello->role >= FOYER_ROLE_PROGRAM && hello->role <= FOYER_ROLE_CONTROL &&
+           hello->parent_pid >= 0 && is_terminated(hello->host, sizeof(hello->host)) &&
+           is_terminated(hello->program, sizeof(hello->program));
+}
+
+static bool body_is_valid(const struct request *request)
+{
+    switch (request->type) {
+    case FOYER_REQUEST_HELLO:
+        return hello_is_valid(&request->body.hello);
+    case FOYER_REQUEST_CONNECT:
+        return request->id != 0 && request->body.endpoint.family_unspecified <= 1;
+    case FOYER_REQUEST_BIND:
+    case FOYER_REQUEST_LISTEN:
+    case FOYER_REQUEST_OPTIONS:
+    case FOYER_REQUEST_ATTACH:
+    case FOYER_REQUEST_INFO:
+        return request->id != 0;
+    case FOYER_REQUEST_RESOLVE:
+        return is_terminated(request->body.resolve.name, sizeof(request->body.resolve.name));
+    case FOYER_REQUEST_CONTROL:
+        return request->text_size > 0;
+    default:
+        return true; /* SESSION has no fields; families of SOCKET get errno codes, not the end */
+    }
+}
+
+int request_parse(const void *bytes, size_t size, unsigned fd_count, uint32_t role,
+                  struct request *ret_request)
+{
+    struct foyer_request header;
+    if (size < sizeof(header) || size > FOYER_MESSAGE_MAX)
+        return -EPROTO;
+    memcpy(&header, bytes, sizeof(header));
+    if (header.size != size || header.type == 0 || header.type >= sizeof(rules) / sizeof(rules[0]))
+        return -EPROTO;
+    const struct rule *rule = &rules[header.type];
+    if (rule->role != role || fd_count < rule->fds_min || fd_count > rule->fds_max)
+        return -EPROTO;
+    if (rule->size != 0 && rule->size != size)
+        return -EPROTO;
+
+    struct request request;
+    memset(&request, 0, sizeof(request));
+    request.type = header.type;
+    request.id = header.id;
+    if (rule->size != 0) {
+        memcpy(&request.body, bytes, size);
+    } else {
+        request.text = (const char *)bytes + sizeof(header);
+        request.text_size = size - sizeof(header);
+    }
+    if (!body_is_valid(&request))
+        return -EPROTO;
+    *ret_request = request;
+    return 0;
+}
