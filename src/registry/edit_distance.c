@@ -24,7 +24,6 @@ size_t foyer_edit_distance(const char *a, size_t a_size, const char *b, size_t b
     for (size_t j = 0; j <= b_size; j++) {
         rows[0][j] = (uint8_t)j;
     }
-    uint8_t previous_best = 0;
     for (size_t i = 1; i <= a_size; i++) {
         uint8_t *row = rows[i % 3];
         const uint8_t *above = rows[(i - 1) % 3];
@@ -40,11 +39,13 @@ size_t foyer_edit_distance(const char *a, size_t a_size, const char *b, size_t b
             }
             best = min(best, row[j]);
         }
-        /* A swap reaches back two rows, so it takes two rows beyond the limit to give up. */
-        if (best > limit && previous_best > limit) {
+        /*
+         * No later row is better. A swap reaches back across this row, but costs no less than the
+         * replacement that led from there into this row.
+         */
+        if (best > limit) {
             return limit + 1;
         }
-        previous_best = best;
     }
     size_t distance = rows[a_size % 3][b_size];
     return distance <= limit ? distance : limit + 1;

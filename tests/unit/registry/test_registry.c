@@ -106,13 +106,30 @@ static void ports_are_named_by_the_highest_source(void **state)
     foyer_registry_destroy(registry);
 }
 
-static void exact_port_goes_before_range(void **state)
+static void narrow_names_go_before_wide_ones(void **state)
 {
     (void)state;
-    struct foyer_registry *registry = make(system_file, NULL);
-    struct foyer_registry_entry entry;
-    assert_int_equal(foyer_registry_lookup_port(registry, 6215, TCP, &entry), 0);
-    assert_string_equal(entry.name, "exact");
+    static const struct {
+        uint16_t port;
+        const char *name;
+    } cases[] = {
+        {6200, "broad"},  {6210, "narrow"}, {6214, "narrow"}, {6215, "exact"},
+        {6216, "narrow"}, {6220, "begins"}, {6221, "begins"}, {6222, "later"},
+    };
+    /* "broad" is first by name and by line, "later" begins where "begins" has its middle. */
+    struct foyer_registry *registry = make("broad 6200-6299/tcp\n"
+                                           "narrow 6210-6219/tcp\n"
+                                           "exact 6215/tcp\n"
+                                           "later 6220-6290/tcp\n"
+                                           "begins 6219-6221/tcp\n"
+                                           "again 6219-6221/tcp\n",
+                                           NULL);
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct foyer_registry_entry entry;
+        print_message("port %u\n", cases[i].port);
+        assert_int_equal(foyer_registry_lookup_port(registry, cases[i].port, TCP, &entry), 0);
+        assert_string_equal(entry.name, cases[i].name);
+    }
     foyer_registry_destroy(registry);
 }
 
@@ -211,6 +228,22 @@ static void iterator_merges_the_sources(void **state)
     foyer_registry_destroy(registry);
 }
 
+static void overridden_names_are_listed_once(void **state)
+{
+    (void)state;
+    struct foyer_registry *registry =
+        make("web 80/tcp http\nshop 50000/tcp/udp store\n", "mine 50000/tcp\n");
+    struct foyer_registry_filter filter = {80, 80, ALL, true, 0, NULL};
+    char text[256];
+    list(registry, &filter, text, sizeof(text));
+    assert_string_equal(text, "web 80-80 1; http 80-80 6; http 80-80 1a; www 80-80 1a");
+    filter.port_first = filter.port_last = 50000;
+    list(registry, &filter, text, sizeof(text));
+    assert_string_equal(text, "mine 50000-50000 1; shop 50000-50000 2; shop 50000-50000 1a; "
+                              "store 50000-50000 3a");
+    foyer_registry_destroy(registry);
+}
+
 /* Without aliases, the list is what asking for each port and protocol one by one gives. */
 static void iterator_agrees_with_lookups(void **state)
 {
@@ -239,7 +272,7 @@ static void lines_for_one_service_are_merged(void **state)
 {
     (void)state;
     struct foyer_registry *registry =
-        make(NULL, "shop 50000/udp a\nbar 50000/tcp\nSHOP 50000/sctp A shop\n");
+        make(NULL, "shop 50000/udp a\nshop 50000/udp\nbar 50000/tcp\nSHOP 50000/sctp A shop\n");
     struct foyer_registry_filter filter = {50000, 50000, ALL, true, 0, NULL};
     char text[256];
     list(registry, &filter, text, sizeof(text));
@@ -438,15 +471,15 @@ static void misspelt_names_get_suggestions(void **state)
         {"postgrsq", TCP, 2, "postgres 5432 2; postgresql 5432 2"},
         {"kerberso", UDP, 1, "kerberos 88 1"},
         {"domian", UDP, 2, "domain 53 1; domiq 44544 2"},
-        {"my-shpo", TCP, 5, "my-shop 50001 1"},
+        {"my-shpo", TCP, 5, "my-shop 50000 1"},
         {"my-shpo", UDP, 5, ""},
-        {"my-shop", TCP, 1, "my-shop 50001 0"},
+        {"my-shop", TCP, 1, "my-shop 50000 0"},
         {"htpp", TCP, 0, ""},
         {"qqqqqqqqqqqqqqqq", ALL, 5, ""},
         {"an-entirely-made-up-name-that-is-longer-than-any-name-may-be-here-x", ALL, 5, ""},
     };
     struct foyer_registry *registry =
-        make("my-shop 50002/tcp\n", "my-shop 50003/tcp\nMY-SHOP 50001/tcp\n");
+        make("my-shop 50000/tcp\n", "my-shop 50003/tcp\nMY-SHOP 50001/tcp\n");
     for (size_t i = 0; i < COUNT(cases); i++) {
         struct foyer_registry_suggestion suggestions[5];
         char text[256] = "";
@@ -539,9 +572,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ports_are_named_by_the_highest_source),
-        cmocka_unit_test(exact_port_goes_before_range),
+        cmocka_unit_test(narrow_names_go_before_wide_ones),
         cmocka_unit_test(names_lead_to_ports),
         cmocka_unit_test(iterator_merges_the_sources),
+        cmocka_unit_test(overridden_names_are_listed_once),
         cmocka_unit_test(iterator_agrees_with_lookups),
         cmocka_unit_test(lines_for_one_service_are_merged),
         cmocka_unit_test(loading_again_replaces),
