@@ -84,6 +84,9 @@ enum foyer_slot_options {
     FOYER_SLOT_BOUND = 1u << 11,
     FOYER_SLOT_PEER = 1u << 12,     /* remote is set (UDP: connected) */
     FOYER_SLOT_RECV_PKTINFO = 1u << 13,
+    /* A holder saw the connection's reset and has put it into error: not a second time. */
+    FOYER_SLOT_RESET_SEEN = 1u << 14,
+    FOYER_SLOT_OOBINLINE = 1u << 15,
 };
 
 struct foyer_slot {
@@ -112,6 +115,11 @@ struct foyer_slot {
     uint8_t ttl, tos, reserved[2];
     uint32_t ring_size; /* of the channel, for information only */
     struct foyer_endpoint local, remote; /* written by foyerd before state */
+    /*
+     * Threads that sleep in poll or recv on the descriptor, and bit 31 while one drains the
+     * doorbell: bytes are drained only while nobody sleeps. Not read by foyerd.
+     */
+    _Atomic uint32_t bell_sleepers;
 };
 
 _Static_assert(sizeof(struct foyer_slot) <= FOYER_SLOT_SIZE, "slots are 256 bytes apart");
