@@ -242,8 +242,8 @@ bool foyer_registry_iterator_next(struct foyer_registry_iterator *iterator,
 /*
  * Names that a misspelt one may have meant: those up to a third of its length away in edits, though
  * always 1 and never more than 3. An edit is a character inserted, deleted, replaced, or swapped
- * with its neighbour. Ordered by distance, then lowest port, then name, so that the answer is always
- * the same and the better known service comes first.
+ * with its neighbour. Ordered by distance, then lowest port, then name, so that the answer is
+ * always the same and the better known service comes first.
  *
  * name:            NUL-terminated; longer than FOYER_REGISTRY_NAME_SIZE_MAX finds nothing.
  * protocols:       only names that exist for any of these.
