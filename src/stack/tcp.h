@@ -107,9 +107,8 @@ void tcp_ranges_trim(struct tcp_ranges *ranges, seq_t seq);
 /* Whether [start, end) is in one range already. */
 bool tcp_ranges_contains(const struct tcp_ranges *ranges, seq_t start, seq_t end);
 uint32_t tcp_ranges_bytes(const struct tcp_ranges *ranges);
-/* The pool keeps pace with the connections; called when one is made and when one is freed. */
+/* The pool keeps pace with the connections; called when one is made. */
 void tcp_pool_grow(struct foyer_host *host);
-void tcp_pool_finish(struct foyer_host *host);
 
 /* ---- the transmission control block ----------------------------------------------------------- */
 
@@ -131,9 +130,10 @@ enum tcp_flags {
     TCPF_PERSIST = 1u << 14,      /* rto_deadline_ns is the persist timer */
     TCPF_FORCE_RXT = 1u << 15,    /* retransmit one segment at snd_una whatever cwnd says */
     TCPF_SYN_LOST = 1u << 16,     /* the handshake needed a retransmission */
-    TCPF_RX_WAITED = 1u << 17,    /* the program was asked to say when it consumes */
-    TCPF_USED_SCALE = 1u << 18,   /* unused by input: see tcp_options.c */
-    TCPF_WINDOW_UPDATE = 1u << 19 /* an ACK is due only if it moves the window */
+    TCPF_FIN_AHEAD = 1u << 17,    /* a FIN came out of order; it stands at fin_seq */
+    TCPF_TX_MAPPED = 1u << 18,    /* tx_offset is valid */
+    TCPF_RX_MAPPED = 1u << 19,    /* rx_offset is valid */
+    TCPF_BOARD_REFUSED = 1u << 20 /* the pool was empty: count duplicate ACKs instead */
 };
 
 /* RFC 6675, RFC 5681: what the sender believes about the path. */
@@ -156,8 +156,7 @@ struct tcp_newreno {
 };
 
 struct tcb {
-    struct timer timer;  /* armed at the minimum of the three deadlines */
-    struct sock *sock;
+    struct sock *sock; /* its timer is armed at the minimum of the three deadlines */
     struct tcp_ranges *sacked;       /* sender: what the peer holds beyond snd_una */
     struct tcp_ranges *out_of_order; /* receiver: what is in the ring beyond rcv_nxt */
 
@@ -176,6 +175,7 @@ struct tcb {
     seq_t irs, rcv_nxt;
     seq_t rcv_adv;      /* right edge of the window as advertised; never goes back (SHLD-14) */
     seq_t rcv_acked;    /* rcv_nxt in the last segment sent */
+    seq_t fin_seq;      /* with TCPF_FIN_AHEAD */
     uint32_t rx_offset;
     struct tcp_range dsack;
 
@@ -233,7 +233,8 @@ struct tcp_segment {
     uint32_t size;      /* text bytes that are left */
     uint32_t text_size; /* as received */
     bool is_fin;        /* FIN flag, unless trimmed away */
-    bool is_local_path;
+    bool has_isn_floor; /* it takes over a TIME-WAIT: our ISN must be beyond isn_floor */
+    seq_t isn_floor;
 };
 
 static inline uint32_t tcp_ms(foyer_time_ns now)
@@ -255,6 +256,19 @@ static inline uint32_t tcp_flight(const struct tcb *tcb)
 static inline bool tcp_fin_sent(const struct tcb *tcb)
 {
     return (tcb->flags & TCPF_FIN_QUEUED) != 0 && seq_gt(tcb->snd_nxt, tcb->snd_end);
+}
+
+/* First byte of data that is not acknowledged: our SYN, which stands before it, is no byte. */
+static inline seq_t tcp_data_una(const struct tcb *tcb)
+{
+    seq_t first = seq_add(tcb->iss, 1);
+    return seq_eq(tcb->snd_una, tcb->iss) ? first : seq_min(tcb->snd_una, tcb->snd_end);
+}
+
+/* Whether losses are told by SACK (RFC 6675) or by counting duplicate ACKs (RFC 6582). */
+static inline bool tcp_has_board(const struct tcb *tcb)
+{
+    return (tcb->flags & TCPF_SACK_OK) != 0 && (tcb->flags & TCPF_BOARD_REFUSED) == 0;
 }
 
 /* SYN-RECEIVED and before have no room for data; TIME-WAIT and after have no use for it. */
@@ -287,12 +301,12 @@ void tcp_text_input(struct foyer_host *host, struct sock *sock, struct tcp_segme
                     foyer_time_ns now);
 /* The window to advertise now, unscaled bytes; moves rcv_adv where it opens. */
 uint32_t tcp_window_select(struct sock *sock);
-/* What it would be, without any effect. */
-uint32_t tcp_window_peek(const struct sock *sock);
 /* The program may have consumed: sends a window update where it is worth one. False: hostile. */
 bool tcp_window_look(struct foyer_host *host, struct sock *sock);
 /* Bytes the receive ring has room for beyond rcv_nxt; UINT32_MAX: hostile indexes. */
 uint32_t tcp_receive_room(const struct sock *sock);
+/* Ties the sequence numbers to the rx ring's positions, once there is a ring. */
+void tcp_rx_map(struct sock *sock);
 /* SACK blocks for the next ACK: D-SACK first, then the most recent ranges (RFC 2018, 2883). */
 void tcp_sack_fill(struct tcb *tcb, struct wire_tcp_options *options);
 
@@ -349,7 +363,7 @@ void tcp_send_oow_ack(struct foyer_host *host, struct sock *sock, foyer_time_ns 
 /* ---- tcp_timer.c ------------------------------------------------------------------------------ */
 
 /* Arms the timer at the minimum of the deadlines. */
-void tcp_timer_arm(struct foyer_host *host, struct tcb *tcb);
+void tcp_timer_arm(struct foyer_host *host, struct sock *sock);
 /* Restarts the retransmission or persist timer from now, or stops it, as the flight demands. */
 void tcp_rto_restart(struct foyer_host *host, struct sock *sock, foyer_time_ns now);
 /* Starts it only where it does not run. */
@@ -364,7 +378,7 @@ void tcp_time_wait_enter(struct foyer_host *host, struct sock *sock, foyer_time_
 uint32_t tcp_sack_input(struct foyer_host *host, struct tcb *tcb, const struct tcp_segment *seg);
 /* After snd_una moved by acked (or 0 for a duplicate): enter, run or leave recovery. */
 void tcp_recovery_on_ack(struct foyer_host *host, struct sock *sock, uint32_t acked_bytes,
-                         uint32_t sacked_bytes, bool is_duplicate, uint32_t flight_before,
+                         uint32_t sacked_bytes, bool is_duplicate,
                          foyer_time_ns now);
 void tcp_recovery_on_rto(struct foyer_host *host, struct sock *sock, foyer_time_ns now);
 /* RFC 6675 SetPipe: bytes believed to be on the path. */

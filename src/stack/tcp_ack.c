@@ -1,0 +1,239 @@
+/*
+ * The ACK field of an acceptable segment: RFC 9293 section 3.10.7.4, fifth check, with
+ * RFC 5961 section 5. What the ACK frees goes back to the writer of the tx ring; what it says of
+ * losses goes to tcp_recovery.c; what it says of the path to tcp_rtt.c and the congestion
+ * control.
+ */
+#include "stack/tcp.h"
+
+/* The handshake is done: snd_una moves over our SYN. Used by both ends of it. */
+void tcp_established(struct foyer_host *host, struct sock *sock, const struct tcp_segment *seg,
+                     foyer_time_ns now)
+{
+    struct tcb *tcb = sock->tcb;
+
+    tcb->snd_una = seq_add(tcb->iss, 1);
+    sock->state = FOYER_STATE_ESTABLISHED;
+    tcb->flags &= ~(uint32_t)TCPF_SYN_PENDING;
+    tcb->recovery_point = tcb->snd_una;
+    tcb->high_rxt = tcb->snd_una;
+    tcb->lost_edge = tcb->snd_una;
+    tcb->snd_small = tcb->snd_una;
+    tcb->received_ms = tcp_ms(now);
+    tcb->sent_ms = tcp_ms(now);
+
+    /* Karn (MUST-18): the handshake's round trip counts only where nothing was sent again. */
+    if ((tcb->flags & TCPF_RTT_TIMED) != 0)
+        tcp_rtt_sample(tcb, tcp_us(seg->rx->arrival_ns) - tcb->rtt_start_us);
+    else if ((tcb->flags & TCPF_TS_OK) != 0 && seg->options.has_timestamps &&
+             seg->options.timestamp_echo != 0)
+        tcp_rtt_sample(tcb, (tcp_ts_now(tcb, seg->rx->arrival_ns) -
+                             seg->options.timestamp_echo) * 1000u);
+    tcb->flags &= ~(uint32_t)TCPF_RTT_TIMED;
+    tcb->retries = 0;
+    tcb->backoff = 0;
+    tcp_cc_init(tcb);
+    tcp_keepalive_restart(sock, now);
+    /* A close that came early: FIN is queued behind the data (RFC 9293 section 3.10.4). */
+    if ((tcb->flags & TCPF_FIN_QUEUED) != 0)
+        sock->state = FOYER_STATE_FIN_WAIT_1;
+    tcp_rto_restart(host, sock, now);
+    sock_want_output(host, sock);
+}
+
+/* SYN-RECEIVED: is it the handshake's last ACK? False: dropped. */
+static bool complete_handshake(struct foyer_host *host, struct sock *sock,
+                               const struct tcp_segment *seg, foyer_time_ns now)
+{
+    struct tcb *tcb = sock->tcb;
+
+    if (seq_le(seg->tcp.ack, tcb->snd_una) || seq_gt(seg->tcp.ack, tcb->snd_nxt)) {
+        tcp_send_rst_for(host, seg);
+        return false;
+    }
+    if ((tcb->flags & TCPF_PASSIVE) != 0 && sock->listener != NULL &&
+        tcp_accept_queue_is_full(sock->listener)) {
+        /* As Linux: the ACK is dropped, the SYN-ACK comes again, the client waits. */
+        host->stats.tcp_listen_overflows++;
+        return false;
+    }
+    tcb->snd_wnd = (uint32_t)seg->tcp.window << tcb->snd_scale;
+    tcb->snd_wnd_max = tcb->snd_wnd;
+    tcb->snd_wl1 = seg->tcp.seq;
+    tcb->snd_wl2 = seg->tcp.ack;
+    tcp_established(host, sock, seg, now);
+    if ((tcb->flags & TCPF_PASSIVE) != 0 && sock->listener != NULL)
+        tcp_request_established(host, sock);
+    else
+        sock_event(host, sock, FOYER_EVENT_CONNECTED | FOYER_EVENT_WRITABLE);
+    return true;
+}
+
+/* RFC 9293 section 3.10.7.4: the window of the newest segment counts (MUST-1, REC-1, MUST-34). */
+static bool update_window(struct tcb *tcb, const struct tcp_segment *seg)
+{
+    uint32_t window = (uint32_t)seg->tcp.window << tcb->snd_scale;
+    bool is_newer = seq_lt(tcb->snd_wl1, seg->tcp.seq) ||
+                    (seq_eq(tcb->snd_wl1, seg->tcp.seq) && seq_le(tcb->snd_wl2, seg->tcp.ack));
+
+    if (!is_newer)
+        return false;
+    bool is_changed = tcb->snd_wnd != window;
+    tcb->snd_wl1 = seg->tcp.seq;
+    tcb->snd_wl2 = seg->tcp.ack;
+    tcb->snd_wnd = window;
+    if (tcb->snd_wnd_max < window)
+        tcb->snd_wnd_max = window;
+    return is_changed;
+}
+
+static void take_rtt(struct tcb *tcb, const struct tcp_segment *seg)
+{
+    const struct wire_tcp_options *options = &seg->options;
+
+    if ((tcb->flags & TCPF_RTT_TIMED) != 0) {
+        if (seq_ge(seg->tcp.ack, tcb->rtt_seq)) {
+            tcb->flags &= ~(uint32_t)TCPF_RTT_TIMED;
+            tcp_rtt_sample(tcb, tcp_us(seg->rx->arrival_ns) - tcb->rtt_start_us);
+        }
+        return;
+    }
+    /* Karn forbade the timer; the echo says which transmission is meant (RFC 7323 section 4.1:
+     * only an ACK that moves SND.UNA gives a sample). */
+    if ((tcb->flags & TCPF_TS_OK) != 0 && options->has_timestamps && options->timestamp_echo != 0) {
+        uint32_t rtt_ms = tcp_ts_now(tcb, seg->rx->arrival_ns) - options->timestamp_echo;
+        if (rtt_ms < 120000)
+            tcp_rtt_sample(tcb, rtt_ms * 1000u);
+    }
+}
+
+/* Bytes up to ack are the peer's: the writer may use their place. */
+static void advance(struct foyer_host *host, struct sock *sock, const struct tcp_segment *seg)
+{
+    struct tcb *tcb = sock->tcb;
+    uint32_t data_before = tcp_data_una(tcb).value;
+
+    take_rtt(tcb, seg);
+    tcb->snd_una = seg->tcp.ack;
+    tcb->high_rxt = seq_max(tcb->high_rxt, tcb->snd_una);
+    tcb->lost_edge = seq_max(tcb->lost_edge, tcb->snd_una);
+    tcb->snd_small = seq_max(tcb->snd_small, tcb->snd_una);
+    tcb->retries = 0;
+    tcb->backoff = 0;
+    tcb->soft_error = 0;
+    tcb->flags &= ~(uint32_t)TCPF_OVERRIDE;
+
+    seq_t data_una = tcp_data_una(tcb);
+    tcb->bytes_sent += data_una.value - data_before;
+    if (foyer_ring_is_set(&sock->tx) && (tcb->flags & TCPF_TX_MAPPED) != 0 &&
+        data_una.value != data_before) {
+        foyer_ring_publish_tail(&sock->tx, data_una.value - tcb->tx_offset);
+        if ((sock->flags & SOCK_ORPHAN) == 0)
+            sock_event(host, sock, FOYER_EVENT_WRITABLE);
+    }
+}
+
+/* Our FIN is acknowledged. False: the connection is over. */
+static bool fin_acked(struct foyer_host *host, struct sock *sock, foyer_time_ns now)
+{
+    switch (sock->state) {
+    case FOYER_STATE_FIN_WAIT_1:
+        sock->state = FOYER_STATE_FIN_WAIT_2;
+        if ((sock->flags & SOCK_ORPHAN) != 0) {
+            /* RFC 9293 has no such timer; without it a silent peer could hold orphans for ever. */
+            sock->tcb->slow_deadline_ns = now + TCP_FIN_WAIT_2_NS;
+            tcp_timer_arm(host, sock);
+        }
+        return true;
+    case FOYER_STATE_CLOSING:
+        tcp_time_wait_enter(host, sock, now);
+        return true;
+    case FOYER_STATE_LAST_ACK:
+        tcp_finish(host, sock, 0);
+        return false;
+    default:
+        return true;
+    }
+}
+
+/* RFC 5681 section 2: the definition of a duplicate ACK. */
+static bool is_duplicate_ack(const struct tcb *tcb, const struct tcp_segment *seg,
+                             bool is_window_changed, uint32_t sacked_bytes)
+{
+    if (!seq_eq(seg->tcp.ack, tcb->snd_una) || tcp_flight(tcb) == 0)
+        return false;
+    /* RFC 6675 section 2: with SACK it is one that tells of new bytes. */
+    if (tcp_has_board(tcb))
+        return sacked_bytes > 0;
+    return seg->text_size == 0 && !seg->is_fin && !is_window_changed;
+}
+
+/* RFC 5961 section 5.2: MAX.SND.WND bounds how old an ACK may be. False: dropped, answered. */
+static bool check_ack_range(struct foyer_host *host, struct sock *sock,
+                            const struct tcp_segment *seg, foyer_time_ns now)
+{
+    const struct tcb *tcb = sock->tcb;
+
+    if (seq_lt(seg->tcp.ack, seq_back(tcb->snd_una, tcb->snd_wnd_max)) ||
+        seq_gt(seg->tcp.ack, tcb->snd_nxt)) {
+        tcp_send_challenge(host, sock, now);
+        return false;
+    }
+    return true;
+}
+
+static void grow_window(struct tcb *tcb, uint32_t acked_bytes, uint32_t flight_before,
+                        foyer_time_ns now)
+{
+    /* RFC 9438 section 5.8, RFC 5681 section 4.1's spirit: an unused window does not grow. */
+    bool is_used = (tcb->flags & TCPF_CWND_LIMITED) != 0 ||
+                   (tcb->cwnd_bytes < tcb->ssthresh_bytes && tcb->cwnd_bytes < 2 * flight_before);
+
+    if (acked_bytes > 0 && is_used && tcb->recovery != TCP_RECOVERY)
+        tcp_cc(tcb)->on_ack(tcb, acked_bytes, now);
+}
+
+bool tcp_ack_input(struct foyer_host *host, struct sock *sock, const struct tcp_segment *seg,
+                   foyer_time_ns now)
+{
+    struct tcb *tcb = sock->tcb;
+
+    if (sock->state == FOYER_STATE_SYN_RECEIVED)
+        return complete_handshake(host, sock, seg, now);
+    if (!check_ack_range(host, sock, seg, now))
+        return false;
+    if (seq_lt(seg->tcp.ack, tcb->snd_una))
+        return true; /* a duplicate of an older one: its text may still be new */
+
+    uint32_t flight_before = tcp_flight(tcb);
+    uint8_t recovery_before = tcb->recovery;
+    uint32_t acked_bytes = seq_distance(seg->tcp.ack, tcb->snd_una);
+    uint32_t sacked_bytes = tcp_sack_input(host, tcb, seg);
+    bool is_window_changed = update_window(tcb, seg);
+    bool is_duplicate = is_duplicate_ack(tcb, seg, is_window_changed, sacked_bytes);
+
+    if ((tcb->flags & TCPF_PERSIST) != 0 && (sock->flags & SOCK_ORPHAN) == 0) {
+        /* MUST-37: a peer that answers probes may keep its window closed for ever. */
+        tcb->retries = 0;
+        tcb->stalled_ms = tcp_ms(now);
+    }
+    if (acked_bytes > 0) {
+        advance(host, sock, seg);
+        tcb->stalled_ms = tcp_ms(now);
+    }
+    tcp_recovery_on_ack(host, sock, acked_bytes, sacked_bytes, is_duplicate, now);
+    if (recovery_before != TCP_RECOVERY)
+        grow_window(tcb, acked_bytes, flight_before, now);
+
+    if (acked_bytes > 0 || is_window_changed || (tcb->flags & TCPF_PERSIST) != 0) {
+        if (is_window_changed && tcb->snd_wnd > 0 && (tcb->flags & TCPF_PERSIST) != 0)
+            tcb->backoff = 0;
+        if (acked_bytes > 0 || tcp_flight(tcb) == 0)
+            tcp_rto_restart(host, sock, now); /* RFC 6298 (5.2), (5.3) */
+    }
+    sock_want_output(host, sock);
+    if (acked_bytes > 0 && (tcb->flags & TCPF_FIN_QUEUED) != 0 &&
+        seq_gt(tcb->snd_una, tcb->snd_end))
+        return fin_acked(host, sock, now);
+    return true;
+}

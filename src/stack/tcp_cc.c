@@ -1,0 +1,82 @@
+/*
+ * What all congestion controls share: choice, initial window, slow start, idle restart.
+ * RFC 9293 section 3.8.2 (MUST-19) asks for slow start and congestion avoidance; MAY-18 allows
+ * algorithms other than RFC 5681's.
+ */
+#include "stack/tcp.h"
+
+#define CWND_MAX_BYTES (1u << 30) /* no window can be larger: RFC 7323 section 2.3 */
+
+static const struct tcp_cc_ops *const algorithms[] = {
+    [FOYER_CONGESTION_CUBIC] = &tcp_cc_cubic,
+    [FOYER_CONGESTION_NEWRENO] = &tcp_cc_newreno,
+};
+
+const struct tcp_cc_ops *tcp_cc(const struct tcb *tcb)
+{
+    return algorithms[tcb->cc_id];
+}
+
+uint32_t tcp_cc_initial_window(uint32_t mss)
+{
+    uint32_t floor_bytes = 2 * mss > 14600 ? 2 * mss : 14600;
+
+    return 10 * mss < floor_bytes ? 10 * mss : floor_bytes;
+}
+
+void tcp_cc_select(struct tcb *tcb, uint8_t id)
+{
+    if (id >= sizeof(algorithms) / sizeof(algorithms[0]))
+        id = FOYER_CONGESTION_CUBIC;
+    tcb->cc_id = id;
+    memset(&tcb->cc, 0, sizeof(tcb->cc));
+    algorithms[id]->init(tcb);
+}
+
+void tcp_cc_init(struct tcb *tcb)
+{
+    /* RFC 6928 section 2: after a lost SYN the initial window is one segment. */
+    tcb->cwnd_bytes = (tcb->flags & TCPF_SYN_LOST) != 0 ? tcb->mss
+                                                        : tcp_cc_initial_window(tcb->mss);
+    /* RFC 5681 section 3.1: as high as the largest window possible. */
+    tcb->ssthresh_bytes = UINT32_MAX;
+    tcp_cc_select(tcb, tcb->cc_id);
+}
+
+/* RFC 5681 section 3.1 with byte counting: cwnd grows by what was acknowledged. */
+uint32_t tcp_cc_slow_start(struct tcb *tcb, uint32_t acked_bytes)
+{
+    if (tcb->cwnd_bytes >= tcb->ssthresh_bytes)
+        return acked_bytes;
+    uint32_t limit = tcb->ssthresh_bytes < CWND_MAX_BYTES ? tcb->ssthresh_bytes : CWND_MAX_BYTES;
+    uint32_t room = limit > tcb->cwnd_bytes ? limit - tcb->cwnd_bytes : 0;
+    uint32_t used = acked_bytes < room ? acked_bytes : room;
+    tcb->cwnd_bytes += used;
+    return acked_bytes - used;
+}
+
+/*
+ * RFC 5681 section 4.1 (SHOULD): no more than the restart window after an RTO without sending.
+ * cwnd is halved per RTO of silence instead of at once, so that a pause of one RTO costs one
+ * round trip, not all of slow start; the restart window is reached after log2 of them.
+ */
+void tcp_cc_restart_after_idle(struct tcb *tcb, foyer_time_ns now)
+{
+    uint32_t idle_ms = tcp_ms(now) - tcb->sent_ms;
+    uint32_t rto_ms = (uint32_t)(tcp_rto_base_ns(tcb) / FOYER_NS_PER_MS);
+    uint32_t restart = tcp_cc_initial_window(tcb->mss);
+
+    if (idle_ms < rto_ms)
+        return;
+    tcp_cc(tcb)->on_idle(tcb, idle_ms);
+    if (tcb->cwnd_bytes <= restart)
+        return;
+    /* What the path was known to carry stays the aim of slow start (RFC 2861 section 3.2). */
+    uint32_t keep = tcb->cwnd_bytes / 4 * 3;
+    if (tcb->ssthresh_bytes < keep)
+        tcb->ssthresh_bytes = keep;
+    for (uint32_t left = idle_ms; left >= rto_ms && tcb->cwnd_bytes > restart; left -= rto_ms)
+        tcb->cwnd_bytes /= 2;
+    if (tcb->cwnd_bytes < restart)
+        tcb->cwnd_bytes = restart;
+}

@@ -1,0 +1,188 @@
+/*
+ * TCP options of both directions (RFC 9293 section 3.2, RFC 7323, RFC 2018), and what else a
+ * connection's start depends on: the ISN and the segment size.
+ */
+#include "base/siphash.h"
+#include "stack/tcp.h"
+
+#define TS_OPTION_SIZE 12u                            /* 10 bytes and padding */
+#define PAWS_AGE_MAX_MS (24u * 24u * 3600u * 1000u)   /* RFC 7323 section 5.5: 24 days */
+#define IP_TCP_HEADERS_V4 40u
+#define IP_TCP_HEADERS_V6 60u
+
+static uint32_t tuple_hash(const struct foyer_host *host, const struct sock *sock,
+                           uint8_t purpose)
+{
+    struct siphash_key key = siphash_key_from(host->config.secret);
+    uint8_t tuple[37];
+
+    memcpy(tuple, sock->local.addr.bytes, 16);
+    memcpy(tuple + 16, sock->remote.addr.bytes, 16);
+    memcpy(tuple + 32, &sock->local.port, 2);
+    memcpy(tuple + 34, &sock->remote.port, 2);
+    tuple[36] = purpose;
+    return (uint32_t)siphash(&key, tuple, sizeof(tuple));
+}
+
+/*
+ * RFC 6528 section 3, RFC 9293 section 3.4.1 (MUST-8, SHLD-1, MUST-9): a 4 us clock plus a hash
+ * of the 4-tuple under the host's secret.
+ */
+seq_t tcp_isn(struct foyer_host *host, const struct sock *sock, foyer_time_ns now)
+{
+    return SEQ(tuple_hash(host, sock, 1) + (uint32_t)(now / (4 * FOYER_NS_PER_US)));
+}
+
+/* RFC 7323 section 5.4: an offset of its own for each 4-tuple, and the same one whenever the
+ * tuple comes back, so that a new incarnation's timestamps go on where the old one's ended. */
+uint32_t tcp_ts_offset(struct foyer_host *host, const struct sock *sock)
+{
+    return tuple_hash(host, sock, 2);
+}
+
+uint32_t tcp_ts_now(const struct tcb *tcb, foyer_time_ns now)
+{
+    return tcp_ms(now) + tcb->ts_offset;
+}
+
+static uint32_t headers_size(const struct sock *sock)
+{
+    return foyer_addr_is_v4(&sock->remote.addr) ? IP_TCP_HEADERS_V4 : IP_TCP_HEADERS_V6;
+}
+
+/* FOYER_OPT_MAXSEG, as a bound of both directions. */
+static uint32_t bound_by_option(const struct sock *sock, uint32_t mss)
+{
+    if (sock->max_segment == 0 || sock->max_segment >= mss)
+        return mss;
+    return sock->max_segment > TCP_MSS_MIN ? sock->max_segment : TCP_MSS_MIN;
+}
+
+/* RFC 9293 section 3.7.1 (MUST-67, RFC 6691): what we can take whole, fixed headers taken off. */
+static uint16_t mss_to_announce(const struct foyer_host *host, const struct sock *sock)
+{
+    uint32_t mtu = sock->path_is_local ? ip_path_mtu(host, sock) : host->config.mtu;
+
+    return (uint16_t)bound_by_option(sock, mtu - headers_size(sock));
+}
+
+/* The smallest scale that lets the window show the whole buffer; see TCP_WINDOW_SCALE_MIN. */
+uint8_t tcp_rcv_scale(const struct foyer_host *host, const struct sock *sock)
+{
+    uint32_t size = sock->rx_size_wanted != 0 ? sock->rx_size_wanted
+                                              : host->config.receive_buffer_size;
+    uint8_t scale = TCP_WINDOW_SCALE_MIN;
+
+    if (foyer_ring_is_set(&sock->rx) && sock->rx.size > size)
+        size = sock->rx.size;
+    while (scale < WIRE_TCP_WINDOW_SCALE_MAX && size >> scale > UINT16_MAX)
+        scale++;
+    return scale;
+}
+
+/* MAY-3: MSS always; RFC 9293 section 3.7.1 (MUST-14, SHLD-5). */
+void tcp_options_for_syn(const struct foyer_host *host, const struct sock *sock, bool is_reply,
+                         struct wire_tcp_options *ret_options, foyer_time_ns now)
+{
+    const struct tcb *tcb = sock->tcb;
+
+    memset(ret_options, 0, sizeof(*ret_options));
+    ret_options->has_mss = true;
+    ret_options->mss = mss_to_announce(host, sock);
+    /* A SYN-ACK repeats only what the SYN offered: RFC 7323 sections 1.3 and 3.2, RFC 2018. */
+    if (!is_reply || (tcb->flags & TCPF_WS_OK) != 0) {
+        ret_options->has_window_scale = true;
+        ret_options->window_scale = is_reply ? tcb->rcv_scale : tcp_rcv_scale(host, sock);
+    }
+    if (!is_reply || (tcb->flags & TCPF_SACK_OK) != 0)
+        ret_options->has_sack_permitted = true;
+    if (!is_reply || (tcb->flags & TCPF_TS_OK) != 0) {
+        ret_options->has_timestamps = true;
+        ret_options->timestamp_value = tcp_ts_now(tcb, now);
+        ret_options->timestamp_echo = is_reply ? tcb->ts_recent : 0;
+    }
+}
+
+void tcp_options_for_segment(const struct tcb *tcb, struct wire_tcp_options *ret_options,
+                             foyer_time_ns now)
+{
+    memset(ret_options, 0, sizeof(*ret_options));
+    if ((tcb->flags & TCPF_TS_OK) != 0) {
+        /* RFC 7323 section 3.2: in every segment once negotiated. */
+        ret_options->has_timestamps = true;
+        ret_options->timestamp_value = tcp_ts_now(tcb, now);
+        ret_options->timestamp_echo = tcb->ts_recent;
+    }
+}
+
+void tcp_options_negotiate(const struct foyer_host *host, struct sock *sock,
+                           const struct tcp_segment *seg, foyer_time_ns now)
+{
+    const struct wire_tcp_options *options = &seg->options;
+    struct tcb *tcb = sock->tcb;
+
+    tcb->flags &= ~(uint32_t)(TCPF_WS_OK | TCPF_SACK_OK | TCPF_TS_OK);
+    tcb->snd_scale = 0;
+    tcb->rcv_scale = 0;
+    if (options->has_window_scale) {
+        tcb->flags |= TCPF_WS_OK;
+        tcb->snd_scale = options->window_scale;
+        tcb->rcv_scale = tcp_rcv_scale(host, sock);
+    }
+    if (options->has_sack_permitted)
+        tcb->flags |= TCPF_SACK_OK;
+    if (options->has_timestamps) {
+        tcb->flags |= TCPF_TS_OK;
+        tcb->ts_recent = options->timestamp_value;
+        tcb->ts_recent_ms = tcp_ms(now);
+    }
+    /* RFC 9293 section 3.7.1 (MUST-15): the default where the peer does not say. */
+    tcb->peer_mss = foyer_addr_is_v4(&sock->remote.addr) ? TCP_MSS_DEFAULT_V4 : TCP_MSS_DEFAULT_V6;
+    if (options->has_mss)
+        tcb->peer_mss = options->mss > TCP_MSS_MIN ? options->mss : TCP_MSS_MIN;
+    tcp_mss_update(host, sock);
+    tcb->rcv_mss = tcb->mss;
+}
+
+/* RFC 9293 section 3.7.1 (MUST-16, SHLD-6): Eff.snd.MSS. */
+void tcp_mss_update(const struct foyer_host *host, struct sock *sock)
+{
+    struct tcb *tcb = sock->tcb;
+    uint32_t mss = ip_path_mtu(host, sock) - headers_size(sock);
+
+    if (mss > tcb->peer_mss)
+        mss = tcb->peer_mss;
+    mss = bound_by_option(sock, mss);
+    if ((tcb->flags & TCPF_TS_OK) != 0)
+        mss -= TS_OPTION_SIZE;
+    tcb->mss = (uint16_t)mss;
+}
+
+/*
+ * RFC 7323 section 5.3 R1. A segment without the option is refused too where it was negotiated
+ * (section 3.2, SHOULD). RST is exempt: it is judged by its sequence number.
+ */
+bool tcp_paws_rejects(const struct tcb *tcb, const struct tcp_segment *seg, foyer_time_ns now)
+{
+    if ((tcb->flags & TCPF_TS_OK) == 0 || (seg->tcp.flags & WIRE_TCP_RST) != 0)
+        return false;
+    if (!seg->options.has_timestamps)
+        return (seg->tcp.flags & WIRE_TCP_SYN) == 0;
+    if ((int32_t)(seg->options.timestamp_value - tcb->ts_recent) >= 0)
+        return false;
+    /* Section 5.5: after 24 days of silence the clock may have wrapped. */
+    return tcp_ms(now) - tcb->ts_recent_ms < PAWS_AGE_MAX_MS;
+}
+
+/* RFC 7323 section 4.3 (2), (3): of the segment that covers what we acknowledged last. */
+void tcp_ts_update(struct tcb *tcb, const struct tcp_segment *seg, foyer_time_ns now)
+{
+    if ((tcb->flags & TCPF_TS_OK) == 0 || !seg->options.has_timestamps)
+        return;
+    bool is_newer = (int32_t)(seg->options.timestamp_value - tcb->ts_recent) >= 0 ||
+                    tcp_ms(now) - tcb->ts_recent_ms >= PAWS_AGE_MAX_MS;
+    if (is_newer && seq_le(seg->tcp.seq, tcb->rcv_acked)) {
+        tcb->ts_recent = seg->options.timestamp_value;
+        tcb->ts_recent_ms = tcp_ms(now);
+    }
+}
