@@ -55,8 +55,8 @@ void wire_icmp6_seal(uint8_t *bytes, size_t size, const struct foyer_addr *src,
 /* ---- neighbour discovery: RS, RA, NS, NA ---------------------------------------------------- */
 
 #define WIRE_NDP_PREFIXES_MAX 4
-/* RA with both link addresses, MTU and all prefixes. */
-#define WIRE_NDP_SIZE_MAX (16 + 8 + 8 + 8 + 32 * WIRE_NDP_PREFIXES_MAX)
+/* The longest fixed part (NS, NA) with both link addresses, MTU and all prefixes. */
+#define WIRE_NDP_SIZE_MAX (24 + 8 + 8 + 8 + 32 * WIRE_NDP_PREFIXES_MAX)
 
 struct wire_ndp_prefix {
     struct foyer_addr prefix;
