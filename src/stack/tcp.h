@@ -50,30 +50,31 @@
 
 /* ---- constants ------------------------------------------------------------------------------ */
 
-#define TCP_MSS_DEFAULT_V4 536u  /* RFC 9293 section 3.7.1 (MUST-15) */
+#define TCP_MSS_DEFAULT_V4 536u /* RFC 9293 section 3.7.1 (MUST-15) */
 #define TCP_MSS_DEFAULT_V6 1220u
-#define TCP_MSS_MIN 88u          /* a peer's smaller MSS is not followed: Linux's tcp_min_snd_mss
+#define TCP_MSS_MIN                                                                                \
+    88u                         /* a peer's smaller MSS is not followed: Linux's tcp_min_snd_mss
                                     is 48; this leaves room for 40 bytes of options */
-#define TCP_WINDOW_SCALE_MIN 7u  /* so that a ring of up to 8 MiB can be attached after the SYN */
+#define TCP_WINDOW_SCALE_MIN 7u /* so that a ring of up to 8 MiB can be attached after the SYN */
 
-#define TCP_RTO_INITIAL_NS FOYER_NS_PER_S                    /* RFC 6298 (2.1) */
-#define TCP_RTO_INITIAL_LOST_NS (3 * FOYER_NS_PER_S)         /* RFC 6298 (5.7) */
-#define TCP_RTO_MIN_NS (200 * FOYER_NS_PER_MS)               /* below (2.4)'s 1 s, as Linux */
-#define TCP_RTO_MAX_NS (120 * FOYER_NS_PER_S)                /* RFC 6298 (2.5): at least 60 s */
-#define TCP_DELAYED_ACK_NS (40 * FOYER_NS_PER_MS)            /* RFC 9293 3.8.6.3 (MUST-40) */
+#define TCP_RTO_INITIAL_NS FOYER_NS_PER_S            /* RFC 6298 (2.1) */
+#define TCP_RTO_INITIAL_LOST_NS (3 * FOYER_NS_PER_S) /* RFC 6298 (5.7) */
+#define TCP_RTO_MIN_NS (200 * FOYER_NS_PER_MS)       /* below (2.4)'s 1 s, as Linux */
+#define TCP_RTO_MAX_NS (120 * FOYER_NS_PER_S)        /* RFC 6298 (2.5): at least 60 s */
+#define TCP_DELAYED_ACK_NS (40 * FOYER_NS_PER_MS)    /* RFC 9293 3.8.6.3 (MUST-40) */
 #define TCP_CORK_NS (200 * FOYER_NS_PER_MS)
-#define TCP_OVERRIDE_NS (200 * FOYER_NS_PER_MS)              /* RFC 9293 3.8.6.2.1: 0.1 - 1 s */
-#define TCP_TIME_WAIT_NS (60 * FOYER_NS_PER_S)               /* 2 MSL; MSL 30 s as Linux */
-#define TCP_FIN_WAIT_2_NS (60 * FOYER_NS_PER_S)              /* orphans only */
-#define TCP_OOW_ACK_NS (500 * FOYER_NS_PER_MS)               /* answers to unacceptable segments */
-#define TCP_SYN_RETRIES 6u        /* 127 s to give up */
-#define TCP_SYN_ACK_RETRIES 5u    /* 63 s */
-#define TCP_DATA_RETRIES 15u      /* RFC 9293 3.8.3 R2 (SHLD-11): at least 100 s */
-#define TCP_ORPHAN_RETRIES 8u     /* nobody waits for it any more */
-#define TCP_R1_RETRIES 3u         /* RFC 9293 3.8.3 R1 (SHLD-10) */
-#define TCP_DUP_THRESH 3u         /* RFC 5681, RFC 6675 DupThresh */
-#define TCP_QUICK_ACKS 16u        /* segments at the start that are acknowledged at once */
-#define TCP_REQUESTS_MIN 16u      /* requests that even a listener of backlog 0 may hold */
+#define TCP_OVERRIDE_NS (200 * FOYER_NS_PER_MS) /* RFC 9293 3.8.6.2.1: 0.1 - 1 s */
+#define TCP_TIME_WAIT_NS (60 * FOYER_NS_PER_S)  /* 2 MSL; MSL 30 s as Linux */
+#define TCP_FIN_WAIT_2_NS (60 * FOYER_NS_PER_S) /* orphans only */
+#define TCP_OOW_ACK_NS (500 * FOYER_NS_PER_MS)  /* answers to unacceptable segments */
+#define TCP_SYN_RETRIES 6u                      /* 127 s to give up */
+#define TCP_SYN_ACK_RETRIES 5u                  /* 63 s */
+#define TCP_DATA_RETRIES 15u                    /* RFC 9293 3.8.3 R2 (SHLD-11): at least 100 s */
+#define TCP_ORPHAN_RETRIES 8u                   /* nobody waits for it any more */
+#define TCP_R1_RETRIES 3u                       /* RFC 9293 3.8.3 R1 (SHLD-10) */
+#define TCP_DUP_THRESH 3u                       /* RFC 5681, RFC 6675 DupThresh */
+#define TCP_QUICK_ACKS 16u         /* segments at the start that are acknowledged at once */
+#define TCP_REQUESTS_MIN 16u       /* requests that even a listener of backlog 0 may hold */
 #define TCP_CHALLENGES_PER_S 1000u /* RFC 5961 section 7, per host */
 #define TCP_RANGES_MAX 32u
 #define TCP_RECENT_MAX 4u
@@ -113,8 +114,8 @@ void tcp_pool_grow(struct foyer_host *host);
 /* ---- the transmission control block ----------------------------------------------------------- */
 
 enum tcp_flags {
-    TCPF_PASSIVE = 1u << 0,       /* made by a SYN to a listener */
-    TCPF_SACK_OK = 1u << 1,       /* negotiated */
+    TCPF_PASSIVE = 1u << 0, /* made by a SYN to a listener */
+    TCPF_SACK_OK = 1u << 1, /* negotiated */
     TCPF_TS_OK = 1u << 2,
     TCPF_WS_OK = 1u << 3,
     TCPF_SYN_PENDING = 1u << 4,   /* send SYN or SYN-ACK at the next pull */
@@ -156,7 +157,7 @@ struct tcp_newreno {
 };
 
 struct tcb {
-    struct sock *sock; /* its timer is armed at the minimum of the three deadlines */
+    struct sock *sock;               /* its timer is armed at the minimum of the three deadlines */
     struct tcp_ranges *sacked;       /* sender: what the peer holds beyond snd_una */
     struct tcp_ranges *out_of_order; /* receiver: what is in the ring beyond rcv_nxt */
 
@@ -173,9 +174,9 @@ struct tcb {
 
     /* Receiver. */
     seq_t irs, rcv_nxt;
-    seq_t rcv_adv;      /* right edge of the window as advertised; never goes back (SHLD-14) */
-    seq_t rcv_acked;    /* rcv_nxt in the last segment sent */
-    seq_t fin_seq;      /* with TCPF_FIN_AHEAD */
+    seq_t rcv_adv;   /* right edge of the window as advertised; never goes back (SHLD-14) */
+    seq_t rcv_acked; /* rcv_nxt in the last segment sent */
+    seq_t fin_seq;   /* with TCPF_FIN_AHEAD */
     uint32_t rx_offset;
     struct tcp_range dsack;
 
@@ -185,7 +186,7 @@ struct tcb {
     /* Round trips (RFC 6298). */
     uint32_t srtt_us8, rttvar_us4; /* scaled by 8 and by 4; srtt 0: no sample yet */
     uint32_t rtt_start_us;
-    seq_t rtt_seq;                 /* the timed segment's end */
+    seq_t rtt_seq; /* the timed segment's end */
 
     /* Congestion and loss. */
     uint32_t cwnd_bytes, ssthresh_bytes;
@@ -198,29 +199,29 @@ struct tcb {
     seq_t lost_edge;      /* bytes before it that are not SACKed are lost */
     uint32_t prr_delivered_bytes, prr_out_bytes, prr_flight_bytes; /* RFC 9937 */
     uint32_t undo_cwnd_bytes, undo_ssthresh_bytes;
-    uint32_t dup_acks;    /* without SACK: segments that left the path */
+    uint32_t dup_acks; /* without SACK: segments that left the path */
 
     /* Times in milliseconds of the caller's clock, modulo 2^32. */
-    uint32_t stalled_ms;    /* when what is now unanswered was first sent (user timeout) */
-    uint32_t received_ms;   /* last segment of the peer */
-    uint32_t sent_ms;       /* last data segment of ours */
-    uint32_t oow_ack_ms;    /* last answer to an unacceptable segment */
+    uint32_t stalled_ms;  /* when what is now unanswered was first sent (user timeout) */
+    uint32_t received_ms; /* last segment of the peer */
+    uint32_t sent_ms;     /* last data segment of ours */
+    uint32_t oow_ack_ms;  /* last answer to an unacceptable segment */
 
     uint64_t bytes_sent, bytes_received;
     uint32_t retransmissions;
 
-    uint32_t flags;         /* enum tcp_flags */
-    uint16_t mss;           /* payload per segment, options taken off (RFC 9293 3.7.1 MUST-16) */
-    uint16_t peer_mss;      /* as in its option, or the default */
-    uint16_t rcv_mss;       /* estimate of what the peer sends per segment */
+    uint32_t flags;    /* enum tcp_flags */
+    uint16_t mss;      /* payload per segment, options taken off (RFC 9293 3.7.1 MUST-16) */
+    uint16_t peer_mss; /* as in its option, or the default */
+    uint16_t rcv_mss;  /* estimate of what the peer sends per segment */
     uint8_t snd_scale, rcv_scale;
-    uint8_t recovery;       /* enum tcp_recovery_state */
-    uint8_t backoff;        /* doublings of the RTO */
-    uint8_t retries;        /* since something was acknowledged */
-    uint8_t probes;         /* keep-alives unanswered */
+    uint8_t recovery; /* enum tcp_recovery_state */
+    uint8_t backoff;  /* doublings of the RTO */
+    uint8_t retries;  /* since something was acknowledged */
+    uint8_t probes;   /* keep-alives unanswered */
     uint8_t quick_acks;
-    uint8_t cc_id;          /* enum foyer_congestion */
-    int soft_error;         /* of ICMP; reported if the connection times out (RFC 1122 4.2.3.9) */
+    uint8_t cc_id;  /* enum foyer_congestion */
+    int soft_error; /* of ICMP; reported if the connection times out (RFC 1122 4.2.3.9) */
 };
 
 /* A segment on its way in: the header in host order and where its text lies. */
@@ -347,7 +348,9 @@ void tcp_listener_forget(struct sock *sock);
 
 /* Looks at the program's end of tx: new bytes, FIN, reset. False: aborted and maybe freed. */
 bool tcp_send_look(struct foyer_host *host, struct sock *sock, foyer_time_ns now);
-/* Whether a pull would find something; for arming timers. */
+/* Ties the sequence numbers to the tx ring's positions, once there is a ring. */
+void tcp_tx_map(struct sock *sock);
+/* Whether data or FIN wait to be sent for the first time. */
 bool tcp_has_unsent(const struct tcb *tcb);
 
 /* ---- tcp_reply.c ------------------------------------------------------------------------------ */
@@ -378,8 +381,7 @@ void tcp_time_wait_enter(struct foyer_host *host, struct sock *sock, foyer_time_
 uint32_t tcp_sack_input(struct foyer_host *host, struct tcb *tcb, const struct tcp_segment *seg);
 /* After snd_una moved by acked (or 0 for a duplicate): enter, run or leave recovery. */
 void tcp_recovery_on_ack(struct foyer_host *host, struct sock *sock, uint32_t acked_bytes,
-                         uint32_t sacked_bytes, bool is_duplicate,
-                         foyer_time_ns now);
+                         uint32_t sacked_bytes, bool is_duplicate, foyer_time_ns now);
 void tcp_recovery_on_rto(struct foyer_host *host, struct sock *sock, foyer_time_ns now);
 /* RFC 6675 SetPipe: bytes believed to be on the path. */
 uint32_t tcp_pipe(const struct tcb *tcb);

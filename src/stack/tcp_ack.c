@@ -27,8 +27,8 @@ void tcp_established(struct foyer_host *host, struct sock *sock, const struct tc
         tcp_rtt_sample(tcb, tcp_us(seg->rx->arrival_ns) - tcb->rtt_start_us);
     else if ((tcb->flags & TCPF_TS_OK) != 0 && seg->options.has_timestamps &&
              seg->options.timestamp_echo != 0)
-        tcp_rtt_sample(tcb, (tcp_ts_now(tcb, seg->rx->arrival_ns) -
-                             seg->options.timestamp_echo) * 1000u);
+        tcp_rtt_sample(tcb, (tcp_ts_now(tcb, seg->rx->arrival_ns) - seg->options.timestamp_echo) *
+                                1000u);
     tcb->flags &= ~(uint32_t)TCPF_RTT_TIMED;
     tcb->retries = 0;
     tcb->backoff = 0;

@@ -36,8 +36,8 @@ void tcp_cc_select(struct tcb *tcb, uint8_t id)
 void tcp_cc_init(struct tcb *tcb)
 {
     /* RFC 6928 section 2: after a lost SYN the initial window is one segment. */
-    tcb->cwnd_bytes = (tcb->flags & TCPF_SYN_LOST) != 0 ? tcb->mss
-                                                        : tcp_cc_initial_window(tcb->mss);
+    tcb->cwnd_bytes =
+        (tcb->flags & TCPF_SYN_LOST) != 0 ? tcb->mss : tcp_cc_initial_window(tcb->mss);
     /* RFC 5681 section 3.1: as high as the largest window possible. */
     tcb->ssthresh_bytes = UINT32_MAX;
     tcp_cc_select(tcb, tcb->cc_id);

@@ -54,8 +54,8 @@ static bool parse_segment(struct foyer_host *host, const struct rx *rx, struct t
     }
     /* Port 0 is reserved (RFC 6335 section 6): nobody can be meant. */
     if (seg->tcp.src_port == 0 || seg->tcp.dst_port == 0 ||
-        wire_tcp_options_parse(rx->transport + WIRE_TCP_SIZE,
-                               (size_t)header_size - WIRE_TCP_SIZE, &seg->options) < 0) {
+        wire_tcp_options_parse(rx->transport + WIRE_TCP_SIZE, (size_t)header_size - WIRE_TCP_SIZE,
+                               &seg->options) < 0) {
         host->stats.in_dropped_malformed++;
         return false;
     }
@@ -267,8 +267,7 @@ static void handle_rst(struct foyer_host *host, struct sock *sock, const struct 
     const struct tcp_ranges *held = tcb->out_of_order;
 
     if (seq_eq(seg->tcp.seq, tcb->rcv_nxt) ||
-        (held != NULL && held->count > 0 &&
-         seq_eq(seg->tcp.seq, held->range[held->count - 1].end)))
+        (held != NULL && held->count > 0 && seq_eq(seg->tcp.seq, held->range[held->count - 1].end)))
         reset_by_peer(host, sock);
     else if (seq_gt(seg->tcp.seq, tcb->rcv_nxt) && seq_lt(seg->tcp.seq, tcb->rcv_adv))
         tcp_send_challenge(host, sock, now);
@@ -312,8 +311,8 @@ static bool syn_received_syn(struct foyer_host *host, struct sock *sock, struct 
     return false;
 }
 
-static void other_states_input(struct foyer_host *host, struct sock *sock,
-                               struct tcp_segment *seg, foyer_time_ns now)
+static void other_states_input(struct foyer_host *host, struct sock *sock, struct tcp_segment *seg,
+                               foyer_time_ns now)
 {
     struct tcb *tcb = sock->tcb;
 
@@ -344,8 +343,8 @@ static void other_states_input(struct foyer_host *host, struct sock *sock,
  * MAY-2, RFC 6191 section 2: a SYN that is provably newer takes the place of a TIME-WAIT, by its
  * timestamp or by its sequence number (RFC 9293 section 3.6.1). Only where somebody listens.
  */
-static bool take_over_time_wait(struct foyer_host *host, struct sock *sock,
-                                struct tcp_segment *seg, foyer_time_ns now)
+static bool take_over_time_wait(struct foyer_host *host, struct sock *sock, struct tcp_segment *seg,
+                                foyer_time_ns now)
 {
     const struct tcb *tcb = sock->tcb;
     const uint16_t mask = WIRE_TCP_SYN | WIRE_TCP_ACK | WIRE_TCP_RST | WIRE_TCP_FIN;

@@ -5,13 +5,12 @@
 #include "base/siphash.h"
 #include "stack/tcp.h"
 
-#define TS_OPTION_SIZE 12u                            /* 10 bytes and padding */
-#define PAWS_AGE_MAX_MS (24u * 24u * 3600u * 1000u)   /* RFC 7323 section 5.5: 24 days */
+#define TS_OPTION_SIZE 12u                          /* 10 bytes and padding */
+#define PAWS_AGE_MAX_MS (24u * 24u * 3600u * 1000u) /* RFC 7323 section 5.5: 24 days */
 #define IP_TCP_HEADERS_V4 40u
 #define IP_TCP_HEADERS_V6 60u
 
-static uint32_t tuple_hash(const struct foyer_host *host, const struct sock *sock,
-                           uint8_t purpose)
+static uint32_t tuple_hash(const struct foyer_host *host, const struct sock *sock, uint8_t purpose)
 {
     struct siphash_key key = siphash_key_from(host->config.secret);
     uint8_t tuple[37];
@@ -69,8 +68,8 @@ static uint16_t mss_to_announce(const struct foyer_host *host, const struct sock
 /* The smallest scale that lets the window show the whole buffer; see TCP_WINDOW_SCALE_MIN. */
 uint8_t tcp_rcv_scale(const struct foyer_host *host, const struct sock *sock)
 {
-    uint32_t size = sock->rx_size_wanted != 0 ? sock->rx_size_wanted
-                                              : host->config.receive_buffer_size;
+    uint32_t size =
+        sock->rx_size_wanted != 0 ? sock->rx_size_wanted : host->config.receive_buffer_size;
     uint8_t scale = TCP_WINDOW_SCALE_MIN;
 
     if (foyer_ring_is_set(&sock->rx) && sock->rx.size > size)

@@ -77,8 +77,8 @@ static void note_recent(struct tcp_ranges *ranges, const struct tcp_range *chang
 
     kept[count++] = seq;
     for (uint32_t i = 0; i < ranges->recent_count && count < TCP_RECENT_MAX; i++) {
-        bool is_inside = seq_ge(ranges->recent[i], changed->start) &&
-                         seq_lt(ranges->recent[i], changed->end);
+        bool is_inside =
+            seq_ge(ranges->recent[i], changed->start) && seq_lt(ranges->recent[i], changed->end);
         if (!is_inside)
             kept[count++] = ranges->recent[i];
     }

@@ -33,8 +33,7 @@ void tcp_rx_map(struct sock *sock)
     tcb->rx_offset = data_nxt(tcb).value - foyer_ring_head(&sock->rx);
     tcb->flags |= TCPF_RX_MAPPED;
     if ((tcb->flags & TCPF_FIN_RECEIVED) != 0)
-        atomic_store_explicit(&sock->rx.shared->writer_state, FOYER_RING_FIN,
-                              memory_order_release);
+        atomic_store_explicit(&sock->rx.shared->writer_state, FOYER_RING_FIN, memory_order_release);
 }
 
 static uint32_t buffer_size(const struct sock *sock)
@@ -307,8 +306,7 @@ static void take_fin(struct foyer_host *host, struct sock *sock, foyer_time_ns n
     tcb->rcv_adv = seq_max(tcb->rcv_adv, tcb->rcv_nxt);
     tcp_ranges_give(host, &tcb->out_of_order);
     if (foyer_ring_is_set(&sock->rx))
-        atomic_store_explicit(&sock->rx.shared->writer_state, FOYER_RING_FIN,
-                              memory_order_release);
+        atomic_store_explicit(&sock->rx.shared->writer_state, FOYER_RING_FIN, memory_order_release);
     sock_want_output(host, sock);
     if ((sock->flags & SOCK_ORPHAN) == 0)
         sock_event(host, sock, FOYER_EVENT_READABLE | FOYER_EVENT_PEER_FIN);

@@ -1,0 +1,425 @@
+/*
+ * The next segment to send. host.c's output loop pulls one packet per call, once the path to the
+ * peer is resolved; nothing is queued behind TCP, every pull looks at the state as it then is.
+ *
+ *   tcp_output
+ *     output_syn          SYN, SYN-ACK
+ *     tcp_send_look       what the program wrote since
+ *     output_lost         retransmission, as far as cwnd allows (tcp_recovery.c)
+ *     output_new          new data and FIN: windows, Nagle, SWS avoidance
+ *     output_probe        window probe, keep-alive
+ *     output_ack          nothing but an ACK
+ *
+ * A segment may be a super-segment of many mss that the link (or ip.c, at the last moment) cuts;
+ * its payload are one or two spans of the program's ring.
+ */
+#include <errno.h>
+
+#include "stack/tcp.h"
+
+static uint32_t min_u32(uint32_t a, uint32_t b)
+{
+    return a < b ? a : b;
+}
+
+/* ---- the program's end of the ring ------------------------------------------------------------ */
+
+void tcp_tx_map(struct sock *sock)
+{
+    struct tcb *tcb = sock->tcb;
+
+    if (!foyer_ring_is_set(&sock->tx) || (tcb->flags & TCPF_TX_MAPPED) != 0)
+        return;
+    tcb->tx_offset = tcp_data_una(tcb).value - foyer_ring_tail(&sock->tx);
+    tcb->flags |= TCPF_TX_MAPPED;
+}
+
+/* The ring is the program's memory: head and state are read once, and believed only as far as
+ * they can be true. */
+bool tcp_send_look(struct foyer_host *host, struct sock *sock, foyer_time_ns now)
+{
+    struct tcb *tcb = sock->tcb;
+
+    if ((tcb->flags & TCPF_FIN_QUEUED) != 0 || !foyer_ring_is_set(&sock->tx))
+        return true;
+    tcp_tx_map(sock);
+    /* State before head: the writer stores head first, so with FIN comes the final head. */
+    uint32_t state = atomic_load_explicit(&sock->tx.shared->writer_state, memory_order_acquire);
+    uint32_t una = tcp_data_una(tcb).value - tcb->tx_offset;
+    uint32_t used = foyer_ring_distance(&sock->tx, foyer_ring_head(&sock->tx), una);
+    uint32_t used_before = seq_distance(tcb->snd_end, tcp_data_una(tcb));
+
+    if (state >= FOYER_RING_RESET || used == UINT32_MAX || used < used_before) {
+        tcp_send_rst(host, sock);
+        tcp_finish(host, sock, state == FOYER_RING_RESET ? -ECONNABORTED : -ECONNRESET);
+        return false;
+    }
+    tcb->snd_end = seq_add(tcb->snd_end, used - used_before);
+    if (state == FOYER_RING_FIN)
+        tcp_queue_fin(host, sock, now);
+    return true;
+}
+
+bool tcp_has_unsent(const struct tcb *tcb)
+{
+    return seq_lt(tcb->snd_nxt, tcb->snd_end) ||
+           ((tcb->flags & TCPF_FIN_QUEUED) != 0 && !tcp_fin_sent(tcb));
+}
+
+/* ---- filling a packet -------------------------------------------------------------------------- */
+
+static void fill_payload(const struct sock *sock, struct tx *tx, seq_t seq, uint32_t size)
+{
+    const struct foyer_ring *ring = &sock->tx;
+
+    tx->payload_count = 0;
+    if (size == 0)
+        return;
+    uint32_t at = (seq.value - sock->tcb->tx_offset) & (ring->size - 1);
+    uint32_t first = min_u32(size, ring->size - at);
+
+    tx->payload[tx->payload_count++] = (struct foyer_span){ring->data + at, first};
+    if (size > first)
+        tx->payload[tx->payload_count++] = (struct foyer_span){ring->data, size - first};
+}
+
+/* An ACK rides on everything: what was owed is paid (MUST-58). */
+static void note_ack_sent(struct tcb *tcb)
+{
+    bool had_debt = !seq_eq(tcb->rcv_acked, tcb->rcv_nxt);
+
+    tcb->flags &= ~(uint32_t)(TCPF_ACK_NOW | TCPF_ACK_DELAYED);
+    tcb->ack_deadline_ns = FOYER_TIME_NEVER;
+    tcb->rcv_acked = tcb->rcv_nxt;
+    if (had_debt && tcb->quick_acks > 0)
+        tcb->quick_acks--;
+}
+
+static void fill_header(struct foyer_host *host, struct sock *sock, struct tx *tx, seq_t seq,
+                        uint16_t flags, const struct wire_tcp_options *options, uint32_t window)
+{
+    const struct tcb *tcb = sock->tcb;
+    struct wire_tcp tcp = {
+        .src_port = sock->local.port,
+        .dst_port = sock->remote.port,
+        .seq = seq,
+        .ack = (flags & WIRE_TCP_ACK) != 0 ? tcb->rcv_nxt : SEQ(0),
+        .flags = flags,
+        .window = (uint16_t)window,
+    };
+
+    tx->transport_size = (uint16_t)wire_tcp_emit(tx->header + TX_TRANSPORT_OFFSET, &tcp, options);
+    tx->tos = sock->tos;      /* MUST-48, SHLD-22 */
+    tx->ttl = sock->ttl;      /* MUST-49 */
+    tx->dont_fragment = true; /* RFC 1191 section 3 */
+    tx->gso_type = FOYER_GSO_NONE;
+    tx->gso_size = 0;
+    host->stats.tcp_out_segs++;
+}
+
+/* A segment of the synchronized states at seq with size bytes of the ring. */
+static void fill_segment(struct foyer_host *host, struct sock *sock, struct tx *tx, seq_t seq,
+                         uint32_t size, uint16_t flags, foyer_time_ns now)
+{
+    struct tcb *tcb = sock->tcb;
+    struct wire_tcp_options options;
+
+    tcp_options_for_segment(tcb, &options, now);
+    /* A full segment has no room for SACK blocks beside what the mss was reduced by. */
+    if (size == 0)
+        tcp_sack_fill(tcb, &options);
+    uint32_t window = tcp_window_select(sock) >> tcb->rcv_scale;
+    fill_header(host, sock, tx, seq, flags | WIRE_TCP_ACK, &options, window);
+    fill_payload(sock, tx, seq, size);
+    if (size > tcb->mss) {
+        tx->gso_type = foyer_addr_is_v4(&sock->remote.addr) ? FOYER_GSO_TCPV4 : FOYER_GSO_TCPV6;
+        tx->gso_size = tcb->mss;
+        host->stats.tcp_out_segs += (size - 1) / tcb->mss;
+    }
+    /* Blocks that found no room are told in an ACK of their own. */
+    bool owes_sack = size > 0 && (tcb->flags & TCPF_ACK_NOW) != 0 &&
+                     (tcb->out_of_order != NULL || (tcb->flags & TCPF_DSACK) != 0) &&
+                     (tcb->flags & TCPF_SACK_OK) != 0;
+    note_ack_sent(tcb);
+    if (owes_sack)
+        tcb->flags |= TCPF_ACK_NOW;
+    if (tcp_is_synchronized(sock))
+        tcp_window_look(host, sock);
+}
+
+/* ---- SYN ---------------------------------------------------------------------------------------- */
+
+static bool output_syn(struct foyer_host *host, struct sock *sock, struct tx *tx, foyer_time_ns now)
+{
+    struct tcb *tcb = sock->tcb;
+    struct wire_tcp_options options;
+    bool is_reply = sock->state == FOYER_STATE_SYN_RECEIVED;
+
+    tcb->flags &= ~(uint32_t)TCPF_SYN_PENDING;
+    tcp_options_for_syn(host, sock, is_reply, &options, now);
+    /* RFC 7323 section 2.2: the window of a SYN is not scaled. */
+    uint32_t room = min_u32(tcp_receive_room(sock), UINT16_MAX);
+    if (is_reply)
+        tcb->rcv_adv = seq_max(tcb->rcv_adv, seq_add(tcb->rcv_nxt, room));
+    fill_header(host, sock, tx, tcb->iss, is_reply ? WIRE_TCP_SYN | WIRE_TCP_ACK : WIRE_TCP_SYN,
+                &options, room);
+    tx->payload_count = 0;
+    if (is_reply)
+        note_ack_sent(tcb);
+    /* Karn: timed when it is the first, not after (MUST-18). */
+    if (tcb->retries == 0 && (tcb->flags & (TCPF_RTT_TIMED | TCPF_SYN_LOST)) == 0) {
+        tcb->flags |= TCPF_RTT_TIMED;
+        tcb->rtt_start_us = tcp_us(now);
+    } else {
+        tcb->flags &= ~(uint32_t)TCPF_RTT_TIMED;
+        host->stats.tcp_retrans_segs++;
+        tcb->retransmissions++;
+    }
+    tcp_rto_ensure(host, sock, now);
+    return true;
+}
+
+/* ---- retransmission ------------------------------------------------------------------------------ */
+
+/* What a pull may carry: multiples of mss as far as room goes, at most what is there. */
+static uint32_t whole_segments(uint32_t size, uint32_t mss)
+{
+    return size < mss ? size : size - size % mss;
+}
+
+static bool output_lost(struct foyer_host *host, struct sock *sock, struct tx *tx,
+                        foyer_time_ns now)
+{
+    struct tcb *tcb = sock->tcb;
+    struct tcp_range run;
+
+    if (tcb->recovery == TCP_OPEN || !tcp_next_lost(tcb, &run))
+        return false;
+    uint32_t pipe = tcp_pipe(tcb);
+    uint32_t room = tcb->cwnd_bytes > pipe ? tcb->cwnd_bytes - pipe : 0;
+    if (room < tcb->mss) {
+        if ((tcb->flags & TCPF_FORCE_RXT) == 0)
+            return false;
+        room = tcb->mss;
+    }
+    bool has_fin = tcp_fin_sent(tcb) && seq_gt(run.end, tcb->snd_end);
+    uint32_t bytes = seq_distance(run.end, run.start) - (has_fin ? 1u : 0u);
+    uint32_t size =
+        whole_segments(min_u32(room, ip_tx_max_payload(host, sock, tcb->mss)), tcb->mss);
+    size = min_u32(size, bytes);
+    has_fin = has_fin && size == bytes;
+    /* MUST-35, SHLD-16: into a closed window one segment at a time goes, as a probe. */
+    if (size > tcb->mss && seq_gt(seq_add(run.start, size), seq_add(tcb->snd_una, tcb->snd_wnd)))
+        size = tcb->mss, has_fin = false;
+
+    uint16_t flags = (uint16_t)(has_fin ? WIRE_TCP_FIN : 0);
+    if (size > 0 && seq_eq(seq_add(run.start, size), tcb->snd_end))
+        flags |= WIRE_TCP_PSH;
+    fill_segment(host, sock, tx, run.start, size, flags, now);
+    tcb->high_rxt = seq_add(run.start, size + (has_fin ? 1u : 0u));
+    tcp_recovery_on_sent(tcb, size + (has_fin ? 1u : 0u), true);
+    host->stats.tcp_retrans_segs += size == 0 ? 1 : (size + tcb->mss - 1) / tcb->mss;
+    tcb->retransmissions += size == 0 ? 1 : (size + tcb->mss - 1) / tcb->mss;
+    tcp_rto_ensure(host, sock, now);
+    return true;
+}
+
+/* ---- new data ------------------------------------------------------------------------------------- */
+
+/*
+ * May a segment shorter than mss that carries all there is go now? Nagle (RFC 9293 section
+ * 3.7.4, SHLD-7, MUST-17) in Minshall's form, as Linux: it waits only for an earlier short one.
+ */
+static bool may_send_short(const struct sock *sock)
+{
+    const struct tcb *tcb = sock->tcb;
+
+    if ((tcb->flags & (TCPF_OVERRIDE | TCPF_FIN_QUEUED)) != 0)
+        return true;
+    if (sock->cork)
+        return false;
+    return sock->nodelay || seq_le(tcb->snd_small, tcb->snd_una);
+}
+
+struct new_data {
+    uint32_t size;
+    bool has_fin;
+};
+
+/* Bytes that the peer's window leaves, FIN included; MUST-34: the edge may have gone back. */
+static uint32_t send_window_room(const struct tcb *tcb)
+{
+    int32_t room = seq_sub(seq_add(tcb->snd_una, tcb->snd_wnd), tcb->snd_nxt);
+
+    return room > 0 ? (uint32_t)room : 0;
+}
+
+/* The sender's SWS avoidance, RFC 9293 section 3.8.6.2.1 (MUST-38, SHLD-28). False: not now. */
+static bool choose_new_data(const struct foyer_host *host, struct sock *sock,
+                            struct new_data *ret_data)
+{
+    struct tcb *tcb = sock->tcb;
+    uint32_t unsent =
+        seq_lt(tcb->snd_nxt, tcb->snd_end) ? seq_distance(tcb->snd_end, tcb->snd_nxt) : 0;
+    uint32_t window = send_window_room(tcb);
+    uint32_t pipe = tcp_pipe(tcb);
+    uint32_t cwnd = tcb->cwnd_bytes > pipe ? tcb->cwnd_bytes - pipe : 0;
+    bool wants_fin = (tcb->flags & TCPF_FIN_QUEUED) != 0 && !tcp_fin_sent(tcb);
+
+    if (unsent == 0) {
+        *ret_data = (struct new_data){0, true};
+        return wants_fin && window > 0;
+    }
+    /* cwnd is spent in whole segments, or it would decay into small ones. */
+    if (cwnd < min_u32(tcb->mss, unsent)) {
+        tcb->flags |= TCPF_CWND_LIMITED;
+        return false;
+    }
+    uint32_t size = min_u32(min_u32(unsent, window), ip_tx_max_payload(host, sock, tcb->mss));
+    if (size > cwnd) {
+        tcb->flags |= TCPF_CWND_LIMITED;
+        size = cwnd;
+    }
+    bool is_all = size == unsent;
+    if (size % tcb->mss != 0 && !(is_all && may_send_short(sock))) {
+        if (size > tcb->mss)
+            size = whole_segments(size, tcb->mss);
+        else if (is_all || window >= tcb->mss ||
+                 (size < tcb->snd_wnd_max / 2 && (tcb->flags & TCPF_OVERRIDE) == 0))
+            return false; /* Nagle, cork; or too small a piece of the window */
+        is_all = size == unsent;
+    }
+    *ret_data = (struct new_data){size, is_all && wants_fin && window > size};
+    return size > 0;
+}
+
+static bool output_new(struct foyer_host *host, struct sock *sock, struct tx *tx, foyer_time_ns now)
+{
+    struct tcb *tcb = sock->tcb;
+    struct new_data data;
+
+    if (!tcp_has_unsent(tcb)) {
+        if (tcp_pipe(tcb) + tcb->mss <= tcb->cwnd_bytes)
+            tcb->flags &= ~(uint32_t)TCPF_CWND_LIMITED; /* the program has not more to say */
+        return false;
+    }
+    if (tcp_flight(tcb) == 0) {
+        tcp_cc_restart_after_idle(tcb, now);
+        tcb->stalled_ms = tcp_ms(now);
+    }
+    tcb->flags &= ~(uint32_t)TCPF_CWND_LIMITED;
+    if (!choose_new_data(host, sock, &data))
+        return false;
+
+    seq_t seq = tcb->snd_nxt;
+    seq_t end = seq_add(seq, data.size + (data.has_fin ? 1u : 0u));
+    uint16_t flags = (uint16_t)(data.has_fin ? WIRE_TCP_FIN : 0);
+    /* MUST-60, MUST-61, SHLD-27: PSH where the buffer is emptied. */
+    if (data.size > 0 && seq_eq(seq_add(seq, data.size), tcb->snd_end))
+        flags |= WIRE_TCP_PSH;
+    fill_segment(host, sock, tx, seq, data.size, flags, now);
+
+    tcb->snd_nxt = end;
+    tcb->flags &= ~(uint32_t)TCPF_OVERRIDE;
+    if (data.size % tcb->mss != 0)
+        tcb->snd_small = end;
+    if ((tcb->flags & TCPF_RTT_TIMED) == 0 && tcb->recovery == TCP_OPEN) {
+        tcb->flags |= TCPF_RTT_TIMED;
+        tcb->rtt_seq = end;
+        tcb->rtt_start_us = tcp_us(now);
+    }
+    tcb->sent_ms = tcp_ms(now);
+    tcp_recovery_on_sent(tcb, data.size, false);
+    if ((tcb->flags & TCPF_PERSIST) != 0)
+        tcp_rto_restart(host, sock, now);
+    else
+        tcp_rto_ensure(host, sock, now); /* RFC 6298 (5.1) */
+    return true;
+}
+
+/* ---- probes and ACKs ------------------------------------------------------------------------------ */
+
+/*
+ * Window probe (RFC 9293 section 3.8.6.1, MUST-35, MUST-36) and keep-alive (section 3.8.4,
+ * SHLD-12): no data, at a sequence number that the peer has acknowledged, which it must answer
+ * with an ACK that tells its window. Unlike a byte beyond the window, it puts nothing in flight.
+ */
+static bool output_probe(struct foyer_host *host, struct sock *sock, struct tx *tx,
+                         foyer_time_ns now)
+{
+    struct tcb *tcb = sock->tcb;
+
+    tcb->flags &= ~(uint32_t)TCPF_PROBE_NOW;
+    fill_segment(host, sock, tx, seq_back(tcb->snd_una, 1), 0, 0, now);
+    return true;
+}
+
+static bool output_ack(struct foyer_host *host, struct sock *sock, struct tx *tx, foyer_time_ns now)
+{
+    fill_segment(host, sock, tx, sock->tcb->snd_nxt, 0, 0, now);
+    return true;
+}
+
+/* ---- the pull --------------------------------------------------------------------------------------- */
+
+static bool may_send_data(const struct sock *sock)
+{
+    switch (sock->state) {
+    case FOYER_STATE_ESTABLISHED:
+    case FOYER_STATE_CLOSE_WAIT:
+    case FOYER_STATE_FIN_WAIT_1:
+    case FOYER_STATE_CLOSING:
+    case FOYER_STATE_LAST_ACK:
+        return true;
+    default:
+        return false;
+    }
+}
+
+static bool output_data(struct foyer_host *host, struct sock *sock, struct tx *tx,
+                        foyer_time_ns now)
+{
+    struct tcb *tcb = sock->tcb;
+
+    if (output_lost(host, sock, tx, now) || output_new(host, sock, tx, now))
+        return true;
+    if ((tcb->flags & TCPF_FIN_QUEUED) != 0 || !foyer_ring_is_set(&sock->tx) ||
+        (tcb->flags & TCPF_CWND_LIMITED) != 0)
+        return false;
+    /* All that was written is out, or waits for more (Nagle, cork): the program must say when it
+     * writes, and may just have done so. */
+    seq_t end_before = tcb->snd_end;
+    foyer_ring_announce_reader(&sock->tx);
+    if (!tcp_send_look(host, sock, now))
+        return false;
+    bool is_more = !seq_eq(end_before, tcb->snd_end) || (tcb->flags & TCPF_FIN_QUEUED) != 0;
+    return is_more && output_new(host, sock, tx, now);
+}
+
+bool tcp_output(struct foyer_host *host, struct sock *sock, struct tx *tx, foyer_time_ns now)
+{
+    struct tcb *tcb = sock->tcb;
+
+    if (tcb == NULL || sock->state < FOYER_STATE_SYN_SENT)
+        return false;
+    if ((tcb->flags & TCPF_SYN_PENDING) != 0)
+        return output_syn(host, sock, tx, now);
+    if (sock->state == FOYER_STATE_SYN_SENT)
+        return false;
+    if (may_send_data(sock)) {
+        if (!tcp_send_look(host, sock, now))
+            return false;
+        if (output_data(host, sock, tx, now))
+            return true;
+        if (sock->tcb == NULL)
+            return false;
+    }
+    if ((tcb->flags & TCPF_PROBE_NOW) != 0)
+        return output_probe(host, sock, tx, now);
+    if ((tcb->flags & TCPF_ACK_NOW) != 0)
+        return output_ack(host, sock, tx, now);
+    /* Something may be held back (cork, a small window, a closed one): a timer looks again. */
+    if (tcp_has_unsent(tcb) && tcp_is_synchronized(sock))
+        tcp_rto_ensure(host, sock, now);
+    return false;
+}

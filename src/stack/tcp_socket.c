@@ -1,0 +1,368 @@
+/*
+ * TCP's side of the socket calls (RFC 9293 section 3.9.1, events of section 3.10.1 to 3.10.6), a
+ * connection's beginning and end, and ICMP errors. socket.c has checked the arguments.
+ */
+#include <errno.h>
+
+#include "base/bytes.h"
+#include "stack/socket.h"
+#include "stack/tcp.h"
+
+/* ---- beginning and end ------------------------------------------------------------------------- */
+
+struct tcb *tcp_create(struct foyer_host *host, struct sock *sock)
+{
+    struct tcb *tcb = host_alloc(host, sizeof(*tcb));
+
+    if (tcb == NULL)
+        return NULL;
+    host->tcp.tcb_count++;
+    tcp_pool_grow(host);
+    sock->tcb = tcb;
+    tcb->sock = sock;
+    tcb->rto_deadline_ns = FOYER_TIME_NEVER;
+    tcb->ack_deadline_ns = FOYER_TIME_NEVER;
+    tcb->slow_deadline_ns = FOYER_TIME_NEVER;
+    tcb->peer_mss = foyer_addr_is_v4(&sock->remote.addr) ? TCP_MSS_DEFAULT_V4 : TCP_MSS_DEFAULT_V6;
+    tcp_mss_update(host, sock);
+    tcb->rcv_mss = tcb->mss;
+    tcb->quick_acks = TCP_QUICK_ACKS;
+    tcb->cc_id = sock->congestion;
+    tcb->ts_offset = tcp_ts_offset(host, sock);
+    tcb->oow_ack_ms = tcp_ms(host->now_ns) - 3600u * 1000u; /* never yet */
+    tcb->stalled_ms = tcp_ms(host->now_ns);
+    return tcb;
+}
+
+void tcp_free(struct foyer_host *host, struct tcb *tcb)
+{
+    if (tcb == NULL)
+        return;
+    tcp_ranges_give(host, &tcb->sacked);
+    tcp_ranges_give(host, &tcb->out_of_order);
+    host->tcp.tcb_count--;
+    host_free(host, tcb, sizeof(*tcb));
+}
+
+/* The program sees at its rings what became of the stream. */
+static void mark_rings(struct sock *sock, int error)
+{
+    uint32_t state = error != 0 ? FOYER_RING_RESET : FOYER_RING_FIN;
+
+    if (foyer_ring_is_set(&sock->rx))
+        atomic_store_explicit(&sock->rx.shared->writer_state, state, memory_order_release);
+    if (foyer_ring_is_set(&sock->tx))
+        atomic_store_explicit(&sock->tx.shared->reader_state, state, memory_order_release);
+}
+
+bool tcp_finish(struct foyer_host *host, struct sock *sock, int error)
+{
+    bool is_request = sock->listener != NULL && (sock->flags & SOCK_IN_ACCEPT_QUEUE) == 0;
+    bool was_told = sock->state == FOYER_STATE_TIME_WAIT;
+
+    if ((sock->flags & SOCK_ORPHAN) != 0 || is_request) {
+        tcp_listener_forget(sock);
+        sock_free(host, sock);
+        return true;
+    }
+    mark_rings(sock, error);
+    timer_cancel(&host->timers, &sock->timer);
+    list_remove(&sock->output_node);
+    list_remove(&sock->wait_node);
+    ports_disconnect(host, sock);
+    tcp_free(host, sock->tcb);
+    sock->tcb = NULL;
+    sock->state = FOYER_STATE_CLOSED;
+    if (error != 0)
+        sock_fail(host, sock, error); /* MUST-12, MUST-47 */
+    if (!was_told)
+        sock_event(host, sock, FOYER_EVENT_CLOSED | FOYER_EVENT_READABLE | FOYER_EVENT_WRITABLE);
+    return false;
+}
+
+/* RFC 9293 section 3.10.1, active OPEN: the path and the ports are known (MUST-44, MUST-45). */
+int tcp_connect(struct foyer_host *host, struct sock *sock, foyer_time_ns now)
+{
+    struct tcb *tcb = tcp_create(host, sock);
+
+    if (tcb == NULL)
+        return -ENOMEM;
+    tcb->iss = tcp_isn(host, sock, now);
+    tcb->snd_una = tcb->iss;
+    tcb->snd_nxt = seq_add(tcb->iss, 1);
+    tcb->snd_end = tcb->snd_nxt;
+    tcb->flags |= TCPF_SYN_PENDING;
+    sock->state = FOYER_STATE_SYN_SENT;
+    host->stats.tcp_active_opens++;
+    tcp_rto_restart(host, sock, now);
+    sock_want_output(host, sock);
+    return -EINPROGRESS;
+}
+
+/* ---- while it lives ------------------------------------------------------------------------------- */
+
+void tcp_queue_fin(struct foyer_host *host, struct sock *sock, foyer_time_ns now)
+{
+    struct tcb *tcb = sock->tcb;
+
+    if ((tcb->flags & TCPF_FIN_QUEUED) != 0)
+        return;
+    tcb->flags |= TCPF_FIN_QUEUED;
+    /* RFC 9293 section 3.10.4: the state changes now, the FIN goes after all that was written. */
+    if (sock->state == FOYER_STATE_ESTABLISHED)
+        sock->state = FOYER_STATE_FIN_WAIT_1;
+    else if (sock->state == FOYER_STATE_CLOSE_WAIT)
+        sock->state = FOYER_STATE_LAST_ACK;
+    if (tcp_is_synchronized(sock))
+        tcp_rto_ensure(host, sock, now);
+    sock_want_output(host, sock);
+}
+
+static void reset_hostile(struct foyer_host *host, struct sock *sock)
+{
+    tcp_send_rst(host, sock);
+    tcp_finish(host, sock, -ECONNRESET);
+}
+
+void tcp_poke(struct foyer_host *host, struct sock *sock, foyer_time_ns now)
+{
+    struct tcb *tcb = sock->tcb;
+
+    if (tcb == NULL)
+        return;
+    if (!tcp_send_look(host, sock, now))
+        return;
+    if (!tcp_window_look(host, sock)) {
+        reset_hostile(host, sock);
+        return;
+    }
+    if (tcp_is_synchronized(sock) && tcp_has_unsent(tcb)) {
+        if (tcb->rto_deadline_ns == FOYER_TIME_NEVER)
+            tcb->stalled_ms = tcp_ms(now);
+        tcp_rto_ensure(host, sock, now);
+        sock_want_output(host, sock);
+    }
+}
+
+int tcp_shutdown(struct foyer_host *host, struct sock *sock, unsigned how, foyer_time_ns now)
+{
+    if (sock->tcb == NULL)
+        return -ENOTCONN;
+    if ((how & FOYER_SHUTDOWN_WRITE) == 0)
+        return 0; /* nothing of it is told to the peer */
+    if (sock->state == FOYER_STATE_SYN_SENT) {
+        tcp_finish(host, sock, 0); /* RFC 9293 section 3.10.4: delete the TCB */
+        return 0;
+    }
+    if (tcp_send_look(host, sock, now))
+        tcp_queue_fin(host, sock, now);
+    return 0;
+}
+
+void tcp_rings_changed(struct foyer_host *host, struct sock *sock)
+{
+    struct tcb *tcb = sock->tcb;
+
+    if (tcb == NULL)
+        return;
+    tcb->flags &= ~(uint32_t)(TCPF_TX_MAPPED | TCPF_RX_MAPPED);
+    /* Only bytes in order were moved; the peer sends the others again (RFC 2018 section 8). */
+    tcp_ranges_give(host, &tcb->out_of_order);
+    tcb->flags &= ~(uint32_t)TCPF_FIN_AHEAD;
+    tcp_tx_map(sock);
+    tcp_rx_map(sock);
+    if (sock->state > FOYER_STATE_SYN_SENT)
+        tcp_poke(host, sock, host->now_ns);
+}
+
+void tcp_option_changed(struct foyer_host *host, struct sock *sock, enum foyer_option option,
+                        foyer_time_ns now)
+{
+    struct tcb *tcb = sock->tcb;
+
+    if (tcb == NULL)
+        return;
+    switch (option) {
+    case FOYER_OPT_NODELAY:
+    case FOYER_OPT_CORK:
+        sock_want_output(host, sock);
+        break;
+    case FOYER_OPT_KEEPALIVE:
+    case FOYER_OPT_KEEPIDLE_S:
+    case FOYER_OPT_KEEPINTVL_S:
+        tcb->received_ms = tcp_is_synchronized(sock) ? tcb->received_ms : tcp_ms(now);
+        tcp_keepalive_restart(sock, now);
+        tcp_timer_arm(host, sock);
+        break;
+    case FOYER_OPT_USER_TIMEOUT_MS:
+        if (tcb->rto_deadline_ns != FOYER_TIME_NEVER)
+            tcp_rto_restart(host, sock, now);
+        break;
+    case FOYER_OPT_MAXSEG:
+        tcp_mss_update(host, sock);
+        break;
+    case FOYER_OPT_CONGESTION:
+        tcp_cc_select(tcb, sock->congestion);
+        break;
+    default:
+        break; /* TTL, TOS and the like are read when a packet is filled (SHLD-21) */
+    }
+}
+
+void tcp_info(const struct foyer_host *host, const struct sock *sock,
+              struct foyer_socket_info *ret_info)
+{
+    const struct tcb *tcb = sock->tcb;
+
+    (void)host;
+    if (tcb == NULL)
+        return;
+    ret_info->bytes_sent = tcb->bytes_sent;
+    ret_info->bytes_received = tcb->bytes_received;
+    ret_info->retransmissions = tcb->retransmissions;
+    ret_info->rtt_us = tcb->srtt_us8 / 8;
+    ret_info->rttvar_us = tcb->rttvar_us4 / 4;
+    ret_info->rto_us = (uint32_t)(tcp_rto_ns(tcb) / FOYER_NS_PER_US);
+    ret_info->cwnd_bytes = tcb->cwnd_bytes;
+    ret_info->ssthresh_bytes = tcb->ssthresh_bytes;
+    ret_info->mss = tcb->mss;
+    ret_info->send_window_bytes = tcb->snd_wnd;
+    ret_info->receive_window_bytes = seq_distance(tcb->rcv_adv, tcb->rcv_nxt);
+}
+
+/* ---- the handle is given back ------------------------------------------------------------------------ */
+
+/* RFC 9293 section 3.10.5: who hears of an abort. */
+static void announce_abort(struct foyer_host *host, struct sock *sock)
+{
+    switch (sock->state) {
+    case FOYER_STATE_SYN_RECEIVED:
+    case FOYER_STATE_ESTABLISHED:
+    case FOYER_STATE_FIN_WAIT_1:
+    case FOYER_STATE_FIN_WAIT_2:
+    case FOYER_STATE_CLOSE_WAIT:
+        tcp_send_rst(host, sock);
+        break;
+    default:
+        break; /* CLOSING and later: both sides have said FIN */
+    }
+}
+
+static void end_with_reset(struct foyer_host *host, struct sock *sock)
+{
+    announce_abort(host, sock);
+    mark_rings(sock, -ECONNRESET);
+    tcp_listener_forget(sock);
+    sock_free(host, sock);
+}
+
+void tcp_abort(struct foyer_host *host, struct sock *sock, foyer_time_ns now)
+{
+    (void)now;
+    end_with_reset(host, sock);
+}
+
+static bool has_unread(const struct sock *sock)
+{
+    const struct tcb *tcb = sock->tcb;
+
+    if (!foyer_ring_is_set(&sock->rx) || (tcb->flags & TCPF_RX_MAPPED) == 0)
+        return false;
+    return tcp_receive_room(sock) != sock->rx.size; /* hostile indexes count as unread */
+}
+
+/* Nobody will read any more; what is written is still delivered. */
+static void become_orphan(struct foyer_host *host, struct sock *sock, foyer_time_ns now)
+{
+    sock->flags |= SOCK_ORPHAN;
+    sock->events = 0;
+    list_remove(&sock->event_node);
+    tcp_queue_fin(host, sock, now);
+    if (sock->state == FOYER_STATE_FIN_WAIT_2) {
+        sock->tcb->slow_deadline_ns = now + TCP_FIN_WAIT_2_NS;
+        tcp_timer_arm(host, sock);
+    } else if (sock->state == FOYER_STATE_TIME_WAIT) {
+        sock_drop_rings(host, sock);
+    }
+}
+
+/* RFC 9293 section 3.10.4, section 3.6.1. */
+void tcp_close(struct foyer_host *host, struct sock *sock, foyer_time_ns now)
+{
+    if (sock->state == FOYER_STATE_SYN_SENT) {
+        sock_free(host, sock); /* delete the TCB */
+        return;
+    }
+    if (sock->state == FOYER_STATE_TIME_WAIT) {
+        become_orphan(host, sock, now);
+        return;
+    }
+    /* SHLD-3: unread bytes are lost, the peer must know. Linger 0 asks for the same. */
+    if (has_unread(sock) || sock->linger_ns == 0) {
+        end_with_reset(host, sock);
+        return;
+    }
+    if (!tcp_send_look(host, sock, now)) {
+        sock_free(host, sock); /* a reset is sent */
+        return;
+    }
+    if ((sock->flags & SOCK_EXTERNAL_RINGS) != 0 && sock_take_rings_back(host, sock) != 0) {
+        end_with_reset(host, sock); /* no memory to keep the unsent bytes in */
+        return;
+    }
+    if (sock->tcb == NULL) {
+        sock_free(host, sock);
+        return;
+    }
+    become_orphan(host, sock, now);
+}
+
+/* ---- ICMP ------------------------------------------------------------------------------------------ */
+
+/* A smaller path: what is out in larger segments is lost, but not by congestion. */
+static void reduce_mss(struct foyer_host *host, struct sock *sock, foyer_time_ns now)
+{
+    struct tcb *tcb = sock->tcb;
+    uint16_t mss_before = tcb->mss;
+
+    tcp_mss_update(host, sock);
+    if (tcb->mss >= mss_before || !tcp_is_synchronized(sock) || tcp_flight(tcb) == 0)
+        return;
+    if (tcb->recovery == TCP_OPEN) {
+        tcb->ssthresh_bytes = tcb->cwnd_bytes;
+        tcb->recovery = TCP_LOSS;
+        tcb->recovery_point = tcb->snd_nxt;
+    }
+    tcb->lost_edge = tcb->snd_nxt;
+    tcb->high_rxt = tcb->snd_una;
+    tcb->flags |= TCPF_FORCE_RXT;
+    tcp_rto_restart(host, sock, now);
+    sock_want_output(host, sock);
+}
+
+void tcp_icmp_error(struct foyer_host *host, struct sock *sock, const struct icmp_error *error,
+                    foyer_time_ns now)
+{
+    struct tcb *tcb = sock->tcb;
+
+    if (tcb == NULL || error->size < 8)
+        return;
+    /* RFC 5927 section 4.1: the quoted number must be in flight, or anybody could have sent it. */
+    seq_t seq = SEQ(load_be32(error->transport + 4));
+    if (seq_lt(seq, tcb->snd_una) || seq_gt(seq, tcb->snd_nxt))
+        return;
+    if (error->mtu > 0) {
+        ip_learn_mtu(host, &sock->remote.addr, error->mtu, now);
+        ip_path(host, sock);
+        reduce_mss(host, sock, now);
+        return;
+    }
+    /* RFC 5461 section 4, RFC 9293 section 3.9.2.2 (MUST-56): established connections live on;
+     * SHLD-26 is not followed for them, since anybody on the path could end them. */
+    if (error->is_hard && !tcp_is_synchronized(sock)) {
+        host->stats.tcp_attempt_fails++;
+        tcp_finish(host, sock, error->error);
+        return;
+    }
+    tcb->soft_error = error->error; /* SHLD-25: told if the connection times out */
+}
