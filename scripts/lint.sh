@@ -87,7 +87,7 @@ PYTHON
 # Not given the system's headers, on purpose (missingInclude): it is faster and brings its own model
 # of libc. No portability checks: they ask for readdir_r, which glibc deprecates. No uninit*: it does
 # not follow conditions and reports guarded uses; clang's analyzer, the compilers and the sanitizers
-# see the real ones.
+# see the real ones. No memleak: a mapping that is compared with MAP_FAILED and returned is no leak.
 check_cppcheck()
 {
     mkdir -p "$work/cppcheck"
@@ -97,6 +97,7 @@ check_cppcheck()
         --enable=warning,performance --inline-suppr --error-exitcode=1 \
         --suppress=missingInclude --suppress=missingIncludeSystem \
         --suppress=uninitvar --suppress=uninitStructMember --suppress=ctuuninitvar \
+        --suppress=memleak \
         --cppcheck-build-dir="$work/cppcheck" -Iinclude -Isrc -DFOYER_VERSION='"0"' \
         --template='{file}:{line}: {severity}: {message} [{id}]' --file-list="$work/cppcheck.files"
 }
