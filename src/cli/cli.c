@@ -106,8 +106,9 @@ int cli_usage_error(struct cli_invocation *invocation, const char *format, ...)
     va_start(arguments, format);
     vfprintf(stderr, format, arguments);
     va_end(arguments);
-    fprintf(stderr, "\nusage: foyer %s %s\nSee 'foyer help %s'.\n", invocation->command->name,
-            invocation->command->arguments, invocation->command->name);
+    fprintf(stderr, "\nusage: foyer %s%s%s\nSee 'foyer help %s'.\n", invocation->command->name,
+            invocation->command->arguments[0] != '\0' ? " " : "", invocation->command->arguments,
+            invocation->command->name);
     invocation->exit_status = CLI_USAGE;
     return CLI_USAGE;
 }
@@ -139,10 +140,12 @@ int cli_option_next(struct cli_invocation *invocation, const struct option *opti
             break;
         case CLI_OPTION_BUILDING:
             if (!name_is_label(optarg))
-                return stop(invocation, cli_usage_error(invocation,
-                                                        "'%s' cannot be a building's name: use "
-                                                        "lower-case letters, digits and hyphens",
-                                                        optarg));
+                return stop(invocation,
+                            cli_usage_error(invocation,
+                                            "'%s' cannot be a building's name: use "
+                                            "lower-case letters, digits and hyphens, not digits "
+                                            "alone",
+                                            optarg));
             invocation->building = optarg;
             break;
         case ':':

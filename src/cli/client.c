@@ -92,7 +92,7 @@ static void explain_paths(const struct cli_invocation *invocation, int error)
     if (error == -EINVAL)
         cli_error(invocation,
                   "FOYER_BUILDING is '%s', which cannot be a building's name: use lower-case "
-                  "letters, digits and hyphens",
+                  "letters, digits and hyphens, not digits alone",
                   building != NULL ? building : "");
     else
         cli_error(invocation,

@@ -141,7 +141,7 @@ static int run_action(struct cli_invocation *invocation, const char *address4, c
     if (!name_is_label(name))
         return cli_usage_error(invocation,
                                "'%s' cannot be a host's name: use lower-case letters, digits and "
-                               "hyphens",
+                               "hyphens, not digits alone",
                                name);
     if (is_add)
         return add(invocation, name, address4, address6);

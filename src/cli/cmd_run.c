@@ -264,7 +264,7 @@ static int run(struct cli_invocation *invocation)
         if (!name_is_label(optarg))
             return cli_usage_error(invocation,
                                    "'%s' cannot be a host's name: use lower-case letters, digits "
-                                   "and hyphens",
+                                   "and hyphens, not digits alone",
                                    optarg);
         host = optarg;
     }

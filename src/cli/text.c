@@ -9,7 +9,6 @@
 void text_label(char ret_label[static FOYER_NAME_MAX], const char *name)
 {
     size_t size = 0;
-    bool digits_only = true;
     for (; *name != '\0' && size < FOYER_NAME_MAX - 1; name++) {
         char c = *name;
         if (c >= 'A' && c <= 'Z')
@@ -20,16 +19,15 @@ void text_label(char ret_label[static FOYER_NAME_MAX], const char *name)
                 continue;
             c = '-';
         }
-        digits_only = digits_only && is_digit;
         ret_label[size++] = c;
     }
     while (size > 0 && ret_label[size - 1] == '-')
         ret_label[--size] = '\0';
     ret_label[size] = '\0';
-    /* A label of digits alone would read as an address. */
-    if (size == 0)
+    if (size == 0) {
         strcpy(ret_label, "program");
-    else if (digits_only) {
+    } else if (strspn(ret_label, "0123456789") == size) {
+        /* A label of digits alone would read as an address. */
         if (size > FOYER_NAME_MAX - 2)
             size = FOYER_NAME_MAX - 2;
         memmove(ret_label + 1, ret_label, size);
