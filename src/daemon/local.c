@@ -1,0 +1,218 @@
+/*
+ * The local carrier. connect meets listen in the port tables of two stacks (or of one); the two
+ * programs get one channel and each the other's bell, and foyerd is out of it until one of them
+ * hangs up.
+ */
+#include "daemon/local.h"
+
+#include <errno.h>
+#include <sys/random.h>
+
+#include "daemon/accept.h"
+#include "daemon/daemon.h"
+#include "daemon/log.h"
+
+#define LOCAL_RING_SIZE_MAX (4u << 20)
+
+struct building_host *local_host_of(struct building_host *host, const struct foyer_addr *addr)
+{
+    /* RFC 1122 section 3.2.1.3 (g): loopback never leaves the host. */
+    if (foyer_addr_is_loopback(addr) || foyer_host_has_address(host->stack, addr))
+        return host;
+    return building_find_addr(&host->daemon->building, addr);
+}
+
+/*
+ * The listener that would get a SYN. Which of a SO_REUSEPORT group that is goes by the flow's hash;
+ * where the source port is not known yet, a random one stands for it.
+ */
+static struct psocket *find_listener(struct psocket *psocket, struct building_host *to,
+                                     const struct foyer_endpoint *remote)
+{
+    const struct building_host *host = psocket->host;
+    struct foyer_endpoint source = psocket->slot->local;
+    for (unsigned attempt = 0; attempt < 4; attempt++) {
+        if (!psocket->is_bound || foyer_addr_is_any(&source.addr))
+            source.addr = to == host                        ? remote->addr
+                          : foyer_addr_is_v4(&remote->addr) ? host->addr4
+                                                            : host->addr6;
+        if (!psocket->is_bound &&
+            getrandom(&source.port, sizeof(source.port), 0) != (ssize_t)sizeof(source.port))
+            return NULL;
+        foyer_socket found = foyer_socket_find(to->stack, FOYER_TCP, remote, &source);
+        struct psocket *listener = psocket_from_stack(psocket->daemon, to, found);
+        if (listener == NULL || listener->is_listening)
+            return listener;
+        /* By chance the port of a connection that is there already. */
+    }
+    return NULL;
+}
+
+/* What an accepted socket has from its listener, as Linux clones it. */
+static void inherit_options(const struct psocket *listener, struct psocket *accepted)
+{
+    const uint32_t inherited = FOYER_SLOT_REUSEADDR | FOYER_SLOT_REUSEPORT | FOYER_SLOT_V6ONLY |
+                               FOYER_SLOT_NODELAY | FOYER_SLOT_CORK | FOYER_SLOT_KEEPALIVE |
+                               FOYER_SLOT_LINGER;
+    const struct foyer_slot *from = listener->slot;
+    struct foyer_slot *to = accepted->slot;
+    uint32_t options = atomic_load(&from->options) & inherited;
+    atomic_store(&to->options, options | FOYER_SLOT_BOUND | FOYER_SLOT_PEER);
+    to->linger_s = from->linger_s;
+    to->receive_timeout_us = from->receive_timeout_us;
+    to->send_timeout_us = from->send_timeout_us;
+    to->receive_low_water = from->receive_low_water;
+    to->receive_buffer = from->receive_buffer;
+    to->send_buffer = from->send_buffer;
+    to->user_timeout_ms = from->user_timeout_ms;
+    to->keep_idle_s = from->keep_idle_s;
+    to->keep_interval_s = from->keep_interval_s;
+    to->keep_count = from->keep_count;
+    to->max_segment = from->max_segment;
+    to->ttl = from->ttl;
+    to->tos = from->tos;
+}
+
+void local_accepted_init(const struct psocket *listener, struct psocket *accepted)
+{
+    inherit_options(listener, accepted);
+    psocket_update_endpoints(accepted);
+    accepted->slot->ring_size = accepted->channel->ring_size;
+    accepted->is_connected = true;
+    psocket_set_state(accepted, FOYER_SLOT_CONNECTED);
+}
+
+/* A power of two that holds what either side asked for with SO_SNDBUF or SO_RCVBUF. */
+static uint32_t choose_ring_size(const struct psocket *client, const struct psocket *listener)
+{
+    const uint32_t wishes[] = {
+        client->slot->send_buffer,
+        client->slot->receive_buffer,
+        listener->slot->send_buffer,
+        listener->slot->receive_buffer,
+    };
+    uint32_t size = FOYER_CHANNEL_RING_SIZE_DEFAULT;
+    for (unsigned i = 0; i < sizeof(wishes) / sizeof(wishes[0]); i++) {
+        while (size < wishes[i] && size < LOCAL_RING_SIZE_MAX)
+            size *= 2;
+    }
+    return size;
+}
+
+/* Enters the connection into both port tables and makes the accepted socket. */
+static int make_accepted(struct psocket *psocket, struct building_host *to,
+                         const struct foyer_endpoint *remote, struct psocket *listener,
+                         struct channel *channel, struct psocket **ret_accepted)
+{
+    struct daemon *daemon = psocket->daemon;
+    foyer_socket stack;
+    int error = foyer_socket_connect_local(psocket->host->stack, psocket->stack, remote, to->stack,
+                                           listener->stack, (uint64_t)listener->holder.pid, &stack,
+                                           daemon->loop.now_ns);
+    if (error != 0)
+        return error;
+    error = psocket_create(daemon, to, listener->arena, &listener->holder, listener->family,
+                           FOYER_TCP, stack, ret_accepted);
+    if (error != 0) {
+        foyer_socket_abort(to->stack, stack, daemon->loop.now_ns);
+        psocket_renew(psocket);
+        return error;
+    }
+    channel_reference(channel);
+    (*ret_accepted)->channel = channel;
+    (*ret_accepted)->side = 1;
+    (*ret_accepted)->carrier = PSOCKET_LOCAL;
+    (*ret_accepted)->peer = psocket;
+    local_accepted_init(listener, *ret_accepted);
+    return 0;
+}
+
+int local_connect(struct psocket *psocket, struct building_host *to,
+                  const struct foyer_endpoint *remote, struct message_fds *ret_fds)
+{
+    struct psocket *accepted;
+    struct channel *channel;
+    struct psocket *listener = find_listener(psocket, to, remote);
+    if (listener == NULL)
+        return ECONNREFUSED;
+    int error = channel_create(choose_ring_size(psocket, listener), false, &channel);
+    if (error != 0)
+        return -error;
+    error = make_accepted(psocket, to, remote, listener, channel, &accepted);
+    if (error != 0) {
+        channel_release(channel);
+        return -error;
+    }
+    psocket->channel = channel;
+    psocket->side = 0;
+    psocket->carrier = PSOCKET_LOCAL;
+    psocket->peer = accepted;
+    psocket->slot->ring_size = channel->ring_size;
+    psocket_update_endpoints(psocket);
+    if (!psocket->is_bound)
+        psocket->since_s = wall_clock_s();
+    atomic_fetch_or(&psocket->slot->options, FOYER_SLOT_BOUND | FOYER_SLOT_PEER);
+    ret_fds->fds[0] = channel->memfd;
+    ret_fds->fds[1] = accepted->watch.fd;
+    ret_fds->count = 2;
+    if (accept_offer(listener, accepted)) {
+        psocket->is_connected = true;
+        psocket_set_state(psocket, FOYER_SLOT_CONNECTED);
+        return 0;
+    }
+    psocket->is_connecting = true;
+    psocket_set_state(psocket, FOYER_SLOT_CONNECTING);
+    return EINPROGRESS;
+}
+
+void local_connected(struct psocket *client)
+{
+    client->is_connecting = false;
+    client->is_connected = true;
+    psocket_set_state(client, FOYER_SLOT_CONNECTED);
+    psocket_ring_bell(client);
+}
+
+void local_failed(struct psocket *client, int error)
+{
+    struct psocket *accepted = client->peer;
+    client->peer = NULL;
+    accepted->peer = NULL;
+    psocket_close(accepted);
+    psocket_renew(client);
+    psocket_set_error(client, error);
+    psocket_set_state(client, FOYER_SLOT_FAILED);
+    psocket_ring_bell(client);
+}
+
+static void set_state_once(_Atomic uint32_t *state, uint32_t value)
+{
+    uint32_t open = FOYER_RING_OPEN;
+    if (value == FOYER_RING_RESET)
+        atomic_store(state, value);
+    else
+        atomic_compare_exchange_strong(state, &open, value);
+}
+
+void local_hang_up(struct psocket *psocket, bool reset)
+{
+    struct psocket *peer = psocket->peer;
+    if (peer == NULL)
+        return;
+    struct foyer_ring tx = channel_ring(psocket->channel, psocket->side);
+    struct foyer_ring rx = channel_ring(psocket->channel, psocket->side ^ 1u);
+    /* RFC 1122 section 4.2.2.13: closing with data unread SHOULD send a reset. Also where the
+     * indexes contradict each other. */
+    reset = reset || foyer_ring_used(&rx) != 0;
+    set_state_once(&tx.shared->writer_state, reset ? FOYER_RING_RESET : FOYER_RING_FIN);
+    set_state_once(&rx.shared->reader_state, reset ? FOYER_RING_RESET : FOYER_RING_FIN);
+    peer->peer = NULL;
+    psocket->peer = NULL;
+    if (peer->program_end >= 0) { /* nobody has seen the other end yet: no connection */
+        psocket_close(peer);
+        return;
+    }
+    foyer_ring_take_reader_waiting(&tx);
+    foyer_ring_take_writer_waiting(&rx);
+    psocket_ring_bell(peer);
+}
