@@ -109,8 +109,12 @@ struct foyer_host_stats {
     uint64_t in_dropped_address;    /* not for this host */
     uint64_t in_dropped_protocol;   /* unknown ethertype or IP protocol */
     uint64_t in_dropped_memory;
-    uint64_t in_fragments;          /* seen; dropped until reassembly exists */
+    uint64_t in_fragments;          /* seen */
+    uint64_t in_reassembled;        /* datagrams that became whole */
+    uint64_t in_reassembly_failed;  /* those that did not: time, overlap, limits */
+    uint64_t out_control_full; /* resets, ICMP or ARP that found the queue full */
     uint64_t icmp_in, icmp_out, icmp_out_limited;
+    uint64_t ndp_router_advertisements; /* valid ones */
     uint64_t udp_in_datagrams, udp_out_datagrams, udp_no_ports, udp_in_errors, udp_full;
     uint64_t tcp_active_opens, tcp_passive_opens, tcp_attempt_fails, tcp_estab_resets;
     uint64_t tcp_in_segs, tcp_out_segs, tcp_retrans_segs, tcp_in_errs, tcp_out_rsts;

@@ -7,18 +7,17 @@
 #ifndef FOYER_STACK_HOST_PRIVATE_H
 #define FOYER_STACK_HOST_PRIVATE_H
 
-#include <stdalign.h>
-
+#include "base/siphash.h"
 #include "stack/tcp_host.h"
 
-#define HOST_OUTPUT_BATCH 64u       /* packets per output call: that many header buffers */
-#define HOST_LOCAL_BATCH 256u       /* packets delivered inside per output call */
-#define HOST_ADDRESSES_MAX 16u      /* foyer_host_add_address promises it */
+#define HOST_OUTPUT_BATCH 64u  /* packets per output call: that many header buffers */
+#define HOST_LOCAL_BATCH 256u  /* packets delivered inside per output call */
+#define HOST_ADDRESSES_MAX 16u /* foyer_host_add_address promises it */
 #define HOST_ROUTES_MAX 64u
 #define HOST_NEIGHBOURS_MAX 1024u
 #define HOST_LEARNED_MTUS_MAX 64u
 #define HOST_CONTROL_RING_BYTES (256u * 1024u) /* the largest datagram three times */
-#define HOST_CROWDED_MAX 32u        /* destinations with a bitmap of their own, see ports.c */
+#define HOST_CROWDED_MAX 32u /* destinations with a bitmap of their own, see ports.c */
 
 enum timer_kind {
     TIMER_SOCK = 1,   /* sock.timer */
@@ -70,8 +69,9 @@ struct foyer_host {
     struct foyer_host_config config; /* defaults are filled in */
     struct foyer_host_stats stats;
     struct timer_queue timers;
-    foyer_time_ns now_ns; /* of the call that is being served */
-    uint64_t random_counter; /* host_random */
+    foyer_time_ns now_ns;                  /* of the call that is being served */
+    uint64_t random_counter;               /* host_random */
+    struct siphash_key hash_key, port_key; /* the two halves of config.secret */
     struct tcp_host tcp;
 
     /* socket.c */
@@ -79,8 +79,8 @@ struct foyer_host {
     uint32_t slot_count, slot_capacity;
     uint32_t first_free_slot; /* UINT32_MAX: none */
     uint32_t sock_count;
-    struct list_node event_list;  /* of sock.event_node */
-    struct list_node output_list; /* of sock.output_node */
+    struct list_node event_list;   /* of sock.event_node */
+    struct list_node output_list;  /* of sock.output_node */
     struct list_node release_list; /* of sock.release_node: ring space to give back (udp.c) */
 
     /* ports.c */
@@ -89,6 +89,8 @@ struct foyer_host {
     struct port_protocol ports_tcp, ports_udp;
     uint32_t ephemeral_step[64]; /* RFC 6056 section 3.3.4, table[] */
     struct crowded_destination *crowded[HOST_CROWDED_MAX];
+    uint32_t crowded_count;
+    uint64_t crowded_clock;
 
     /* ip.c */
     struct host_address addresses[HOST_ADDRESSES_MAX];
@@ -115,9 +117,9 @@ struct foyer_host {
 
     /* output.c: the queue of stateless packets and the batch's header buffers */
     uint8_t *control_ring;
-    uint32_t control_head, control_tail, control_sent, control_wrap;
+    uint32_t control_head, control_tail, control_sent;
     bool local_pending; /* the last output call stopped at HOST_LOCAL_BATCH */
-    alignas(64) uint8_t headers[HOST_OUTPUT_BATCH][TX_HEADER_SIZE];
+    uint8_t headers[HOST_OUTPUT_BATCH][TX_HEADER_SIZE];
 };
 
 /*
@@ -125,5 +127,7 @@ struct foyer_host {
  * jitter, IP identifications, port offsets; reproducible from the config alone.
  */
 uint64_t host_random(struct foyer_host *host);
+/* Every public call that is given the time begins with it. */
+void host_begin(struct foyer_host *host, foyer_time_ns now);
 
 #endif

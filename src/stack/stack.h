@@ -36,8 +36,9 @@ enum sock_flags {
     SOCK_EXTERNAL_RINGS = 1u << 8,
     SOCK_SHUT_READ = 1u << 9,
     SOCK_SHUT_WRITE = 1u << 10,
-    SOCK_PORT_CHOSEN = 1u << 11,  /* the port is ephemeral, chosen by the host */
+    SOCK_PORT_CHOSEN = 1u << 11,  /* connect chose the port: it is shared with other remotes */
     SOCK_IN_ACCEPT_QUEUE = 1u << 12,
+    SOCK_ADDRESS_CHOSEN = 1u << 13, /* local.addr was the wildcard until connect */
 };
 
 struct sock {
@@ -58,7 +59,10 @@ struct sock {
     struct port_group *port_group; /* ports.c; NULL while it holds no port */
     uint32_t port_member;          /* index among the group's receivers, UINT32_MAX: none */
     struct list_node output_node; /* on host->output_list while it has something to send */
-    struct list_node wait_node;   /* on neighbour->waiters while the path is not resolved */
+    union {
+        struct list_node wait_node; /* on neighbour->waiters while the path is not resolved */
+        struct list_node requests;  /* listener: head of accept_node, children in SYN-RECEIVED */
+    };
     struct list_node event_node;  /* on host->event_list while events != 0 */
     uint32_t events;              /* enum foyer_event_bits, not yet taken by the caller */
 
@@ -68,6 +72,7 @@ struct sock {
     struct timer timer; /* TCP's one timer, kind TIMER_SOCK: host.c calls tcp_timer when due */
     /* UDP only: the stack's own positions, since what the rings hold can be forged. */
     uint32_t udp_rx_head, udp_tx_tail;
+    uint32_t udp_tx_offset; /* payload of the record at the tail that is sent as segments already */
     struct list_node release_node; /* on host->release_list until udp_tx_tail is published */
 
     /* Listener. */
@@ -201,7 +206,6 @@ struct tx {
  * left 0: ip.c fills it or leaves it to the link. Never produces more than tx_max_payload bytes.
  */
 bool tcp_output(struct foyer_host *host, struct sock *sock, struct tx *tx, foyer_time_ns now);
-bool udp_output(struct foyer_host *host, struct sock *sock, struct tx *tx, foyer_time_ns now);
 
 /* Largest TCP payload per packet handed down for this socket (mss where there is no TSO; always
  * GSO-sized on the path to the host itself). */

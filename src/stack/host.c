@@ -1,0 +1,170 @@
+/*
+ * The host's life, and time: create, destroy, input, deadline, tick, counters.
+ *
+ * The way up starts here (input -> link.c); the way down is output.c.
+ */
+#include "foyer/host.h"
+
+#include <errno.h>
+
+#include "stack/ip.h"
+#include "stack/ports.h"
+#include "stack/socket.h"
+
+/* ---- memory ------------------------------------------------------------------------------------ */
+
+void *host_alloc_raw(struct foyer_host *host, size_t size)
+{
+    return host->config.allocator.alloc(host->config.allocator.context, size);
+}
+
+void *host_alloc(struct foyer_host *host, size_t size)
+{
+    void *memory = host_alloc_raw(host, size);
+    if (memory != NULL)
+        memset(memory, 0, size);
+    return memory;
+}
+
+void host_free(struct foyer_host *host, void *memory, size_t size)
+{
+    if (memory != NULL)
+        host->config.allocator.free(host->config.allocator.context, memory, size);
+}
+
+uint64_t host_random(struct foyer_host *host)
+{
+    uint64_t input[2] = {host->random_counter++, host->now_ns};
+    return siphash(&host->port_key, input, sizeof(input));
+}
+
+/* ---- create and destroy -------------------------------------------------------------------------- */
+
+static bool is_ring_size(uint32_t size)
+{
+    return size >= FOYER_RING_SIZE_MIN && size <= FOYER_RING_SIZE_MAX && (size & (size - 1)) == 0;
+}
+
+static bool set_config(struct foyer_host_config *config, const struct foyer_host_config *wanted)
+{
+    static const uint8_t zero_mac[6];
+
+    *config = *wanted;
+    if (config->mtu == 0)
+        config->mtu = 1500;
+    if (config->gso_max_size == 0)
+        config->gso_max_size = 65160;
+    if (config->ephemeral_first == 0)
+        config->ephemeral_first = 49152; /* RFC 6335 section 6: the dynamic ports */
+    if (config->ephemeral_last == 0)
+        config->ephemeral_last = 65535;
+    if (config->max_sockets == 0)
+        config->max_sockets = 65536;
+    if (config->receive_buffer_size == 0)
+        config->receive_buffer_size = 262144;
+    if (config->send_buffer_size == 0)
+        config->send_buffer_size = 262144;
+    if (config->link_capabilities & (FOYER_LINK_TSO4 | FOYER_LINK_TSO6 | FOYER_LINK_USO))
+        config->link_capabilities |= FOYER_LINK_TX_CHECKSUM;
+
+    return config->allocator.alloc != NULL && config->allocator.free != NULL &&
+           memcmp(config->mac, zero_mac, 6) != 0 && (config->mac[0] & 1) == 0 &&
+           config->mtu >= 1280 && config->gso_max_size >= 1280 && config->gso_max_size <= 65160 &&
+           config->ephemeral_first <= config->ephemeral_last &&
+           is_ring_size(config->receive_buffer_size) && is_ring_size(config->send_buffer_size);
+}
+
+struct foyer_host *foyer_host_create(const struct foyer_host_config *config, foyer_time_ns now)
+{
+    struct foyer_host_config full;
+    if (config == NULL || !set_config(&full, config))
+        return NULL;
+
+    struct foyer_host *host = full.allocator.alloc(full.allocator.context, sizeof(*host));
+    if (host == NULL)
+        return NULL;
+    memset(host, 0, sizeof(*host));
+    host->config = full;
+    host->now_ns = now;
+    host->hash_key = siphash_key_from(full.secret);
+    host->port_key = siphash_key_from(full.secret + 16);
+    timer_queue_init(&host->timers, now);
+    link_init(host);
+    frag_init(host);
+    if (sockets_init(host) != 0 || ports_init(host) != 0 || route_init(host) != 0 ||
+        output_init(host) != 0 || tcp_host_init(host) != 0) {
+        foyer_host_destroy(host);
+        return NULL;
+    }
+    return host;
+}
+
+void foyer_host_destroy(struct foyer_host *host)
+{
+    if (host == NULL)
+        return;
+    sockets_finish(host); /* first: sockets are in everybody's lists */
+    tcp_host_finish(host);
+    ports_finish(host);
+    frag_finish(host);
+    link_finish(host);
+    output_finish(host);
+    timer_queue_finish(&host->timers);
+    struct foyer_allocator allocator = host->config.allocator;
+    allocator.free(allocator.context, host, sizeof(*host));
+}
+
+/* ---- frames and time ------------------------------------------------------------------------------ */
+
+void host_begin(struct foyer_host *host, foyer_time_ns now)
+{
+    /* A caller whose clock steps back must not turn the timers round. */
+    if (now > host->now_ns)
+        host->now_ns = now;
+    output_release(host);
+}
+
+void foyer_host_input(struct foyer_host *host, const struct foyer_packet *packets, size_t count,
+                      foyer_time_ns now)
+{
+    host_begin(host, now);
+    for (size_t i = 0; i < count; i++) {
+        host->stats.in_frames++;
+        link_input(host, &packets[i], host->now_ns);
+    }
+}
+
+foyer_time_ns foyer_host_deadline(const struct foyer_host *host)
+{
+    /* output stopped in the middle of what the host sends to itself. */
+    if (host->local_pending)
+        return host->now_ns;
+    return timer_queue_next_deadline(&host->timers);
+}
+
+void foyer_host_tick(struct foyer_host *host, foyer_time_ns now)
+{
+    host_begin(host, now);
+    struct timer *timer;
+    while ((timer = timer_queue_pop_due(&host->timers, host->now_ns)) != NULL) {
+        switch ((enum timer_kind)timer->kind) {
+        case TIMER_SOCK:
+            tcp_timer(host, TIMER_ENTRY(timer, struct sock, timer), host->now_ns);
+            break;
+        case TIMER_NEIGHBOUR:
+            neighbour_timer(host, TIMER_ENTRY(timer, struct neighbour, timer), host->now_ns);
+            break;
+        case TIMER_REASSEMBLY:
+            frag_timer(host, timer, host->now_ns);
+            break;
+        case TIMER_MTU:
+            ip_mtu_timer(host, host->now_ns);
+            break;
+        }
+    }
+}
+
+void foyer_host_stats(const struct foyer_host *host, struct foyer_host_stats *ret_stats)
+{
+    *ret_stats = host->stats;
+}

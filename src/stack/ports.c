@@ -1,0 +1,505 @@
+/*
+ * Who holds a port, and who gets a packet.
+ *
+ * Two tables. `connected` knows every 4-tuple (the fast way in). `buckets` knows, per protocol
+ * and port, everybody who holds it: listeners, bound sockets, and connections, which hold their
+ * local port too. In a bucket the holders are sorted into groups of equals, see ports.h.
+ *
+ * Rules of bind: Linux's, since programs are written against them (net/ipv4's
+ * inet_csk_bind_conflict and udp_lib_lport_inuse describe the behaviour):
+ *
+ *   addresses meet where they are equal or one is the wildcard; the IPv6 wildcard meets IPv4
+ *   unless it is V6ONLY. Two that meet conflict, except
+ *   TCP: both have REUSEADDR and the present holder does not listen
+ *   UDP: both have REUSEADDR
+ *   either: both have REUSEPORT and belong to the same uid
+ *
+ * Rules of delivery: exact address before wildcard; the wildcard of the packet's own family
+ * before a dual-stack one; within a REUSEPORT group by the flow's hash; else the latest bound.
+ */
+#include "stack/ports.h"
+
+#include <errno.h>
+#include <stdint.h>
+
+#include "base/bytes.h"
+
+#define GROUP_FLAGS (SOCK_REUSEADDR | SOCK_REUSEPORT | SOCK_V6ONLY)
+#define RECEIVERS_MIN 4u
+#define NOT_RECEIVING UINT32_MAX
+
+int ports_init(struct foyer_host *host)
+{
+    for (size_t i = 0; i < sizeof(host->ephemeral_step) / sizeof(host->ephemeral_step[0]); i++)
+        host->ephemeral_step[i] = (uint32_t)host_random(host);
+    int error = hash_table_init(&host->connected, &host->config.allocator);
+    if (error == 0)
+        error = hash_table_init(&host->buckets, &host->config.allocator);
+    return error;
+}
+
+void ports_finish(struct foyer_host *host)
+{
+    /* All sockets are gone, and with them groups and buckets. */
+    ports_select_finish(host);
+    hash_table_finish(&host->connected);
+    hash_table_finish(&host->buckets);
+}
+
+/* ---- 4-tuples ------------------------------------------------------------------------------------ */
+
+static uint32_t tuple_hash(const struct foyer_host *host, uint8_t protocol,
+                           const struct foyer_endpoint *local, const struct foyer_endpoint *remote)
+{
+    uint8_t key[37];
+    memcpy(key, local->addr.bytes, 16);
+    memcpy(key + 16, remote->addr.bytes, 16);
+    store_be16(key + 32, local->port);
+    store_be16(key + 34, remote->port);
+    key[36] = protocol;
+    return (uint32_t)siphash(&host->hash_key, key, sizeof(key));
+}
+
+struct sock *ports_find_tuple(struct foyer_host *host, uint8_t protocol,
+                              const struct foyer_endpoint *local,
+                              const struct foyer_endpoint *remote)
+{
+    uint32_t hash = tuple_hash(host, protocol, local, remote);
+    for (struct hash_node *node = hash_table_first(&host->connected, hash); node != NULL;
+         node = hash_table_next(node)) {
+        struct sock *sock = HASH_ENTRY(node, struct sock, connected_node);
+        if (sock->remote.port == remote->port && sock->local.port == local->port &&
+            sock->protocol == protocol && foyer_addr_eq(&sock->remote.addr, &remote->addr) &&
+            foyer_addr_eq(&sock->local.addr, &local->addr))
+            return sock;
+    }
+    return NULL;
+}
+
+struct sock *ports_find_connected(struct foyer_host *host, uint8_t protocol,
+                                  const struct foyer_endpoint *local,
+                                  const struct foyer_endpoint *remote)
+{
+    return ports_find_tuple(host, protocol, local, remote);
+}
+
+static void tuple_insert(struct foyer_host *host, struct sock *sock)
+{
+    hash_table_insert(&host->connected, &sock->connected_node,
+                      tuple_hash(host, sock->protocol, &sock->local, &sock->remote));
+    sock->flags |= SOCK_CONNECTED;
+    ports_note_tuple(host, sock, true);
+}
+
+static void tuple_remove(struct foyer_host *host, struct sock *sock)
+{
+    if ((sock->flags & SOCK_CONNECTED) == 0)
+        return;
+    hash_table_remove(&host->connected, &sock->connected_node);
+    sock->flags &= ~(uint32_t)SOCK_CONNECTED;
+    ports_note_tuple(host, sock, false);
+}
+
+/* ---- buckets and groups ------------------------------------------------------------------------------ */
+
+static uint32_t bucket_hash(const struct foyer_host *host, uint8_t protocol, uint16_t port)
+{
+    uint8_t key[3] = {protocol, (uint8_t)(port >> 8), (uint8_t)port};
+    return (uint32_t)siphash(&host->hash_key, key, sizeof(key));
+}
+
+struct port_bucket *ports_bucket(struct foyer_host *host, uint8_t protocol, uint16_t port)
+{
+    uint32_t hash = bucket_hash(host, protocol, port);
+    for (struct hash_node *node = hash_table_first(&host->buckets, hash); node != NULL;
+         node = hash_table_next(node)) {
+        struct port_bucket *bucket = HASH_ENTRY(node, struct port_bucket, node);
+        if (bucket->port == port && bucket->protocol == protocol)
+            return bucket;
+    }
+    return NULL;
+}
+
+static struct port_bucket *bucket_get(struct foyer_host *host, uint8_t protocol, uint16_t port)
+{
+    struct port_bucket *bucket = ports_bucket(host, protocol, port);
+    if (bucket != NULL)
+        return bucket;
+    bucket = host_alloc(host, sizeof(*bucket));
+    if (bucket == NULL)
+        return NULL;
+    bucket->port = port;
+    bucket->protocol = protocol;
+    list_init(&bucket->groups);
+    hash_table_insert(&host->buckets, &bucket->node, bucket_hash(host, protocol, port));
+    port_bitmap_set(&ports_of(host, protocol)->held, port, true);
+    return bucket;
+}
+
+static void bucket_drop_if_empty(struct foyer_host *host, struct port_bucket *bucket)
+{
+    if (!list_is_empty(&bucket->groups))
+        return;
+    port_bitmap_set(&ports_of(host, bucket->protocol)->held, bucket->port, false);
+    hash_table_remove(&host->buckets, &bucket->node);
+    host_free(host, bucket, sizeof(*bucket));
+}
+
+static bool is_receiving(const struct sock *sock)
+{
+    if (sock->protocol == FOYER_TCP)
+        return (sock->flags & SOCK_LISTENING) != 0;
+    return (sock->flags & SOCK_CONNECTED) == 0;
+}
+
+static bool group_fits(const struct port_group *group, const struct sock *sock)
+{
+    return group->flags == (sock->flags & GROUP_FLAGS) && group->family == sock->family &&
+           group->is_receiving == is_receiving(sock) && group->owner_uid == sock->owner_uid &&
+           foyer_addr_eq(&group->addr, &sock->local.addr);
+}
+
+static struct port_group *group_get(struct foyer_host *host, struct port_bucket *bucket,
+                                    const struct sock *sock)
+{
+    LIST_FOREACH (&bucket->groups, node) {
+        struct port_group *group = LIST_ENTRY(node, struct port_group, node);
+        if (group_fits(group, sock))
+            return group;
+    }
+    struct port_group *group = host_alloc(host, sizeof(*group));
+    if (group == NULL)
+        return NULL;
+    group->bucket = bucket;
+    group->addr = sock->local.addr;
+    group->owner_uid = sock->owner_uid;
+    group->flags = sock->flags & GROUP_FLAGS;
+    group->family = sock->family;
+    group->is_receiving = is_receiving(sock);
+    list_init(&group->holders);
+    list_push_front(&bucket->groups, &group->node); /* the latest first */
+    return group;
+}
+
+static void group_drop_if_empty(struct foyer_host *host, struct port_group *group)
+{
+    if (group->count > 0)
+        return;
+    list_remove(&group->node);
+    host_free(host, group->receivers, group->receiver_capacity * sizeof(group->receivers[0]));
+    host_free(host, group, sizeof(*group));
+}
+
+static int group_add(struct foyer_host *host, struct port_group *group, struct sock *sock)
+{
+    if (group->is_receiving && group->count == group->receiver_capacity) {
+        uint32_t capacity = group->receiver_capacity ? group->receiver_capacity * 2 : RECEIVERS_MIN;
+        struct sock **larger = host_alloc_raw(host, capacity * sizeof(larger[0]));
+        if (larger == NULL)
+            return -ENOMEM;
+        if (group->count > 0)
+            memcpy(larger, group->receivers, group->count * sizeof(larger[0]));
+        host_free(host, group->receivers, group->receiver_capacity * sizeof(group->receivers[0]));
+        group->receivers = larger;
+        group->receiver_capacity = capacity;
+    }
+    sock->port_member = NOT_RECEIVING;
+    if (group->is_receiving) {
+        sock->port_member = group->count;
+        group->receivers[group->count] = sock;
+    }
+    list_push_back(&group->holders, &sock->bound_node);
+    group->count++;
+    sock->port_group = group;
+    return 0;
+}
+
+static void group_remove(struct port_group *group, struct sock *sock)
+{
+    list_remove(&sock->bound_node);
+    group->count--;
+    if (group->is_receiving) {
+        struct sock *last = group->receivers[group->count];
+        group->receivers[sock->port_member] = last;
+        last->port_member = sock->port_member;
+    }
+    sock->port_group = NULL;
+}
+
+/* Enters the socket in the bucket of sock->local.port. */
+static int hold(struct foyer_host *host, struct sock *sock)
+{
+    struct port_bucket *bucket = bucket_get(host, sock->protocol, sock->local.port);
+    if (bucket == NULL)
+        return -ENOMEM;
+    struct port_group *group = group_get(host, bucket, sock);
+    if (group == NULL || group_add(host, group, sock) != 0) {
+        if (group != NULL)
+            group_drop_if_empty(host, group);
+        bucket_drop_if_empty(host, bucket);
+        return -ENOMEM;
+    }
+    sock->flags |= SOCK_BOUND;
+    return 0;
+}
+
+/* Holders by bind (and those who inherited from one) keep a port from being shared by connect. */
+static void count_bind(struct foyer_host *host, struct port_bucket *bucket, bool is_added)
+{
+    bucket->bind_count += is_added ? 1u : UINT32_MAX;
+    port_bitmap_set(&ports_of(host, bucket->protocol)->bound, bucket->port, bucket->bind_count > 0);
+}
+
+int ports_regroup(struct foyer_host *host, struct sock *sock)
+{
+    struct port_group *old = sock->port_group;
+    if (old == NULL || group_fits(old, sock))
+        return 0;
+    struct port_group *group = group_get(host, old->bucket, sock);
+    if (group == NULL)
+        return -ENOMEM;
+    group_remove(old, sock);
+    int error = group_add(host, group, sock);
+    if (error != 0) {
+        group_drop_if_empty(host, group);
+        (void)group_add(host, old, sock); /* its array has the place still */
+        return error;
+    }
+    group_drop_if_empty(host, old);
+    return 0;
+}
+
+void ports_unbind(struct foyer_host *host, struct sock *sock)
+{
+    tuple_remove(host, sock);
+    struct port_group *group = sock->port_group;
+    if (group == NULL)
+        return;
+    struct port_bucket *bucket = group->bucket;
+    group_remove(group, sock);
+    group_drop_if_empty(host, group);
+    if ((sock->flags & SOCK_PORT_CHOSEN) == 0)
+        count_bind(host, bucket, false);
+    bucket_drop_if_empty(host, bucket);
+    sock->flags &= ~(uint32_t)(SOCK_BOUND | SOCK_LISTENING | SOCK_PORT_CHOSEN);
+}
+
+/* ---- the rules of bind ---------------------------------------------------------------------------------- */
+
+static bool is_any_v6(const struct foyer_addr *addr)
+{
+    return foyer_addr_is_any(addr) && !foyer_addr_is_v4(addr);
+}
+
+/* Can a packet be meant for both? V6ONLY limits an IPv6 wildcard to IPv6. */
+static bool addresses_meet(const struct foyer_addr *a, bool a_v6only, const struct foyer_addr *b,
+                           bool b_v6only)
+{
+    if (foyer_addr_eq(a, b))
+        return true;
+    if (is_any_v6(a))
+        return !(a_v6only && foyer_addr_is_v4(b));
+    if (is_any_v6(b))
+        return !(b_v6only && foyer_addr_is_v4(a));
+    return foyer_addr_is_v4(a) == foyer_addr_is_v4(b) &&
+           (foyer_addr_is_any(a) || foyer_addr_is_any(b));
+}
+
+static bool is_shared(const struct port_group *group, const struct sock *sock)
+{
+    uint32_t both = group->flags & sock->flags;
+    if ((both & SOCK_REUSEADDR) && !(sock->protocol == FOYER_TCP && group->is_receiving))
+        return true;
+    return (both & SOCK_REUSEPORT) && group->owner_uid == sock->owner_uid;
+}
+
+struct sock *ports_conflict(const struct port_bucket *bucket, const struct sock *sock,
+                            const struct foyer_addr *addr)
+{
+    if (bucket == NULL)
+        return NULL;
+    LIST_FOREACH (&bucket->groups, node) {
+        const struct port_group *group = LIST_ENTRY(node, struct port_group, node);
+        if (!addresses_meet(&group->addr, group->flags & SOCK_V6ONLY, addr,
+                            sock->flags & SOCK_V6ONLY) ||
+            is_shared(group, sock))
+            continue;
+        LIST_FOREACH (&group->holders, holder_node) {
+            struct sock *holder = LIST_ENTRY(holder_node, struct sock, bound_node);
+            if (holder != sock)
+                return holder;
+        }
+    }
+    return NULL;
+}
+
+int ports_bind(struct foyer_host *host, struct sock *sock, const struct foyer_endpoint *local,
+               struct sock **ret_holder)
+{
+    if (sock->flags & SOCK_BOUND)
+        return -EINVAL;
+    uint16_t port = local->port;
+    if (port == 0) {
+        port = ports_choose_for_bind(host, sock, &local->addr);
+        if (port == 0)
+            return -EADDRINUSE;
+    } else {
+        struct sock *holder =
+            ports_conflict(ports_bucket(host, sock->protocol, port), sock, &local->addr);
+        if (holder != NULL) {
+            if (ret_holder != NULL)
+                *ret_holder = holder;
+            return -EADDRINUSE;
+        }
+    }
+    struct foyer_endpoint before = sock->local;
+    sock->local.addr = local->addr;
+    sock->local.port = port;
+    int error = hold(host, sock);
+    if (error != 0) {
+        sock->local = before;
+        return error;
+    }
+    count_bind(host, sock->port_group->bucket, true);
+    return 0;
+}
+
+int ports_listen(struct foyer_host *host, struct sock *sock, struct sock **ret_holder)
+{
+    /* As Linux does, the rules are asked once more: two reusers may bind, one may listen. */
+    struct sock *holder = ports_conflict(sock->port_group->bucket, sock, &sock->local.addr);
+    if (holder != NULL) {
+        if (ret_holder != NULL)
+            *ret_holder = holder;
+        return -EADDRINUSE;
+    }
+    sock->flags |= SOCK_LISTENING;
+    int error = ports_regroup(host, sock);
+    if (error != 0)
+        sock->flags &= ~(uint32_t)SOCK_LISTENING;
+    return error;
+}
+
+/* ---- connections -------------------------------------------------------------------------------------------- */
+
+int ports_connect(struct foyer_host *host, struct sock *sock)
+{
+    int error;
+    if (sock->flags & SOCK_CONNECTED)
+        return 0;
+    if (sock->flags & SOCK_BOUND) {
+        /* A datagram socket may double another's 4-tuple where REUSEADDR let it bind. */
+        if (sock->protocol == FOYER_TCP &&
+            ports_find_tuple(host, sock->protocol, &sock->local, &sock->remote) != NULL)
+            return -EADDRNOTAVAIL;
+        tuple_insert(host, sock);
+        error = ports_regroup(host, sock); /* the address may have been the wildcard till now */
+        if (error != 0)
+            tuple_remove(host, sock);
+        return error;
+    }
+    uint16_t port = ports_choose_for_connect(host, sock);
+    if (port == 0)
+        return -EADDRNOTAVAIL;
+    sock->local.port = port;
+    tuple_insert(host, sock);
+    error = hold(host, sock);
+    if (error != 0) {
+        tuple_remove(host, sock);
+        sock->local.port = 0;
+        return error;
+    }
+    sock->flags |= SOCK_PORT_CHOSEN;
+    return 0;
+}
+
+int ports_adopt(struct foyer_host *host, struct sock *sock, struct sock *listener)
+{
+    if (ports_find_tuple(host, sock->protocol, &sock->local, &sock->remote) != NULL)
+        return -EEXIST;
+    sock->flags |= listener->flags & GROUP_FLAGS;
+    sock->owner_uid = listener->owner_uid;
+    tuple_insert(host, sock);
+    int error = hold(host, sock);
+    if (error != 0) {
+        tuple_remove(host, sock);
+        return error;
+    }
+    count_bind(host, sock->port_group->bucket, true);
+    return 0;
+}
+
+void ports_disconnect(struct foyer_host *host, struct sock *sock)
+{
+    tuple_remove(host, sock);
+    /* A port that connect chose goes with the connection, one from bind stays (as on Linux). */
+    if (sock->flags & SOCK_PORT_CHOSEN)
+        ports_unbind(host, sock);
+    else
+        (void)ports_regroup(host, sock); /* without memory a UDP socket stays unreachable */
+}
+
+/* ---- delivery ------------------------------------------------------------------------------------------------ */
+
+/* 0: not meant for this group. */
+static unsigned group_score(const struct port_group *group, const struct foyer_addr *dst)
+{
+    bool is_v4 = foyer_addr_is_v4(dst);
+    bool is_own_family = (group->family == FOYER_FAMILY_V4) == is_v4;
+    unsigned score;
+    if (!group->is_receiving)
+        return 0;
+    if (foyer_addr_eq(&group->addr, dst))
+        score = 4;
+    else if (!foyer_addr_is_any(&group->addr) || (is_v4 && (group->flags & SOCK_V6ONLY)) ||
+             (!is_v4 && foyer_addr_is_v4(&group->addr)))
+        return 0;
+    else
+        score = 1;
+    return score + (is_own_family ? 1 : 0);
+}
+
+struct sock *ports_find_bound(struct foyer_host *host, uint8_t protocol,
+                              const struct foyer_endpoint *local,
+                              const struct foyer_endpoint *remote)
+{
+    struct port_bucket *bucket = ports_bucket(host, protocol, local->port);
+    struct port_group *best = NULL;
+    unsigned best_score = 0;
+
+    if (bucket == NULL)
+        return NULL;
+    LIST_FOREACH (&bucket->groups, node) {
+        struct port_group *group = LIST_ENTRY(node, struct port_group, node);
+        unsigned score = group_score(group, &local->addr);
+        if (score > best_score) {
+            best_score = score;
+            best = group;
+        }
+    }
+    if (best == NULL)
+        return NULL;
+    if (best->count > 1 && (best->flags & SOCK_REUSEPORT)) {
+        uint32_t hash = tuple_hash(host, protocol, local, remote);
+        return best->receivers[(uint64_t)hash * best->count >> 32];
+    }
+    return best->receivers[best->count - 1];
+}
+
+struct sock *ports_group_receiver(struct foyer_host *host, const struct foyer_endpoint *local,
+                                  const struct foyer_endpoint *remote, uint32_t index)
+{
+    struct port_bucket *bucket = ports_bucket(host, FOYER_UDP, local->port);
+    if (bucket == NULL)
+        return NULL;
+    LIST_FOREACH (&bucket->groups, node) {
+        struct port_group *group = LIST_ENTRY(node, struct port_group, node);
+        if (group_score(group, &local->addr) == 0)
+            continue;
+        if (index < group->count)
+            return group->receivers[index];
+        index -= group->count;
+    }
+    (void)remote;
+    return NULL;
+}

@@ -1,0 +1,81 @@
+/* What ports.c (who holds what) and ports_select.c (ephemeral choice) share; udp.c's groups. */
+#ifndef FOYER_STACK_PORTS_H
+#define FOYER_STACK_PORTS_H
+
+#include "stack/stack.h"
+
+/*
+ * All holders of one (protocol, port): a few groups of holders that are alike in every respect
+ * that the rules of bind and delivery look at. So a bind next to a million accepted connections
+ * compares with a handful of groups, not with a million sockets.
+ */
+struct port_bucket {
+    struct hash_node node; /* host->buckets */
+    struct list_node groups;
+    uint16_t port;
+    uint8_t protocol;
+    uint32_t bind_count; /* holders by bind: connect does not share their port */
+};
+
+struct port_group {
+    struct list_node node; /* port_bucket.groups */
+    struct port_bucket *bucket;
+    struct foyer_addr addr;
+    uint32_t owner_uid;
+    uint32_t flags; /* of SOCK_REUSEADDR, _REUSEPORT, _V6ONLY */
+    uint8_t family;
+    bool is_receiving; /* a listener, or an unconnected datagram socket */
+    uint32_t count;
+    struct list_node holders;   /* of sock.bound_node */
+    struct sock **receivers;    /* is_receiving: the holders as an array, in order of binding */
+    uint32_t receiver_capacity; /* receiver_count is count */
+};
+
+int ports_init(struct foyer_host *host);
+void ports_finish(struct foyer_host *host);
+
+struct port_bucket *ports_bucket(struct foyer_host *host, uint8_t protocol, uint16_t port);
+/* Would the socket, bound to the address, conflict with a holder of the bucket? Who, or NULL. */
+struct sock *ports_conflict(const struct port_bucket *bucket, const struct sock *sock,
+                            const struct foyer_addr *addr);
+/* Whether the tables know this 4-tuple. */
+struct sock *ports_find_tuple(struct foyer_host *host, uint8_t protocol,
+                              const struct foyer_endpoint *local,
+                              const struct foyer_endpoint *remote);
+/* A socket's options, address or role changed while it holds a port. -ENOMEM: as before. */
+int ports_regroup(struct foyer_host *host, struct sock *sock);
+/* Receivers of a datagram sent to many; calls with index 0, 1, ... until NULL. */
+struct sock *ports_group_receiver(struct foyer_host *host, const struct foyer_endpoint *local,
+                                  const struct foyer_endpoint *remote, uint32_t index);
+
+static inline struct port_protocol *ports_of(struct foyer_host *host, uint8_t protocol)
+{
+    return protocol == FOYER_TCP ? &host->ports_tcp : &host->ports_udp;
+}
+
+static inline bool port_bitmap_has(const struct port_bitmap *bitmap, uint16_t port)
+{
+    return bitmap->words[port / 64] >> (port % 64) & 1;
+}
+
+static inline void port_bitmap_set(struct port_bitmap *bitmap, uint16_t port, bool value)
+{
+    uint64_t bit = 1ULL << (port % 64);
+    if (value)
+        bitmap->words[port / 64] |= bit;
+    else
+        bitmap->words[port / 64] &= ~bit;
+}
+
+/* ---- ports_select.c ------------------------------------------------------------------------ */
+
+/* A free port for a bind to port 0; 0: none is left. */
+uint16_t ports_choose_for_bind(struct foyer_host *host, const struct sock *sock,
+                               const struct foyer_addr *addr);
+/* A port that makes the socket's 4-tuple unique; 0: none is left. */
+uint16_t ports_choose_for_connect(struct foyer_host *host, const struct sock *sock);
+/* Keeps the crowded destinations' bitmaps right; called when a 4-tuple comes and goes. */
+void ports_note_tuple(struct foyer_host *host, const struct sock *sock, bool is_taken);
+void ports_select_finish(struct foyer_host *host);
+
+#endif

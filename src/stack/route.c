@@ -1,0 +1,457 @@
+/*
+ * Where packets go: the host's addresses, its routes, the choice of a source address, path MTUs,
+ * and what a socket remembers of all that.
+ *
+ * Routes are few; the longest prefix is found by looking at all of them. A socket asks once and
+ * keeps the answer until host->path_generation moves.
+ */
+#include <errno.h>
+
+#include "stack/ip.h"
+
+#define LEARNED_MTU_TTL_NS (600 * FOYER_NS_PER_S) /* RFC 1191 section 6.3, RFC 8201 section 4 */
+
+/* ---- predicates on addresses ------------------------------------------------------------------- */
+
+bool ip_prefix_matches(const struct foyer_addr *a, const struct foyer_addr *b, unsigned bits)
+{
+    unsigned bytes = bits / 8;
+    if (memcmp(a->bytes, b->bytes, bytes) != 0)
+        return false;
+    unsigned rest = bits % 8;
+    return rest == 0 || ((a->bytes[bytes] ^ b->bytes[bytes]) >> (8 - rest)) == 0;
+}
+
+static const struct host_address *find_address(const struct foyer_host *host,
+                                               const struct foyer_addr *addr)
+{
+    for (uint32_t i = 0; i < host->address_count; i++) {
+        if (foyer_addr_eq(&host->addresses[i].addr, addr))
+            return &host->addresses[i];
+    }
+    return NULL;
+}
+
+bool ip_is_own(const struct foyer_host *host, const struct foyer_addr *addr)
+{
+    return foyer_addr_is_loopback(addr) || find_address(host, addr) != NULL;
+}
+
+bool ip_is_on_link(const struct foyer_host *host, const struct foyer_addr *addr)
+{
+    for (uint32_t i = 0; i < host->address_count; i++) {
+        const struct host_address *own = &host->addresses[i];
+        if (foyer_addr_is_v4(&own->addr) == foyer_addr_is_v4(addr) &&
+            ip_prefix_matches(&own->addr, addr, own->prefix_length))
+            return true;
+    }
+    return false;
+}
+
+bool ip_is_broadcast(const struct foyer_host *host, const struct foyer_addr *addr)
+{
+    static const struct foyer_addr limited = {
+        {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}};
+
+    if (!foyer_addr_is_v4(addr))
+        return false;
+    if (foyer_addr_eq(addr, &limited))
+        return true;
+    for (uint32_t i = 0; i < host->address_count; i++) {
+        const struct host_address *own = &host->addresses[i];
+        /* A /31 has two hosts and no broadcast (RFC 3021), a /32 has one. */
+        if (!foyer_addr_is_v4(&own->addr) || own->prefix_length > 126 ||
+            !ip_prefix_matches(&own->addr, addr, own->prefix_length))
+            continue;
+        unsigned host_bits = 128u - own->prefix_length;
+        uint32_t mask = host_bits >= 32 ? UINT32_MAX : (1u << host_bits) - 1;
+        uint32_t value = (uint32_t)addr->bytes[12] << 24 | (uint32_t)addr->bytes[13] << 16 |
+                         (uint32_t)addr->bytes[14] << 8 | addr->bytes[15];
+        if ((value & mask) == mask)
+            return true;
+    }
+    return false;
+}
+
+struct foyer_addr ip_solicited_node(const struct foyer_addr *addr)
+{
+    /* ff02::1:ffXX:XXXX, RFC 4291 section 2.7.1 */
+    struct foyer_addr group = {{0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, 0, 0, 0}};
+    memcpy(group.bytes + 13, addr->bytes + 13, 3);
+    return group;
+}
+
+bool ip_is_joined(const struct foyer_host *host, const struct foyer_addr *addr)
+{
+    if (foyer_addr_is_v4(addr)) {
+        /* RFC 1112 section 7.2: all hosts. */
+        struct foyer_addr all = foyer_addr_v4(224, 0, 0, 1);
+        return foyer_addr_eq(addr, &all);
+    }
+    struct foyer_addr all = {{0xff, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}};
+    if (foyer_addr_eq(addr, &all))
+        return true;
+    all.bytes[1] = 2;
+    if (foyer_addr_eq(addr, &all))
+        return true;
+    for (uint32_t i = 0; i < host->address_count; i++) {
+        if (foyer_addr_is_v4(&host->addresses[i].addr))
+            continue;
+        struct foyer_addr group = ip_solicited_node(&host->addresses[i].addr);
+        if (foyer_addr_eq(addr, &group))
+            return true;
+    }
+    return false;
+}
+
+/* ---- addresses and routes as the caller sets them ------------------------------------------------ */
+
+static int wide_prefix_length(const struct foyer_addr *addr, uint8_t length)
+{
+    bool is_v4 = foyer_addr_is_v4(addr);
+    if (length > (is_v4 ? 32 : 128))
+        return -EINVAL;
+    return is_v4 ? length + 96 : length;
+}
+
+int route_init(struct foyer_host *host)
+{
+    host->mtu_timer.kind = TIMER_MTU;
+    host->path_generation = 1;
+    host->ipv4_id = (uint16_t)host_random(host);
+    host->fragment_id = (uint32_t)host_random(host);
+    int error = hash_table_init(&host->neighbours, &host->config.allocator);
+    if (error != 0)
+        return error;
+    /* RFC 4291 appendix A: modified EUI-64. */
+    const uint8_t *mac = host->config.mac;
+    struct foyer_addr addr = {{0xfe, 0x80, 0, 0, 0, 0, 0, 0, (uint8_t)(mac[0] ^ 2), mac[1], mac[2],
+                               0xff, 0xfe, mac[3], mac[4], mac[5]}};
+    return foyer_host_add_address(host, &addr, 64);
+}
+
+int foyer_host_add_address(struct foyer_host *host, const struct foyer_addr *addr,
+                           uint8_t prefix_length)
+{
+    int wide = wide_prefix_length(addr, prefix_length);
+    if (wide < 0 || foyer_addr_is_any(addr) || foyer_addr_is_multicast(addr) ||
+        foyer_addr_is_loopback(addr))
+        return -EINVAL;
+    if (find_address(host, addr) != NULL)
+        return -EEXIST;
+    if (host->address_count == HOST_ADDRESSES_MAX)
+        return -ENOSPC;
+    host->addresses[host->address_count++] = (struct host_address){
+        .addr = *addr,
+        .prefix_length = (uint8_t)wide,
+        .is_link_local = foyer_addr_is_link_local_v6(addr),
+    };
+    host->path_generation++;
+    return 0;
+}
+
+int foyer_host_remove_address(struct foyer_host *host, const struct foyer_addr *addr)
+{
+    for (uint32_t i = 0; i < host->address_count; i++) {
+        if (!foyer_addr_eq(&host->addresses[i].addr, addr))
+            continue;
+        memmove(&host->addresses[i], &host->addresses[i + 1],
+                (host->address_count - i - 1) * sizeof(host->addresses[0]));
+        host->address_count--;
+        host->path_generation++;
+        return 0;
+    }
+    return -ENOENT;
+}
+
+bool foyer_host_has_address(const struct foyer_host *host, const struct foyer_addr *addr)
+{
+    return find_address(host, addr) != NULL;
+}
+
+static struct host_route *find_route(struct foyer_host *host, const struct foyer_addr *prefix,
+                                     int wide)
+{
+    for (uint32_t i = 0; i < host->route_count; i++) {
+        struct host_route *route = &host->routes[i];
+        if (route->prefix_length == wide &&
+            foyer_addr_is_v4(&route->prefix) == foyer_addr_is_v4(prefix) &&
+            ip_prefix_matches(&route->prefix, prefix, (unsigned)wide))
+            return route;
+    }
+    return NULL;
+}
+
+int foyer_host_add_route(struct foyer_host *host, const struct foyer_addr *prefix,
+                         uint8_t prefix_length, const struct foyer_addr *gateway)
+{
+    int wide = wide_prefix_length(prefix, prefix_length);
+    if (wide < 0 || foyer_addr_is_v4(prefix) != foyer_addr_is_v4(gateway) ||
+        foyer_addr_is_any(gateway) || foyer_addr_is_multicast(gateway) || ip_is_own(host, gateway))
+        return -EINVAL;
+    if (find_route(host, prefix, wide) != NULL)
+        return -EEXIST;
+    if (host->route_count == HOST_ROUTES_MAX)
+        return -ENOSPC;
+    host->routes[host->route_count++] =
+        (struct host_route){.prefix = *prefix, .gateway = *gateway, .prefix_length = (uint8_t)wide};
+    host->path_generation++;
+    return 0;
+}
+
+int foyer_host_remove_route(struct foyer_host *host, const struct foyer_addr *prefix,
+                            uint8_t prefix_length)
+{
+    int wide = wide_prefix_length(prefix, prefix_length);
+    struct host_route *route = wide < 0 ? NULL : find_route(host, prefix, wide);
+    if (route == NULL)
+        return -ENOENT;
+    size_t index = (size_t)(route - host->routes);
+    memmove(route, route + 1, (host->route_count - index - 1) * sizeof(*route));
+    host->route_count--;
+    host->path_generation++;
+    return 0;
+}
+
+/* ---- the choice of next hop and source ------------------------------------------------------------- */
+
+/* The next hop by the longest prefix; an on-link prefix wins over a route as long. */
+static bool find_next_hop(const struct foyer_host *host, const struct foyer_addr *dst,
+                          struct foyer_addr *ret_next_hop)
+{
+    bool is_v4 = foyer_addr_is_v4(dst);
+    int best = -1;
+    for (uint32_t i = 0; i < host->address_count; i++) {
+        const struct host_address *own = &host->addresses[i];
+        if (foyer_addr_is_v4(&own->addr) == is_v4 && own->prefix_length > best &&
+            ip_prefix_matches(&own->addr, dst, own->prefix_length)) {
+            best = own->prefix_length;
+            *ret_next_hop = *dst;
+        }
+    }
+    for (uint32_t i = 0; i < host->route_count; i++) {
+        const struct host_route *route = &host->routes[i];
+        if (foyer_addr_is_v4(&route->prefix) == is_v4 && route->prefix_length > best &&
+            ip_prefix_matches(&route->prefix, dst, route->prefix_length)) {
+            best = route->prefix_length;
+            *ret_next_hop = route->gateway;
+        }
+    }
+    return best >= 0;
+}
+
+static unsigned common_bits(const struct foyer_addr *a, const struct foyer_addr *b)
+{
+    for (unsigned i = 0; i < 16; i++) {
+        unsigned diff = a->bytes[i] ^ b->bytes[i];
+        if (diff != 0)
+            return i * 8 + (unsigned)__builtin_clz(diff) - 24;
+    }
+    return 128;
+}
+
+/*
+ * RFC 6724 section 5, those rules that can differ here: same address (1), scope (2), longest
+ * match (8); for IPv4 the same, where the match is with the next hop (RFC 1122 section 3.3.4.3).
+ */
+static bool choose_source(const struct foyer_host *host, const struct foyer_addr *dst,
+                          const struct foyer_addr *next_hop, struct foyer_addr *ret_src)
+{
+    bool is_v4 = foyer_addr_is_v4(dst);
+    /* Multicast of link-local or smaller scope wants a link-local source as well. */
+    bool wants_link_local = foyer_addr_is_link_local_v6(dst) ||
+                            (!is_v4 && foyer_addr_is_multicast(dst) && (dst->bytes[1] & 15) <= 2);
+    int best = -1;
+    for (uint32_t i = 0; i < host->address_count; i++) {
+        const struct host_address *own = &host->addresses[i];
+        if (foyer_addr_is_v4(&own->addr) != is_v4)
+            continue;
+        int score = (int)common_bits(&own->addr, is_v4 ? next_hop : dst);
+        if (is_v4 && ip_prefix_matches(&own->addr, next_hop, own->prefix_length))
+            score += 256;
+        if (!is_v4 && own->is_link_local == wants_link_local)
+            score += 256;
+        if (score > best) {
+            best = score;
+            *ret_src = own->addr;
+        }
+    }
+    return best >= 0;
+}
+
+bool ip_choose_source(const struct foyer_host *host, const struct foyer_addr *dst,
+                      struct foyer_addr *ret_src)
+{
+    struct foyer_addr next_hop;
+    if (ip_is_own(host, dst)) {
+        *ret_src = *dst;
+        return true;
+    }
+    if (!find_next_hop(host, dst, &next_hop))
+        next_hop = *dst;
+    return choose_source(host, dst, &next_hop, ret_src);
+}
+
+static void group_mac(const struct foyer_addr *dst, bool is_broadcast, uint8_t ret_mac[6])
+{
+    if (is_broadcast) {
+        memset(ret_mac, 0xff, 6);
+    } else if (foyer_addr_is_v4(dst)) {
+        /* RFC 1112 section 6.4 */
+        const uint8_t mac[6] = {1, 0, 0x5e, dst->bytes[13] & 0x7f, dst->bytes[14], dst->bytes[15]};
+        memcpy(ret_mac, mac, 6);
+    } else {
+        /* RFC 2464 section 7 */
+        ret_mac[0] = ret_mac[1] = 0x33;
+        memcpy(ret_mac + 2, dst->bytes + 12, 4);
+    }
+}
+
+static uint16_t learned_mtu(const struct foyer_host *host, const struct foyer_addr *dst)
+{
+    for (uint32_t i = 0; i < HOST_LEARNED_MTUS_MAX; i++) {
+        const struct learned_mtu *learned = &host->learned_mtus[i];
+        if (learned->mtu != 0 && foyer_addr_eq(&learned->dst, dst))
+            return learned->mtu;
+    }
+    return host->config.mtu;
+}
+
+static bool is_given(const struct foyer_addr *src)
+{
+    return src != NULL && !foyer_addr_is_any(src);
+}
+
+int ip_find_way(struct foyer_host *host, const struct foyer_addr *dst, const struct foyer_addr *src,
+                struct ip_way *ret_way)
+{
+    struct ip_way way = {.mtu = host->config.mtu};
+    struct foyer_addr next_hop;
+
+    if (is_given(src)) {
+        if (foyer_addr_is_v4(src) != foyer_addr_is_v4(dst))
+            return -ENETUNREACH;
+        if (!ip_is_own(host, src))
+            return -EADDRNOTAVAIL;
+        way.src = *src;
+    }
+    if (ip_is_own(host, dst)) {
+        if (!is_given(src))
+            way.src = *dst;
+        way.is_local = true;
+        way.mtu = IP_MTU_LOCAL;
+        *ret_way = way;
+        return 0;
+    }
+    /* RFC 1122 section 3.2.1.3 (g): never outside of a host. */
+    if (is_given(src) && foyer_addr_is_loopback(src))
+        return -EINVAL;
+    way.is_broadcast = ip_is_broadcast(host, dst);
+    way.is_multicast = foyer_addr_is_multicast(dst);
+    if (way.is_broadcast || way.is_multicast)
+        next_hop = *dst;
+    else if (foyer_addr_is_any(dst) || !find_next_hop(host, dst, &next_hop))
+        return -ENETUNREACH;
+    if (!is_given(src) && !choose_source(host, dst, &next_hop, &way.src))
+        return way.is_broadcast || way.is_multicast ? -ENETUNREACH : -EADDRNOTAVAIL;
+    if (way.is_broadcast || way.is_multicast) {
+        group_mac(dst, way.is_broadcast, way.mac);
+    } else {
+        way.neighbour = neighbour_get(host, &next_hop);
+        if (way.neighbour == NULL)
+            return -ENOBUFS;
+        way.mtu = learned_mtu(host, dst);
+    }
+    *ret_way = way;
+    return 0;
+}
+
+/* ---- a socket's path ---------------------------------------------------------------------------------- */
+
+int ip_path(struct foyer_host *host, struct sock *sock)
+{
+    if (sock->path_generation == host->path_generation)
+        return 0;
+    struct ip_way way;
+    int error = ip_find_way(host, &sock->remote.addr, &sock->local.addr, &way);
+    if (error != 0)
+        return error;
+    if (way.is_broadcast || way.is_multicast)
+        return -ENETUNREACH; /* no connection to a group; datagrams ask ip_find_way themselves */
+    if (foyer_addr_is_any(&sock->local.addr))
+        sock->local.addr = way.src;
+    sock->neighbour = way.neighbour;
+    sock->path_is_local = way.is_local;
+    sock->path_mtu = way.mtu;
+    sock->path_generation = host->path_generation;
+    return 0;
+}
+
+uint16_t ip_path_mtu(const struct foyer_host *host, const struct sock *sock)
+{
+    if (sock->path_generation == host->path_generation)
+        return sock->path_mtu;
+    if (ip_is_own(host, &sock->remote.addr))
+        return IP_MTU_LOCAL;
+    return learned_mtu(host, &sock->remote.addr);
+}
+
+uint32_t ip_tx_max_payload(const struct foyer_host *host, const struct sock *sock, uint32_t mss)
+{
+    bool is_v4 = foyer_addr_is_v4(&sock->remote.addr);
+    uint32_t capability = is_v4 ? FOYER_LINK_TSO4 : FOYER_LINK_TSO6;
+    bool is_local = sock->path_generation == host->path_generation
+                        ? sock->path_is_local
+                        : ip_is_own(host, &sock->remote.addr);
+    if (mss == 0 || (!is_local && (host->config.link_capabilities & capability) == 0))
+        return mss;
+    uint32_t max = host->config.gso_max_size;
+    return max <= mss ? mss : max - max % mss;
+}
+
+/* ---- path MTU ------------------------------------------------------------------------------------------- */
+
+static void arm_mtu_timer(struct foyer_host *host)
+{
+    foyer_time_ns first = FOYER_TIME_NEVER;
+    for (uint32_t i = 0; i < HOST_LEARNED_MTUS_MAX; i++) {
+        if (host->learned_mtus[i].mtu != 0 && host->learned_mtus[i].expires_ns < first)
+            first = host->learned_mtus[i].expires_ns;
+    }
+    timer_set(&host->timers, &host->mtu_timer, first);
+}
+
+void ip_learn_mtu(struct foyer_host *host, const struct foyer_addr *dst, uint16_t mtu,
+                  foyer_time_ns now)
+{
+    uint16_t min = (uint16_t)(foyer_addr_is_v4(dst) ? IP_MTU_MIN_V4 : IP_MTU_MIN_V6);
+    if (mtu < min)
+        mtu = min; /* RFC 8201 section 4: MUST NOT go below 1280 */
+    if (mtu >= learned_mtu(host, dst) || ip_is_own(host, dst))
+        return;
+    /* The entry of the same destination, a free one, or the one that ends first. */
+    struct learned_mtu *slot = &host->learned_mtus[0];
+    for (uint32_t i = 0; i < HOST_LEARNED_MTUS_MAX; i++) {
+        struct learned_mtu *learned = &host->learned_mtus[i];
+        if (learned->mtu != 0 && foyer_addr_eq(&learned->dst, dst)) {
+            slot = learned;
+            break;
+        }
+        if (slot->mtu != 0 && (learned->mtu == 0 || learned->expires_ns < slot->expires_ns))
+            slot = learned;
+    }
+    *slot = (struct learned_mtu){.dst = *dst, .mtu = mtu, .expires_ns = now + LEARNED_MTU_TTL_NS};
+    host->path_generation++;
+    arm_mtu_timer(host);
+}
+
+void ip_mtu_timer(struct foyer_host *host, foyer_time_ns now)
+{
+    for (uint32_t i = 0; i < HOST_LEARNED_MTUS_MAX; i++) {
+        if (host->learned_mtus[i].mtu != 0 && host->learned_mtus[i].expires_ns <= now) {
+            host->learned_mtus[i].mtu = 0;
+            host->path_generation++;
+        }
+    }
+    arm_mtu_timer(host);
+}

@@ -1,0 +1,613 @@
+/*
+ * Sockets: handles and their table, events, and the calls of include/foyer/socket.h that open,
+ * name, connect and end them. Bytes are in socket_io.c, options in socket_options.c.
+ *
+ * Work: every call is O(1) expected unless its declaration says otherwise.
+ */
+#include "stack/socket.h"
+
+#include <errno.h>
+
+#include "stack/ip.h"
+#include "stack/ports.h"
+
+#define SLOTS_FIRST 64u
+#define NO_SLOT UINT32_MAX
+
+/* ---- the table ----------------------------------------------------------------------------------- */
+
+int sockets_init(struct foyer_host *host)
+{
+    list_init(&host->event_list);
+    host->first_free_slot = NO_SLOT;
+    return 0;
+}
+
+void sockets_finish(struct foyer_host *host)
+{
+    for (uint32_t i = 0; i < host->slot_count; i++) {
+        if (host->slots[i].sock != NULL)
+            sock_free(host, host->slots[i].sock);
+    }
+    host_free(host, host->slots, host->slot_capacity * sizeof(host->slots[0]));
+}
+
+static bool grow_slots(struct foyer_host *host)
+{
+    uint32_t capacity = host->slot_capacity ? host->slot_capacity * 2 : SLOTS_FIRST;
+    if (capacity > host->config.max_sockets)
+        capacity = host->config.max_sockets;
+    struct sock_slot *larger = host_alloc(host, capacity * sizeof(larger[0]));
+    if (larger == NULL)
+        return false;
+    if (host->slot_count > 0)
+        memcpy(larger, host->slots, host->slot_count * sizeof(larger[0]));
+    host_free(host, host->slots, host->slot_capacity * sizeof(host->slots[0]));
+    host->slots = larger;
+    host->slot_capacity = capacity;
+    return true;
+}
+
+static uint32_t take_slot(struct foyer_host *host)
+{
+    uint32_t index = host->first_free_slot;
+    if (index != NO_SLOT) {
+        host->first_free_slot = host->slots[index].next_free;
+        return index;
+    }
+    if (host->slot_count == host->slot_capacity &&
+        (host->slot_capacity >= host->config.max_sockets || !grow_slots(host)))
+        return NO_SLOT;
+    index = host->slot_count++;
+    host->slots[index].generation = 1;
+    return index;
+}
+
+static struct foyer_addr wildcard(uint8_t family)
+{
+    return family == FOYER_FAMILY_V4 ? foyer_addr_v4(0, 0, 0, 0) : (struct foyer_addr){{0}};
+}
+
+struct sock *sock_create(struct foyer_host *host, uint8_t family, uint8_t protocol)
+{
+    if (host->sock_count >= host->config.max_sockets)
+        return NULL;
+    struct sock *sock = host_alloc(host, sizeof(*sock));
+    if (sock == NULL)
+        return NULL;
+    uint32_t index = take_slot(host);
+    if (index == NO_SLOT) {
+        host_free(host, sock, sizeof(*sock));
+        return NULL;
+    }
+    sock->index = index;
+    sock->generation = host->slots[index].generation;
+    sock->family = family;
+    sock->protocol = protocol;
+    sock->ttl = IP_TTL_DEFAULT;
+    sock->local.addr = wildcard(family);
+    sock->remote.addr = wildcard(family);
+    sock->timer.kind = TIMER_SOCK;
+    sock->rx_size_wanted = host->config.receive_buffer_size;
+    sock->tx_size_wanted = host->config.send_buffer_size;
+    sock->linger_ns = -1;
+    sock->keep_idle_s = 7200; /* RFC 9293 section 3.8.4, MUST-28: no less than two hours */
+    sock->keep_interval_s = 75;
+    sock->keep_count = 9;
+    sock->congestion = FOYER_CONGESTION_CUBIC;
+    list_init(&sock->accept_queue);
+    list_init(&sock->wait_node);
+    host->slots[index].sock = sock;
+    host->sock_count++;
+    return sock;
+}
+
+void sock_free(struct foyer_host *host, struct sock *sock)
+{
+    ports_unbind(host, sock);
+    timer_cancel(&host->timers, &sock->timer);
+    list_remove(&sock->output_node);
+    list_remove(&sock->wait_node);
+    list_remove(&sock->event_node);
+    list_remove(&sock->release_node);
+    list_remove(&sock->accept_node);
+    list_remove(&sock->accept_queue);
+    if (sock->tcb != NULL)
+        tcp_free(host, sock->tcb);
+    sock_drop_rings(host, sock);
+
+    struct sock_slot *slot = &host->slots[sock->index];
+    slot->sock = NULL;
+    slot->generation = sock->generation + 1 != 0 ? sock->generation + 1 : 1;
+    slot->next_free = host->first_free_slot;
+    host->first_free_slot = sock->index;
+    host->sock_count--;
+    host_free(host, sock, sizeof(*sock));
+}
+
+foyer_socket sock_handle(const struct sock *sock)
+{
+    return (foyer_socket){(uint64_t)sock->generation << 32 | sock->index};
+}
+
+/* Any living socket, also those that nobody has accepted yet or that were given back. */
+static struct sock *find_sock(struct foyer_host *host, foyer_socket handle)
+{
+    uint32_t index = (uint32_t)handle.value;
+    if (index >= host->slot_count)
+        return NULL;
+    struct sock *sock = host->slots[index].sock;
+    return sock != NULL && sock->generation == handle.value >> 32 ? sock : NULL;
+}
+
+struct sock *sock_from_handle(struct foyer_host *host, foyer_socket handle)
+{
+    struct sock *sock = find_sock(host, handle);
+    /* Orphans have no holder any more, a listener's children none yet. */
+    return sock != NULL && (sock->flags & SOCK_ORPHAN) == 0 && sock->listener == NULL ? sock : NULL;
+}
+
+/* ---- events and output ------------------------------------------------------------------------------ */
+
+void sock_event(struct foyer_host *host, struct sock *sock, uint32_t bits)
+{
+    if (sock->flags & SOCK_ORPHAN)
+        return;
+    sock->events |= bits;
+    /* A child's events wait for accept: before that nobody knows its handle. */
+    if (sock->listener == NULL && !list_is_linked(&sock->event_node))
+        list_push_back(&host->event_list, &sock->event_node);
+}
+
+void sock_fail(struct foyer_host *host, struct sock *sock, int error)
+{
+    if (sock->error == 0)
+        sock->error = error;
+    sock_event(host, sock, FOYER_EVENT_ERROR);
+}
+
+void sock_want_output(struct foyer_host *host, struct sock *sock)
+{
+    if (!list_is_linked(&sock->wait_node) && !list_is_linked(&sock->output_node))
+        list_push_back(&host->output_list, &sock->output_node);
+}
+
+size_t foyer_host_events(struct foyer_host *host, struct foyer_event *ret_events, size_t max)
+{
+    size_t count = 0;
+    while (count < max) {
+        struct list_node *node = list_pop_front(&host->event_list);
+        if (node == NULL)
+            break;
+        struct sock *sock = LIST_ENTRY(node, struct sock, event_node);
+        ret_events[count++] = (struct foyer_event){
+            .socket = sock_handle(sock), .user = sock->user, .events = sock->events};
+        sock->events = 0;
+    }
+    return count;
+}
+
+/* ---- open ----------------------------------------------------------------------------------------------- */
+
+int foyer_socket_open(struct foyer_host *host, enum foyer_family family,
+                      enum foyer_protocol protocol, uint64_t owner, foyer_socket *ret_socket)
+{
+    if (family != FOYER_FAMILY_V4 && family != FOYER_FAMILY_V6)
+        return -EAFNOSUPPORT;
+    if (protocol != FOYER_TCP && protocol != FOYER_UDP)
+        return -EPROTONOSUPPORT;
+    if (host->sock_count >= host->config.max_sockets)
+        return -EMFILE;
+    struct sock *sock = sock_create(host, (uint8_t)family, (uint8_t)protocol);
+    if (sock == NULL)
+        return -ENOMEM;
+    sock->owner = owner;
+    *ret_socket = sock_handle(sock);
+    return 0;
+}
+
+int foyer_socket_set_user(struct foyer_host *host, foyer_socket socket, uint64_t user)
+{
+    struct sock *sock = sock_from_handle(host, socket);
+    if (sock == NULL)
+        return -EBADF;
+    sock->user = user;
+    return 0;
+}
+
+int foyer_socket_set_owner(struct foyer_host *host, foyer_socket socket, uint64_t owner)
+{
+    struct sock *sock = sock_from_handle(host, socket);
+    if (sock == NULL)
+        return -EBADF;
+    sock->owner = owner;
+    return 0;
+}
+
+/* ---- bind and listen ------------------------------------------------------------------------------------ */
+
+/* May the socket speak from or to this address at all? */
+static int check_family(const struct sock *sock, const struct foyer_addr *addr)
+{
+    if (sock->family == FOYER_FAMILY_V4)
+        return foyer_addr_is_v4(addr) ? 0 : -EAFNOSUPPORT;
+    return foyer_addr_is_v4(addr) && (sock->flags & SOCK_V6ONLY) ? -EINVAL : 0;
+}
+
+static int bind_sock(struct foyer_host *host, struct sock *sock, const struct foyer_endpoint *local,
+                     foyer_socket *ret_holder)
+{
+    struct sock *holder = NULL;
+    int error = ports_bind(host, sock, local, &holder);
+    if (holder != NULL && ret_holder != NULL)
+        *ret_holder = sock_handle(holder);
+    return error;
+}
+
+int foyer_socket_bind(struct foyer_host *host, foyer_socket socket,
+                      const struct foyer_endpoint *local, foyer_socket *ret_holder)
+{
+    if (ret_holder != NULL)
+        *ret_holder = FOYER_SOCKET_NONE;
+    struct sock *sock = sock_from_handle(host, socket);
+    if (sock == NULL)
+        return -EBADF;
+    int error = check_family(sock, &local->addr);
+    if (error != 0)
+        return error;
+    if ((sock->flags & SOCK_BOUND) || sock->state != FOYER_STATE_CLOSED)
+        return -EINVAL;
+    bool is_group = foyer_addr_is_multicast(&local->addr) || ip_is_broadcast(host, &local->addr);
+    if (!foyer_addr_is_any(&local->addr) && !ip_is_own(host, &local->addr) &&
+        !(is_group && sock->protocol == FOYER_UDP))
+        return -EADDRNOTAVAIL;
+    return bind_sock(host, sock, local, ret_holder);
+}
+
+int foyer_socket_listen(struct foyer_host *host, foyer_socket socket, uint32_t backlog,
+                        foyer_socket *ret_holder)
+{
+    if (ret_holder != NULL)
+        *ret_holder = FOYER_SOCKET_NONE;
+    struct sock *sock = sock_from_handle(host, socket);
+    if (sock == NULL)
+        return -EBADF;
+    if (sock->protocol != FOYER_TCP)
+        return -EOPNOTSUPP;
+    if (sock->state == FOYER_STATE_LISTEN) {
+        sock->backlog = backlog;
+        return 0;
+    }
+    if (sock->state != FOYER_STATE_CLOSED)
+        return -EINVAL;
+    bool was_bound = (sock->flags & SOCK_BOUND) != 0;
+    if (!was_bound) {
+        struct foyer_endpoint any = {sock->local.addr, 0};
+        int error = bind_sock(host, sock, &any, ret_holder);
+        if (error != 0)
+            return error;
+    }
+    struct sock *holder = NULL;
+    int error = ports_listen(host, sock, &holder);
+    if (error != 0) {
+        if (holder != NULL && ret_holder != NULL)
+            *ret_holder = sock_handle(holder);
+        if (!was_bound)
+            ports_unbind(host, sock);
+        return error;
+    }
+    sock->backlog = backlog;
+    sock->state = FOYER_STATE_LISTEN;
+    return 0;
+}
+
+int foyer_socket_accept(struct foyer_host *host, foyer_socket listener, uint64_t owner,
+                        foyer_socket *ret_socket)
+{
+    struct sock *sock = sock_from_handle(host, listener);
+    if (sock == NULL)
+        return -EBADF;
+    if (sock->state != FOYER_STATE_LISTEN)
+        return -EINVAL;
+    struct list_node *node = list_pop_front(&sock->accept_queue);
+    if (node == NULL)
+        return -EAGAIN;
+    struct sock *child = LIST_ENTRY(node, struct sock, accept_node);
+    sock->accept_count--;
+    child->flags &= ~(uint32_t)SOCK_IN_ACCEPT_QUEUE;
+    child->listener = NULL;
+    child->owner = owner;
+    if (child->events != 0)
+        sock_event(host, child, 0); /* what happened while it waited */
+    *ret_socket = sock_handle(child);
+    return 0;
+}
+
+/* ---- connect ---------------------------------------------------------------------------------------------- */
+
+/* The remote as it is meant: a wildcard is this host itself, as on Linux. */
+static int check_remote(const struct sock *sock, const struct foyer_endpoint *remote,
+                        struct foyer_endpoint *ret_remote)
+{
+    struct foyer_endpoint meant = *remote;
+    if (foyer_addr_is_any(&meant.addr)) {
+        /* An IPv6 wildcard of a socket bound to IPv4 means that family's loopback. */
+        bool is_v4 = foyer_addr_is_v4(&meant.addr) ||
+                     (foyer_addr_is_v4(&sock->local.addr) && sock->family == FOYER_FAMILY_V6);
+        static const struct foyer_addr one = {{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}};
+        meant.addr = is_v4 ? foyer_addr_v4(127, 0, 0, 1) : one;
+    }
+    int error = check_family(sock, &meant.addr);
+    if (error != 0)
+        return error == -EINVAL ? -ENETUNREACH : error;
+    *ret_remote = meant;
+    return 0;
+}
+
+static void forget_chosen_address(struct sock *sock)
+{
+    if ((sock->flags & SOCK_ADDRESS_CHOSEN) == 0)
+        return;
+    sock->flags &= ~(uint32_t)SOCK_ADDRESS_CHOSEN;
+    sock->local.addr = wildcard(sock->family);
+}
+
+/* Undoes what a connect that failed at once has chosen. */
+static void undo_connect(struct foyer_host *host, struct sock *sock)
+{
+    ports_disconnect(host, sock);
+    forget_chosen_address(sock);
+    (void)ports_regroup(host, sock);
+    sock->remote = (struct foyer_endpoint){.addr = wildcard(sock->family)};
+    sock->path_generation = 0;
+    if ((sock->flags & SOCK_BOUND) == 0)
+        sock->local.port = 0;
+}
+
+static int connect_tcp(struct foyer_host *host, struct sock *sock,
+                       const struct foyer_endpoint *remote, foyer_time_ns now)
+{
+    if (remote->port == 0)
+        return -ECONNREFUSED;
+    if (sock->state == FOYER_STATE_SYN_SENT)
+        return -EALREADY;
+    if (sock->state != FOYER_STATE_CLOSED || (sock->flags & SOCK_LOCAL_CARRIER))
+        return -EISCONN;
+    forget_chosen_address(sock); /* of a connection before this one */
+    bool was_any = foyer_addr_is_any(&sock->local.addr);
+    sock->remote = *remote;
+    sock->path_generation = 0;
+    sock->error = 0;
+    sock->flags &= ~(uint32_t)(SOCK_SHUT_READ | SOCK_SHUT_WRITE);
+    int error = ip_path(host, sock);
+    if (error == 0) {
+        if (was_any)
+            sock->flags |= SOCK_ADDRESS_CHOSEN;
+        error = ports_connect(host, sock);
+    }
+    if (error == 0)
+        error = tcp_connect(host, sock, now);
+    if (error != 0 && error != -EINPROGRESS)
+        undo_connect(host, sock);
+    return error;
+}
+
+int foyer_socket_connect(struct foyer_host *host, foyer_socket socket,
+                         const struct foyer_endpoint *remote, foyer_time_ns now)
+{
+    struct foyer_endpoint meant;
+    struct sock *sock = sock_from_handle(host, socket);
+    if (sock == NULL)
+        return -EBADF;
+    host_begin(host, now);
+    if (sock->protocol == FOYER_UDP && foyer_addr_is_any(&remote->addr) && remote->port == 0) {
+        udp_disconnect(host, sock);
+        return 0;
+    }
+    int error = check_remote(sock, remote, &meant);
+    if (error != 0)
+        return error;
+    if (sock->protocol == FOYER_UDP)
+        return udp_connect(host, sock, &meant);
+    return connect_tcp(host, sock, &meant, host->now_ns);
+}
+
+/* ---- the local carrier -------------------------------------------------------------------------------------- */
+
+/* The connecting end's address, port and place in the tables. */
+static int name_local_end(struct foyer_host *host, struct sock *sock,
+                          const struct foyer_endpoint *remote)
+{
+    forget_chosen_address(sock);
+    sock->remote = *remote;
+    if (foyer_addr_is_any(&sock->local.addr)) {
+        struct foyer_addr src;
+        if (!ip_choose_source(host, &remote->addr, &src))
+            return -ENETUNREACH;
+        sock->local.addr = src;
+        sock->flags |= SOCK_ADDRESS_CHOSEN;
+    } else if (foyer_addr_is_v4(&sock->local.addr) != foyer_addr_is_v4(&remote->addr)) {
+        return -ENETUNREACH;
+    }
+    return ports_connect(host, sock);
+}
+
+int foyer_socket_connect_local(struct foyer_host *host, foyer_socket socket,
+                               const struct foyer_endpoint *remote,
+                               struct foyer_host *listener_host, foyer_socket listener,
+                               uint64_t owner, foyer_socket *ret_accepted, foyer_time_ns now)
+{
+    struct foyer_endpoint meant;
+    struct sock *sock = sock_from_handle(host, socket);
+    struct sock *listening = sock_from_handle(listener_host, listener);
+    if (sock == NULL || listening == NULL)
+        return -EBADF;
+    host_begin(host, now);
+    if (sock->protocol != FOYER_TCP || listening->state != FOYER_STATE_LISTEN)
+        return -EINVAL;
+    if (sock->state != FOYER_STATE_CLOSED)
+        return sock->state == FOYER_STATE_SYN_SENT ? -EALREADY : -EISCONN;
+    int error = check_remote(sock, remote, &meant);
+    if (error != 0)
+        return error;
+    if (meant.port == 0 || listening->local.port != meant.port)
+        return -ECONNREFUSED;
+
+    struct sock *accepted = sock_create(listener_host, listening->family, FOYER_TCP);
+    if (accepted == NULL)
+        return -ENOMEM;
+    error = name_local_end(host, sock, &meant);
+    if (error == 0) {
+        accepted->local = meant;
+        accepted->remote = sock->local;
+        accepted->owner = owner;
+        error = ports_adopt(listener_host, accepted, listening);
+        if (error == -EEXIST)
+            error = -EADDRNOTAVAIL;
+    }
+    if (error != 0) {
+        sock_free(listener_host, accepted);
+        undo_connect(host, sock);
+        return error;
+    }
+    sock->flags |= SOCK_LOCAL_CARRIER;
+    accepted->flags |= SOCK_LOCAL_CARRIER;
+    sock->state = FOYER_STATE_ESTABLISHED;
+    accepted->state = FOYER_STATE_ESTABLISHED;
+    *ret_accepted = sock_handle(accepted);
+    return 0;
+}
+
+/* ---- the end -------------------------------------------------------------------------------------------------- */
+
+int foyer_socket_shutdown(struct foyer_host *host, foyer_socket socket, unsigned how,
+                          foyer_time_ns now)
+{
+    struct sock *sock = sock_from_handle(host, socket);
+    if (sock == NULL)
+        return -EBADF;
+    if (how == 0 || (how & ~(unsigned)(FOYER_SHUTDOWN_READ | FOYER_SHUTDOWN_WRITE)) != 0)
+        return -EINVAL;
+    host_begin(host, now);
+    bool is_carried = sock->protocol == FOYER_UDP || (sock->flags & SOCK_LOCAL_CARRIER);
+    if (is_carried ? (sock->flags & SOCK_CONNECTED) == 0 : sock->tcb == NULL)
+        return -ENOTCONN;
+    if (how & FOYER_SHUTDOWN_READ)
+        sock->flags |= SOCK_SHUT_READ;
+    if (how & FOYER_SHUTDOWN_WRITE)
+        sock->flags |= SOCK_SHUT_WRITE;
+    return is_carried ? 0 : tcp_shutdown(host, sock, how, host->now_ns);
+}
+
+static void close_udp(struct foyer_host *host, struct sock *sock)
+{
+    bool has_unsent = foyer_ring_is_set(&sock->tx) && (sock->flags & SOCK_BOUND) &&
+                      (list_is_linked(&sock->output_node) || list_is_linked(&sock->wait_node)) &&
+                      foyer_ring_head(&sock->tx) != sock->udp_tx_tail;
+    if (!has_unsent || sock_take_rings_back(host, sock) != 0) {
+        sock_free(host, sock);
+        return;
+    }
+    /* What was sent is sent; the port is free at once. udp_release frees the socket. */
+    struct foyer_endpoint local = sock->local;
+    ports_unbind(host, sock);
+    sock->local = local;
+    sock->flags |= SOCK_ORPHAN;
+    sock->events = 0;
+    list_remove(&sock->event_node);
+}
+
+int foyer_socket_close(struct foyer_host *host, foyer_socket socket, foyer_time_ns now)
+{
+    struct sock *sock = sock_from_handle(host, socket);
+    if (sock == NULL)
+        return -EBADF;
+    host_begin(host, now);
+    if (sock->protocol == FOYER_UDP) {
+        close_udp(host, sock);
+    } else if (sock->state == FOYER_STATE_LISTEN) {
+        tcp_listener_close(host, sock, host->now_ns);
+        sock_free(host, sock);
+    } else if (sock->tcb == NULL) {
+        sock_free(host, sock);
+    } else {
+        tcp_close(host, sock, host->now_ns);
+    }
+    return 0;
+}
+
+int foyer_socket_abort(struct foyer_host *host, foyer_socket socket, foyer_time_ns now)
+{
+    struct sock *sock = sock_from_handle(host, socket);
+    if (sock == NULL)
+        return -EBADF;
+    host_begin(host, now);
+    if (sock->state == FOYER_STATE_LISTEN)
+        tcp_listener_close(host, sock, host->now_ns);
+    if (sock->tcb != NULL)
+        tcp_abort(host, sock, host->now_ns);
+    else
+        sock_free(host, sock);
+    return 0;
+}
+
+/* ---- questions ---------------------------------------------------------------------------------------------------- */
+
+int foyer_socket_info(struct foyer_host *host, foyer_socket socket,
+                      struct foyer_socket_info *ret_info)
+{
+    const struct sock *sock = find_sock(host, socket);
+    if (sock == NULL)
+        return -EBADF;
+    struct foyer_socket_info info = {
+        .protocol = (enum foyer_protocol)sock->protocol,
+        .family = (enum foyer_family)sock->family,
+        .state = (enum foyer_socket_state)sock->state,
+        .is_bound = (sock->flags & SOCK_BOUND) != 0,
+        .is_local_carrier = (sock->flags & SOCK_LOCAL_CARRIER) != 0,
+        .local = sock->local,
+        .remote = sock->remote,
+        .owner = sock->owner,
+        .user = sock->user,
+        .accept_queue_count = sock->accept_count,
+        .backlog = sock->backlog,
+    };
+    if (sock->tcb != NULL)
+        tcp_info(host, sock, &info);
+    *ret_info = info;
+    return 0;
+}
+
+int foyer_socket_take_error(struct foyer_host *host, foyer_socket socket)
+{
+    struct sock *sock = sock_from_handle(host, socket);
+    if (sock == NULL)
+        return -EBADF;
+    int error = sock->error;
+    sock->error = 0;
+    return error;
+}
+
+bool foyer_socket_next(struct foyer_host *host, foyer_socket *io_socket)
+{
+    uint32_t index = io_socket->value == 0 ? 0 : (uint32_t)io_socket->value + 1;
+    for (; index < host->slot_count; index++) {
+        if (host->slots[index].sock != NULL) {
+            *io_socket = sock_handle(host->slots[index].sock);
+            return true;
+        }
+    }
+    return false;
+}
+
+foyer_socket foyer_socket_find(struct foyer_host *host, enum foyer_protocol protocol,
+                               const struct foyer_endpoint *local,
+                               const struct foyer_endpoint *remote)
+{
+    struct sock *sock = NULL;
+    if (protocol == FOYER_UDP)
+        sock = ports_find_connected(host, FOYER_UDP, local, remote);
+    if (sock == NULL)
+        sock = ports_find_bound(host, (uint8_t)protocol, local, remote);
+    return sock != NULL ? sock_handle(sock) : FOYER_SOCKET_NONE;
+}

@@ -1,0 +1,14 @@
+/* What socket.c and socket_io.c share with host.c. */
+#ifndef FOYER_STACK_SOCKET_H
+#define FOYER_STACK_SOCKET_H
+
+#include "stack/stack.h"
+
+int sockets_init(struct foyer_host *host);
+void sockets_finish(struct foyer_host *host);
+/* Frees rings the socket owns; forgets those it was given. */
+void sock_drop_rings(struct foyer_host *host, struct sock *sock);
+/* Copies what matters into rings of the socket's own and forgets those it was given. */
+int sock_take_rings_back(struct foyer_host *host, struct sock *sock);
+
+#endif

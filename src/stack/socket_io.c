@@ -1,0 +1,407 @@
+/*
+ * A socket's rings, and the copying calls for callers that do not share them.
+ *
+ * A ring of the socket's own is one allocation: control block, then data. Rings that the caller
+ * gave (SOCK_EXTERNAL_RINGS) are only pointed at. Bytes move from one pair to the other by
+ * copying; TCP and UDP then find their positions anew.
+ */
+#include <errno.h>
+
+#include "stack/ip.h"
+#include "stack/ports.h"
+#include "stack/socket.h"
+
+#define RING_ALIGN 64u /* of struct foyer_ring_shared; an allocator promises 16 */
+#define RING_OVERHEAD (sizeof(struct foyer_ring_shared) + sizeof(void *) + RING_ALIGN)
+
+/* ---- memory -------------------------------------------------------------------------------------- */
+
+static int own_ring_init(struct foyer_host *host, struct foyer_ring *ring, uint32_t size)
+{
+    uint8_t *memory = host_alloc_raw(host, RING_OVERHEAD + size);
+    if (memory == NULL)
+        return -ENOMEM;
+    uintptr_t at = (uintptr_t)memory + sizeof(void *);
+    uint8_t *aligned = memory + sizeof(void *) + (RING_ALIGN - at % RING_ALIGN) % RING_ALIGN;
+    memcpy(aligned - sizeof(void *), &memory, sizeof(void *));
+    memset(aligned, 0, sizeof(struct foyer_ring_shared));
+    ring->shared = (struct foyer_ring_shared *)(void *)aligned;
+    ring->data = aligned + sizeof(struct foyer_ring_shared);
+    ring->size = size;
+    return 0;
+}
+
+static void own_ring_finish(struct foyer_host *host, const struct foyer_ring *ring)
+{
+    if (!foyer_ring_is_set(ring))
+        return;
+    void *memory;
+    memcpy(&memory, (uint8_t *)ring->shared - sizeof(void *), sizeof(void *));
+    host_free(host, memory, RING_OVERHEAD + ring->size);
+}
+
+void sock_drop_rings(struct foyer_host *host, struct sock *sock)
+{
+    if ((sock->flags & SOCK_EXTERNAL_RINGS) == 0) {
+        own_ring_finish(host, &sock->rx);
+        own_ring_finish(host, &sock->tx);
+    }
+    sock->flags &= ~(uint32_t)SOCK_EXTERNAL_RINGS;
+    sock->rx = (struct foyer_ring){0};
+    sock->tx = (struct foyer_ring){0};
+}
+
+int sock_need_rx(struct foyer_host *host, struct sock *sock)
+{
+    if (foyer_ring_is_set(&sock->rx))
+        return 0;
+    sock->udp_rx_head = 0;
+    return own_ring_init(host, &sock->rx, sock->rx_size_wanted);
+}
+
+int sock_need_tx(struct foyer_host *host, struct sock *sock)
+{
+    if (foyer_ring_is_set(&sock->tx))
+        return 0;
+    sock->udp_tx_tail = 0;
+    return own_ring_init(host, &sock->tx, sock->tx_size_wanted);
+}
+
+/* ---- exchange ------------------------------------------------------------------------------------- */
+
+/* Where a ring's waiting bytes begin and how many they are; UINT32_MAX: the indexes are forged. */
+static uint32_t waiting(const struct sock *sock, const struct foyer_ring *ring, bool is_rx,
+                        uint32_t *ret_tail)
+{
+    uint32_t head = foyer_ring_head(ring);
+    uint32_t tail = foyer_ring_tail(ring);
+    if (sock->protocol == FOYER_UDP) {
+        if (is_rx)
+            head = sock->udp_rx_head;
+        else
+            tail = sock->udp_tx_tail;
+    }
+    *ret_tail = tail;
+    return foyer_ring_distance(ring, head, tail);
+}
+
+/* Appends what waits in one ring to another; -ENOBUFS where it does not fit. */
+static int move_bytes(const struct sock *sock, const struct foyer_ring *from,
+                      const struct foyer_ring *to, bool is_rx)
+{
+    if (!foyer_ring_is_set(from))
+        return 0;
+    uint32_t tail;
+    uint32_t count = waiting(sock, from, is_rx, &tail);
+    if (count == UINT32_MAX)
+        return -ECONNRESET;
+    uint32_t head = foyer_ring_head(to);
+    uint32_t used = foyer_ring_distance(to, head, foyer_ring_tail(to));
+    if (used == UINT32_MAX || count > to->size - used)
+        return -ENOBUFS;
+    /* Bytes must not come after those that the program already wrote. */
+    if (!is_rx && count > 0 && used > 0)
+        return -ENOBUFS;
+    uint32_t left = count;
+    while (left > 0) {
+        uint32_t at = tail & (from->size - 1);
+        uint32_t run = from->size - at < left ? from->size - at : left;
+        foyer_ring_put(to, head, from->data + at, run);
+        head += run;
+        tail += run;
+        left -= run;
+    }
+    foyer_ring_publish_head(to, head);
+    uint32_t state = atomic_load_explicit(&from->shared->writer_state, memory_order_acquire);
+    if (state != FOYER_RING_OPEN)
+        atomic_store_explicit(&to->shared->writer_state, state, memory_order_release);
+    return 0;
+}
+
+static bool is_ring_valid(const struct sock *sock, const struct foyer_ring *ring,
+                          const struct foyer_ring *old)
+{
+    if (ring->shared == NULL || ring->data == NULL || ring->size < FOYER_RING_SIZE_MIN ||
+        ring->size > FOYER_RING_SIZE_MAX || (ring->size & (ring->size - 1)) != 0)
+        return false;
+    /* Records begin at multiples of 8. */
+    if (sock->protocol == FOYER_UDP && ((foyer_ring_head(ring) | foyer_ring_tail(ring)) & 7) != 0)
+        return false;
+    /*
+     * TCP reads its ring by positions that were checked against the old size. Where the old
+     * ring's indexes can be forged (it was shared), only a ring as large keeps them in bounds.
+     */
+    return (sock->flags & SOCK_EXTERNAL_RINGS) == 0 || ring->size >= old->size;
+}
+
+static void take_positions(struct foyer_host *host, struct sock *sock)
+{
+    if (sock->protocol == FOYER_TCP) {
+        if (sock->tcb != NULL)
+            tcp_rings_changed(host, sock);
+        return;
+    }
+    if (foyer_ring_is_set(&sock->rx))
+        sock->udp_rx_head = foyer_ring_head(&sock->rx);
+    if (foyer_ring_is_set(&sock->tx))
+        sock->udp_tx_tail = foyer_ring_tail(&sock->tx);
+    sock->udp_tx_offset = 0;
+}
+
+int foyer_socket_set_rings(struct foyer_host *host, foyer_socket socket,
+                           const struct foyer_ring *rx, const struct foyer_ring *tx)
+{
+    struct sock *sock = sock_from_handle(host, socket);
+    if (sock == NULL)
+        return -EBADF;
+    host_begin(host, host->now_ns);
+    if (sock->state == FOYER_STATE_LISTEN || !is_ring_valid(sock, rx, &sock->rx) ||
+        !is_ring_valid(sock, tx, &sock->tx))
+        return -EINVAL;
+    int error = move_bytes(sock, &sock->tx, tx, false);
+    if (error == 0)
+        error = move_bytes(sock, &sock->rx, rx, true);
+    if (error != 0)
+        return error;
+    sock_drop_rings(host, sock);
+    sock->rx = *rx;
+    sock->tx = *tx;
+    sock->flags |= SOCK_EXTERNAL_RINGS;
+    take_positions(host, sock);
+    return 0;
+}
+
+/*
+ * For a socket whose handle goes: only what is still to be sent matters. As large as the old
+ * ring, see is_ring_valid.
+ */
+int sock_take_rings_back(struct foyer_host *host, struct sock *sock)
+{
+    struct foyer_ring tx = {0};
+    if ((sock->flags & SOCK_EXTERNAL_RINGS) == 0)
+        return 0;
+    if (foyer_ring_is_set(&sock->tx)) {
+        int error = own_ring_init(host, &tx, sock->tx.size);
+        if (error == 0)
+            error = move_bytes(sock, &sock->tx, &tx, false);
+        if (error != 0) {
+            own_ring_finish(host, &tx);
+            return error;
+        }
+    }
+    sock_drop_rings(host, sock);
+    sock->tx = tx;
+    take_positions(host, sock);
+    return 0;
+}
+
+void foyer_socket_poke(struct foyer_host *host, foyer_socket socket, foyer_time_ns now)
+{
+    struct sock *sock = sock_from_handle(host, socket);
+    if (sock == NULL)
+        return;
+    host_begin(host, now);
+    if (sock->protocol == FOYER_UDP)
+        udp_poke(host, sock, host->now_ns);
+    else if (sock->tcb != NULL)
+        tcp_poke(host, sock, host->now_ns);
+}
+
+/* ---- streams ----------------------------------------------------------------------------------------- */
+
+static int take_error(struct sock *sock)
+{
+    int error = sock->error;
+    sock->error = 0;
+    return error;
+}
+
+int64_t foyer_socket_send(struct foyer_host *host, foyer_socket socket, const void *bytes,
+                          size_t size, foyer_time_ns now)
+{
+    struct sock *sock = sock_from_handle(host, socket);
+    if (sock == NULL)
+        return -EBADF;
+    if (sock->protocol == FOYER_UDP)
+        return foyer_socket_send_to(host, socket, bytes, size, NULL, now);
+    host_begin(host, now);
+    if (sock->error != 0)
+        return take_error(sock);
+    if (sock->flags & SOCK_SHUT_WRITE)
+        return -EPIPE;
+    if (sock->flags & SOCK_LOCAL_CARRIER)
+        return -EOPNOTSUPP; /* the caller carries the bytes */
+    if (sock->tcb == NULL)
+        return sock->remote.port == 0 ? -ENOTCONN : -EPIPE;
+    if (sock->state == FOYER_STATE_SYN_SENT || sock->state == FOYER_STATE_SYN_RECEIVED)
+        return -EAGAIN;
+    if (size == 0)
+        return 0;
+    if (sock_need_tx(host, sock) != 0)
+        return -ENOMEM;
+    uint32_t room = foyer_ring_free(&sock->tx);
+    if (room == UINT32_MAX)
+        return -ECONNRESET;
+    uint32_t count = size < room ? (uint32_t)size : room;
+    if (count == 0)
+        return -EAGAIN;
+    uint32_t head = foyer_ring_head(&sock->tx);
+    foyer_ring_put(&sock->tx, head, bytes, count);
+    foyer_ring_publish_head(&sock->tx, head + count);
+    tcp_poke(host, sock, host->now_ns);
+    return count;
+}
+
+/* No byte waits: why? */
+static int64_t recv_nothing(struct sock *sock)
+{
+    if (sock->error != 0)
+        return take_error(sock);
+    if (sock->flags & SOCK_SHUT_READ)
+        return 0;
+    switch ((enum foyer_socket_state)sock->state) {
+    case FOYER_STATE_CLOSED:
+        return sock->remote.port == 0 ? -ENOTCONN : 0;
+    case FOYER_STATE_LISTEN:
+        return -ENOTCONN;
+    case FOYER_STATE_CLOSE_WAIT: /* in these the peer's FIN was received */
+    case FOYER_STATE_CLOSING:
+    case FOYER_STATE_LAST_ACK:
+    case FOYER_STATE_TIME_WAIT:
+        return 0;
+    default:
+        return -EAGAIN;
+    }
+}
+
+int64_t foyer_socket_recv(struct foyer_host *host, foyer_socket socket, void *bytes, size_t size,
+                          foyer_time_ns now)
+{
+    struct sock *sock = sock_from_handle(host, socket);
+    if (sock == NULL)
+        return -EBADF;
+    if (sock->protocol == FOYER_UDP)
+        return foyer_socket_recv_from(host, socket, bytes, size, NULL, NULL);
+    host_begin(host, now);
+    if (sock->flags & SOCK_LOCAL_CARRIER)
+        return -EOPNOTSUPP;
+    if (!foyer_ring_is_set(&sock->rx))
+        return recv_nothing(sock);
+    uint32_t state = atomic_load_explicit(&sock->rx.shared->writer_state, memory_order_acquire);
+    if (state == FOYER_RING_RESET)
+        return recv_nothing(sock); /* what is in the ring is void */
+    uint32_t used = foyer_ring_used(&sock->rx);
+    if (used == UINT32_MAX)
+        return -ECONNRESET;
+    uint32_t count = size < used ? (uint32_t)size : used;
+    if (count == 0)
+        return size == 0 ? 0 : recv_nothing(sock);
+    uint32_t tail = foyer_ring_tail(&sock->rx);
+    foyer_ring_get(&sock->rx, tail, bytes, count);
+    foyer_ring_publish_tail(&sock->rx, tail + count);
+    if (sock->tcb != NULL)
+        tcp_poke(host, sock, host->now_ns);
+    return count;
+}
+
+/* ---- datagrams --------------------------------------------------------------------------------------- */
+
+/* What a kernel would say at once rather than later. */
+static int check_send_to(struct foyer_host *host, struct sock *sock, size_t size,
+                         const struct foyer_endpoint *remote)
+{
+    bool is_v4 = foyer_addr_is_v4(&remote->addr);
+    if (sock->family == FOYER_FAMILY_V4 && !is_v4)
+        return -EAFNOSUPPORT;
+    if (is_v4 && (sock->flags & SOCK_V6ONLY))
+        return -ENETUNREACH;
+    if (remote->port == 0)
+        return -EINVAL;
+    if (size > (is_v4 ? 65507u : 65527u))
+        return -EMSGSIZE;
+    if (ip_is_broadcast(host, &remote->addr) && !sock->broadcast)
+        return -EACCES;
+    if (foyer_addr_is_any(&remote->addr))
+        return 0;
+    struct ip_way way;
+    int error = ip_find_way(host, &remote->addr, &sock->local.addr, &way);
+    return error == -ENOBUFS ? 0 : error; /* a full neighbour cache may have room later */
+}
+
+int64_t foyer_socket_send_to(struct foyer_host *host, foyer_socket socket, const void *bytes,
+                             size_t size, const struct foyer_endpoint *remote, foyer_time_ns now)
+{
+    struct sock *sock = sock_from_handle(host, socket);
+    if (sock == NULL)
+        return -EBADF;
+    if (sock->protocol != FOYER_UDP)
+        return -EOPNOTSUPP;
+    host_begin(host, now);
+    if (sock->error != 0)
+        return take_error(sock);
+    if (sock->flags & SOCK_SHUT_WRITE)
+        return -EPIPE;
+    if (remote == NULL && sock->remote.port == 0)
+        return -EDESTADDRREQ;
+    int error = check_send_to(host, sock, size, remote != NULL ? remote : &sock->remote);
+    if (error != 0)
+        return error;
+    if (sock_need_tx(host, sock) != 0)
+        return -ENOMEM;
+    uint32_t record_size = foyer_datagram_record_size((uint32_t)size);
+    uint32_t room = foyer_ring_free(&sock->tx);
+    if (room == UINT32_MAX)
+        return -ECONNRESET;
+    if (record_size > sock->tx.size)
+        return -EMSGSIZE;
+    if (record_size > room)
+        return -EAGAIN;
+    struct foyer_datagram_header header = {.payload_size = (uint32_t)size,
+                                           .flags = FOYER_DATAGRAM_CONNECTED};
+    if (remote != NULL) {
+        header.flags = 0;
+        header.peer_port = remote->port;
+        memcpy(header.peer_addr, remote->addr.bytes, 16);
+    }
+    uint32_t head = foyer_ring_head(&sock->tx);
+    foyer_ring_put(&sock->tx, head, &header, sizeof(header));
+    foyer_ring_put(&sock->tx, head + (uint32_t)sizeof(header), bytes, (uint32_t)size);
+    foyer_ring_publish_head(&sock->tx, head + record_size);
+    udp_poke(host, sock, host->now_ns);
+    return (int64_t)size;
+}
+
+int64_t foyer_socket_recv_from(struct foyer_host *host, foyer_socket socket, void *bytes,
+                               size_t size, struct foyer_endpoint *ret_remote,
+                               struct foyer_addr *ret_local)
+{
+    struct foyer_datagram_header header;
+    struct sock *sock = sock_from_handle(host, socket);
+    if (sock == NULL)
+        return -EBADF;
+    if (sock->protocol != FOYER_UDP)
+        return -EOPNOTSUPP;
+    if (sock->error != 0)
+        return take_error(sock);
+    uint32_t tail = foyer_ring_is_set(&sock->rx) ? foyer_ring_tail(&sock->rx) : 0;
+    uint32_t used =
+        foyer_ring_is_set(&sock->rx) ? foyer_ring_distance(&sock->rx, sock->udp_rx_head, tail) : 0;
+    if (used == 0)
+        return sock->flags & SOCK_SHUT_READ ? 0 : -EAGAIN;
+    if (used == UINT32_MAX || used < sizeof(header))
+        return -ECONNRESET;
+    foyer_ring_get(&sock->rx, tail, &header, sizeof(header));
+    if (header.payload_size > 65535 || foyer_datagram_record_size(header.payload_size) > used)
+        return -ECONNRESET;
+    uint32_t count = size < header.payload_size ? (uint32_t)size : header.payload_size;
+    if (count > 0)
+        foyer_ring_get(&sock->rx, tail + (uint32_t)sizeof(header), bytes, count);
+    foyer_ring_publish_tail(&sock->rx, tail + foyer_datagram_record_size(header.payload_size));
+    if (ret_remote != NULL) {
+        memcpy(ret_remote->addr.bytes, header.peer_addr, 16);
+        ret_remote->port = header.peer_port;
+    }
+    if (ret_local != NULL)
+        memcpy(ret_local->bytes, header.local_addr, 16);
+    return header.payload_size;
+}

@@ -1,0 +1,224 @@
+/* Socket options: a table of which protocol has which, and the storing of each. */
+#include <errno.h>
+
+#include "stack/ports.h"
+#include "stack/socket.h"
+
+struct option_rule {
+    int64_t min, max;
+    bool is_tcp_only;
+};
+
+static const struct option_rule rules[] = {
+    [FOYER_OPT_REUSEADDR] = {0, 1, false},
+    [FOYER_OPT_REUSEPORT] = {0, 1, false},
+    [FOYER_OPT_V6ONLY] = {0, 1, false},
+    [FOYER_OPT_NODELAY] = {0, 1, true},
+    [FOYER_OPT_CORK] = {0, 1, true},
+    [FOYER_OPT_LINGER_NS] = {-1, INT64_MAX, false},
+    [FOYER_OPT_KEEPALIVE] = {0, 1, false},
+    [FOYER_OPT_KEEPIDLE_S] = {1, 32767, true},
+    [FOYER_OPT_KEEPINTVL_S] = {1, 32767, true},
+    [FOYER_OPT_KEEPCNT] = {1, 127, true},
+    [FOYER_OPT_USER_TIMEOUT_MS] = {0, UINT32_MAX, true},
+    [FOYER_OPT_MAXSEG] = {0, 65535, true},
+    [FOYER_OPT_CONGESTION] = {FOYER_CONGESTION_CUBIC, FOYER_CONGESTION_NEWRENO, true},
+    [FOYER_OPT_RECEIVE_BUFFER] = {0, INT64_MAX, false},
+    [FOYER_OPT_SEND_BUFFER] = {0, INT64_MAX, false},
+    [FOYER_OPT_TTL] = {1, 255, false},
+    [FOYER_OPT_TOS] = {0, 255, false},
+    [FOYER_OPT_OWNER_UID] = {0, UINT32_MAX, false},
+    [FOYER_OPT_BROADCAST] = {0, 1, false},
+};
+
+static const struct option_rule *find_rule(const struct sock *sock, enum foyer_option option)
+{
+    if ((unsigned)option == 0 || (unsigned)option >= sizeof(rules) / sizeof(rules[0]))
+        return NULL;
+    const struct option_rule *rule = &rules[option];
+    if ((rule->is_tcp_only && sock->protocol != FOYER_TCP) ||
+        (option == FOYER_OPT_V6ONLY && sock->family != FOYER_FAMILY_V6))
+        return NULL;
+    return rule;
+}
+
+/* A flag that the tables sort by: the socket moves to the group of its new equals. */
+static int set_flag(struct foyer_host *host, struct sock *sock, uint32_t flag, bool value)
+{
+    uint32_t before = sock->flags;
+    sock->flags = value ? sock->flags | flag : sock->flags & ~flag;
+    int error = ports_regroup(host, sock);
+    if (error != 0)
+        sock->flags = before;
+    return error;
+}
+
+static int set_owner_uid(struct foyer_host *host, struct sock *sock, uint32_t uid)
+{
+    uint32_t before = sock->owner_uid;
+    sock->owner_uid = uid;
+    int error = ports_regroup(host, sock);
+    if (error != 0)
+        sock->owner_uid = before;
+    return error;
+}
+
+static uint32_t ring_size_for(int64_t bytes)
+{
+    uint32_t size = FOYER_RING_SIZE_MIN;
+    while (size < FOYER_RING_SIZE_MAX && size < bytes)
+        size *= 2;
+    return size;
+}
+
+/* Those that other tables or limits depend on. 1: not one of them. */
+static int set_shared_option(struct foyer_host *host, struct sock *sock, enum foyer_option option,
+                             int64_t value)
+{
+    switch (option) {
+    case FOYER_OPT_REUSEADDR:
+        return set_flag(host, sock, SOCK_REUSEADDR, value != 0);
+    case FOYER_OPT_REUSEPORT:
+        return set_flag(host, sock, SOCK_REUSEPORT, value != 0);
+    case FOYER_OPT_V6ONLY:
+        return sock->flags & SOCK_BOUND ? -EINVAL : set_flag(host, sock, SOCK_V6ONLY, value != 0);
+    case FOYER_OPT_OWNER_UID:
+        return set_owner_uid(host, sock, (uint32_t)value);
+    case FOYER_OPT_MAXSEG:
+        /* 0: no limit of its own; else as Linux, which takes no less than 88. */
+        if (value != 0 && value < 88)
+            return -EINVAL;
+        sock->max_segment = (uint16_t)value;
+        return 0;
+    default:
+        return 1;
+    }
+}
+
+static void set_plain_option(struct sock *sock, enum foyer_option option, int64_t value)
+{
+    switch (option) {
+    case FOYER_OPT_NODELAY:
+        sock->nodelay = value != 0;
+        break;
+    case FOYER_OPT_CORK:
+        sock->cork = value != 0;
+        break;
+    case FOYER_OPT_LINGER_NS:
+        sock->linger_ns = value;
+        break;
+    case FOYER_OPT_KEEPALIVE:
+        sock->keepalive = value != 0;
+        break;
+    case FOYER_OPT_KEEPIDLE_S:
+        sock->keep_idle_s = (uint16_t)value;
+        break;
+    case FOYER_OPT_KEEPINTVL_S:
+        sock->keep_interval_s = (uint16_t)value;
+        break;
+    case FOYER_OPT_KEEPCNT:
+        sock->keep_count = (uint8_t)value;
+        break;
+    case FOYER_OPT_USER_TIMEOUT_MS:
+        sock->user_timeout_ms = (uint32_t)value;
+        break;
+    case FOYER_OPT_CONGESTION:
+        sock->congestion = (uint8_t)value;
+        break;
+    case FOYER_OPT_RECEIVE_BUFFER:
+        sock->rx_size_wanted = ring_size_for(value);
+        break;
+    case FOYER_OPT_SEND_BUFFER:
+        sock->tx_size_wanted = ring_size_for(value);
+        break;
+    case FOYER_OPT_TTL:
+        sock->ttl = (uint8_t)value;
+        break;
+    case FOYER_OPT_TOS:
+        sock->tos = (uint8_t)value;
+        break;
+    case FOYER_OPT_BROADCAST:
+        sock->broadcast = value != 0;
+        break;
+    default:
+        break;
+    }
+}
+
+int foyer_socket_set_option(struct foyer_host *host, foyer_socket socket, enum foyer_option option,
+                            int64_t value)
+{
+    struct sock *sock = sock_from_handle(host, socket);
+    if (sock == NULL)
+        return -EBADF;
+    const struct option_rule *rule = find_rule(sock, option);
+    if (rule == NULL)
+        return -ENOPROTOOPT;
+    if (value < rule->min || value > rule->max)
+        return -EINVAL;
+    int result = set_shared_option(host, sock, option, value);
+    if (result < 0)
+        return result;
+    if (result > 0)
+        set_plain_option(sock, option, value);
+    if (sock->tcb != NULL)
+        tcp_option_changed(host, sock, option, host->now_ns);
+    return 0;
+}
+
+static int64_t get_option(const struct sock *sock, enum foyer_option option)
+{
+    switch (option) {
+    case FOYER_OPT_REUSEADDR:
+        return (sock->flags & SOCK_REUSEADDR) != 0;
+    case FOYER_OPT_REUSEPORT:
+        return (sock->flags & SOCK_REUSEPORT) != 0;
+    case FOYER_OPT_V6ONLY:
+        return (sock->flags & SOCK_V6ONLY) != 0;
+    case FOYER_OPT_NODELAY:
+        return sock->nodelay;
+    case FOYER_OPT_CORK:
+        return sock->cork;
+    case FOYER_OPT_LINGER_NS:
+        return sock->linger_ns;
+    case FOYER_OPT_KEEPALIVE:
+        return sock->keepalive;
+    case FOYER_OPT_KEEPIDLE_S:
+        return sock->keep_idle_s;
+    case FOYER_OPT_KEEPINTVL_S:
+        return sock->keep_interval_s;
+    case FOYER_OPT_KEEPCNT:
+        return sock->keep_count;
+    case FOYER_OPT_USER_TIMEOUT_MS:
+        return sock->user_timeout_ms;
+    case FOYER_OPT_MAXSEG:
+        return sock->max_segment;
+    case FOYER_OPT_CONGESTION:
+        return sock->congestion;
+    case FOYER_OPT_RECEIVE_BUFFER:
+        return foyer_ring_is_set(&sock->rx) ? sock->rx.size : sock->rx_size_wanted;
+    case FOYER_OPT_SEND_BUFFER:
+        return foyer_ring_is_set(&sock->tx) ? sock->tx.size : sock->tx_size_wanted;
+    case FOYER_OPT_TTL:
+        return sock->ttl;
+    case FOYER_OPT_TOS:
+        return sock->tos;
+    case FOYER_OPT_OWNER_UID:
+        return sock->owner_uid;
+    case FOYER_OPT_BROADCAST:
+        return sock->broadcast;
+    }
+    return 0;
+}
+
+int foyer_socket_get_option(struct foyer_host *host, foyer_socket socket, enum foyer_option option,
+                            int64_t *ret_value)
+{
+    const struct sock *sock = sock_from_handle(host, socket);
+    if (sock == NULL)
+        return -EBADF;
+    if (find_rule(sock, option) == NULL)
+        return -ENOPROTOOPT;
+    *ret_value = get_option(sock, option);
+    return 0;
+}
