@@ -340,16 +340,21 @@ static void reduce_mss(struct foyer_host *host, struct sock *sock, foyer_time_ns
     sock_want_output(host, sock);
 }
 
+/* RFC 5927 section 4.1: the quoted number must be in flight, or anybody could have sent it. */
+static bool is_of_flight(const struct tcb *tcb, const struct icmp_error *error)
+{
+    if (error->size < 8)
+        return false;
+    seq_t seq = SEQ(load_be32(error->transport + 4));
+    return seq_ge(seq, tcb->snd_una) && seq_le(seq, tcb->snd_nxt);
+}
+
 void tcp_icmp_error(struct foyer_host *host, struct sock *sock, const struct icmp_error *error,
                     foyer_time_ns now)
 {
     struct tcb *tcb = sock->tcb;
 
-    if (tcb == NULL || error->size < 8)
-        return;
-    /* RFC 5927 section 4.1: the quoted number must be in flight, or anybody could have sent it. */
-    seq_t seq = SEQ(load_be32(error->transport + 4));
-    if (seq_lt(seq, tcb->snd_una) || seq_gt(seq, tcb->snd_nxt))
+    if (tcb == NULL || (!error->is_local && !is_of_flight(tcb, error)))
         return;
     if (error->mtu > 0) {
         ip_learn_mtu(host, &sock->remote.addr, error->mtu, now);
