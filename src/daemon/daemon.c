@@ -124,18 +124,13 @@ static void raise_descriptor_limit(void)
     }
 }
 
-/* Says why on whatever the starter reads; returns the exit status. */
-static int give_up(const struct daemon_options *options, const char *what, int error)
+/*
+ * Says why on standard error, which the starter has directed to where people look; the end of
+ * file on the readiness descriptor tells it that there is something to look at.
+ */
+static int give_up(const char *what, int error)
 {
-    char text[768];
-    int size = snprintf(text, sizeof(text), "%s: %s\n", what, strerror(-error));
-    if (size > (int)sizeof(text) - 1)
-        size = (int)sizeof(text) - 1;
-    if (options->ready_fd >= 0) {
-        ssize_t written = write(options->ready_fd, text, (size_t)size);
-        (void)written;
-    }
-    fprintf(stderr, "foyerd: %s", text);
+    fprintf(stderr, "foyerd: %s: %s\n", what, strerror(-error));
     return 1;
 }
 
@@ -275,27 +270,27 @@ int daemon_run(const struct daemon_options *options)
     static struct daemon daemon; /* large, and one per process */
     int error = paths_init(&daemon.paths, options->building);
     if (error == -EINVAL)
-        return give_up(options, "the building's name must be a label of a-z, 0-9 and -", error);
+        return give_up("the building's name must be a label of a-z, 0-9 and -", error);
     if (error != 0)
-        return give_up(options, "the runtime directory's path is too long, set FOYER_DIR", error);
+        return give_up("the runtime directory's path is too long, set FOYER_DIR", error);
     error = paths_prepare(&daemon.paths);
     if (error != 0)
-        return give_up(options, daemon.paths.directory, error);
+        return give_up(daemon.paths.directory, error);
     error = take_lock(&daemon);
     if (error == -EALREADY)
-        return give_up(options, "another foyerd serves this building", error);
+        return give_up("another foyerd serves this building", error);
     if (error != 0)
-        return give_up(options, daemon.paths.lock, error);
+        return give_up(daemon.paths.lock, error);
     raise_descriptor_limit();
     error = init(&daemon, options);
     if (error != 0)
-        return give_up(options, "starting", error);
+        return give_up("starting", error);
     error = watch_signals(&daemon);
     if (error == 0)
         error = open_listener(&daemon);
     if (error == 0 && !options->foreground)
         error = detach(&daemon);
     if (error != 0)
-        return give_up(options, daemon.paths.socket, error);
+        return give_up(daemon.paths.socket, error);
     return serve(&daemon, options);
 }

@@ -51,7 +51,7 @@ struct daemon_options {
     const char *building;    /* NULL: as paths_init */
     const char *net4, *net6; /* NULL: default */
     bool foreground;
-    int ready_fd; /* -1: none; one byte '0' is written when foyerd serves, else a line of text */
+    int ready_fd; /* -1: none; gets one byte when sessions can be opened, end of file if never */
 };
 /* Runs foyerd; returns its exit status. */
 int daemon_run(const struct daemon_options *options);

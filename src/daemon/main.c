@@ -18,7 +18,7 @@ static const char usage[] =
     "  --log-level LEVEL  error, warning, info (default) or debug\n"
     "  --net4 NETWORK     the hosts' IPv4 network (" NETWORK_DEFAULT4 ")\n"
     "  --net6 NETWORK     the hosts' IPv6 network (" NETWORK_DEFAULT6 ")\n"
-    "  --ready-fd N       write 0 to descriptor N when sessions can be opened, or why not\n"
+    "  --ready-fd N       write one byte to descriptor N when sessions can be opened\n"
     "  --version, --help\n";
 
 enum option_value {
