@@ -302,6 +302,8 @@ void tcp_text_input(struct foyer_host *host, struct sock *sock, struct tcp_segme
                     foyer_time_ns now);
 /* The window to advertise now, unscaled bytes; moves rcv_adv where it opens. */
 uint32_t tcp_window_select(struct sock *sock);
+/* What our SYN or SYN-ACK advertises. */
+uint32_t tcp_syn_window(const struct sock *sock);
 /* The program may have consumed: sends a window update where it is worth one. False: hostile. */
 bool tcp_window_look(struct foyer_host *host, struct sock *sock);
 /* Bytes the receive ring has room for beyond rcv_nxt; UINT32_MAX: hostile indexes. */

@@ -119,7 +119,7 @@ static void syn_sent_syn(struct foyer_host *host, struct sock *sock, struct tcp_
 
     tcb->irs = seg->tcp.seq;
     tcb->rcv_nxt = seq_add(tcb->irs, 1);
-    tcb->rcv_adv = tcb->rcv_nxt;
+    tcb->rcv_adv = seq_add(tcb->rcv_nxt, tcp_syn_window(sock)); /* as our SYN said */
     tcb->rcv_acked = tcb->rcv_nxt;
     tcp_options_negotiate(host, sock, seg, now);
     /* RFC 7323 section 2.2: the window of a SYN is not scaled. */

@@ -157,12 +157,11 @@ static bool output_syn(struct foyer_host *host, struct sock *sock, struct tx *tx
 
     tcb->flags &= ~(uint32_t)TCPF_SYN_PENDING;
     tcp_options_for_syn(host, sock, is_reply, &options, now);
-    /* RFC 7323 section 2.2: the window of a SYN is not scaled. */
-    uint32_t room = min_u32(tcp_receive_room(sock), UINT16_MAX);
+    uint32_t window = tcp_syn_window(sock);
     if (is_reply)
-        tcb->rcv_adv = seq_max(tcb->rcv_adv, seq_add(tcb->rcv_nxt, room));
+        tcb->rcv_adv = seq_max(tcb->rcv_adv, seq_add(tcb->rcv_nxt, window));
     fill_header(host, sock, tx, tcb->iss, is_reply ? WIRE_TCP_SYN | WIRE_TCP_ACK : WIRE_TCP_SYN,
-                &options, room);
+                &options, window);
     tx->payload_count = 0;
     if (is_reply)
         note_ack_sent(tcb);

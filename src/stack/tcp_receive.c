@@ -85,6 +85,14 @@ uint32_t tcp_window_select(struct sock *sock)
     return window;
 }
 
+/* RFC 7323 section 2.2: the window of a SYN is not scaled. */
+uint32_t tcp_syn_window(const struct sock *sock)
+{
+    uint32_t room = tcp_receive_room(sock);
+
+    return room == UINT32_MAX ? 0 : min_u32(room, UINT16_MAX);
+}
+
 bool tcp_window_look(struct foyer_host *host, struct sock *sock)
 {
     struct tcb *tcb = sock->tcb;

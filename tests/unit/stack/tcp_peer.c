@@ -117,9 +117,8 @@ static void answer_arp(struct peer *peer, const uint8_t *frame, size_t size)
     struct wire_eth eth = {.ethertype = WIRE_ETHERTYPE_ARP};
     memcpy(eth.dst, host_mac, 6);
     memcpy(eth.src, peer_mac, 6);
-    struct wire_arp arp = {.operation = WIRE_ARP_REPLY,
-                           .sender_addr = mine,
-                           .target_addr = request.sender_addr};
+    struct wire_arp arp = {
+        .operation = WIRE_ARP_REPLY, .sender_addr = mine, .target_addr = request.sender_addr};
     memcpy(arp.sender_mac, peer_mac, 6);
     memcpy(arp.target_mac, host_mac, 6);
     size_t at = wire_eth_emit(reply, &eth);
@@ -219,8 +218,8 @@ static void keep_segment(struct peer *peer, const uint8_t *frame, size_t size,
     size_t index = (peer->first + peer->count++) % PEER_QUEUE_MAX;
     struct seg *seg = &peer->queue[index];
     memset(seg, 0, sizeof(*seg));
-    assert_true(wire_tcp_options_parse(transport + WIRE_TCP_SIZE,
-                                       (size_t)tcp_size - WIRE_TCP_SIZE, &seg->options) >= 0);
+    assert_true(wire_tcp_options_parse(transport + WIRE_TCP_SIZE, (size_t)tcp_size - WIRE_TCP_SIZE,
+                                       &seg->options) >= 0);
     if ((tcp.flags & SYN) != 0)
         peer->host_iss = tcp.seq.value;
     seg->flags = tcp.flags;
@@ -288,8 +287,7 @@ bool peer_recv(struct peer *peer, struct seg *ret_seg)
     return true;
 }
 
-struct seg peer_expect(struct peer *peer, uint16_t flags, uint32_t seq, uint32_t ack,
-                       uint32_t size)
+struct seg peer_expect(struct peer *peer, uint16_t flags, uint32_t seq, uint32_t ack, uint32_t size)
 {
     struct seg seg;
 
@@ -388,8 +386,7 @@ enum foyer_socket_state peer_state(struct peer *peer)
     foyer_socket at = FOYER_SOCKET_NONE;
     while (foyer_socket_next(peer->host, &at)) {
         struct foyer_socket_info info;
-        if (at.value != peer->listener.value &&
-            foyer_socket_info(peer->host, at, &info) == 0)
+        if (at.value != peer->listener.value && foyer_socket_info(peer->host, at, &info) == 0)
             return info.state;
     }
     return FOYER_STATE_CLOSED;
@@ -409,8 +406,8 @@ void peer_listen(struct peer *peer, uint32_t backlog)
 {
     struct foyer_endpoint local = {host_addr(), HOST_PORT};
 
-    assert_int_equal(
-        foyer_socket_open(peer->host, FOYER_FAMILY_V4, FOYER_TCP, 1, &peer->listener), 0);
+    assert_int_equal(foyer_socket_open(peer->host, FOYER_FAMILY_V4, FOYER_TCP, 1, &peer->listener),
+                     0);
     assert_int_equal(foyer_socket_bind(peer->host, peer->listener, &local, NULL), 0);
     assert_int_equal(foyer_socket_listen(peer->host, peer->listener, backlog, NULL), 0);
 }
@@ -431,11 +428,17 @@ void peer_establish(struct peer *peer, const struct wire_tcp_options *options, u
     struct wire_tcp_options none = {.has_mss = true, .mss = 1460};
 
     peer_listen(peer, 16);
-    peer_send(peer, (struct seg){.flags = SYN,
-                                 .window = window,
-                                 .options = options != NULL ? *options : none});
+    peer_send(
+        peer,
+        (struct seg){.flags = SYN, .window = window, .options = options != NULL ? *options : none});
     peer_expect(peer, SYN | ACK, 0, 1, 0);
-    peer_send(peer, (struct seg){.flags = ACK, .seq = 1, .ack = 1, .window = window});
+    struct seg last = {.flags = ACK, .seq = 1, .ack = 1, .window = window};
+    if (options != NULL && options->has_timestamps) {
+        last.options.has_timestamps = true;
+        last.options.timestamp_value = options->timestamp_value;
+        last.options.timestamp_echo = peer->last_ts;
+    }
+    peer_send(peer, last);
     peer_events(peer);
     assert_int_not_equal(peer->socket.value, 0);
     assert_int_equal(peer_state(peer), FOYER_STATE_ESTABLISHED);

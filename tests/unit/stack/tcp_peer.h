@@ -42,7 +42,7 @@ struct seg {
     uint16_t src_port, dst_port;     /* 0: the connection's */
     uint8_t gso_segments;            /* out: cut by the link into so many; in: coalesced of */
     uint16_t gso_size;
-    foyer_time_ns at_ns;             /* when the host sent it */
+    foyer_time_ns at_ns; /* when the host sent it */
 };
 
 struct peer {
@@ -51,10 +51,10 @@ struct peer {
     foyer_time_ns now;
     uint32_t host_iss;
     uint16_t host_port, peer_port;
-    uint32_t ts_offset;  /* of the peer's own timestamps; 0: none are sent by peer_send */
-    uint32_t last_ts;    /* the last timestamp value the host sent */
+    uint32_t ts_offset; /* of the peer's own timestamps; 0: none are sent by peer_send */
+    uint32_t last_ts;   /* the last timestamp value the host sent */
     bool has_ts;
-    uint32_t window;     /* what peer_ack and friends announce */
+    uint32_t window; /* what peer_ack and friends announce */
     uint32_t capabilities;
     uint64_t allocated_bytes;
     struct seg queue[PEER_QUEUE_MAX];

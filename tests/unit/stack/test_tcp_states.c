@@ -293,9 +293,8 @@ static void close_wait_still_sends(void **state)
     peer_write(peer, 500);
     peer_expect(peer, ACK | PSH, 1, 2, 500);
     peer_send(peer, (struct seg){.flags = ACK, .seq = 2, .ack = 501, .window = 60000});
-    assert_int_equal(foyer_socket_shutdown(peer->host, peer->socket, FOYER_SHUTDOWN_WRITE,
-                                           peer->now),
-                     0);
+    assert_int_equal(
+        foyer_socket_shutdown(peer->host, peer->socket, FOYER_SHUTDOWN_WRITE, peer->now), 0);
     peer_expect(peer, FIN | ACK, 501, 2, 0);
     assert_int_equal(peer_state(peer), LAST_ACK);
     peer_destroy(peer);
