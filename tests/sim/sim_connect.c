@@ -55,7 +55,7 @@ static void refused(struct sim *sim, const void *argument)
     const struct scene *scene = argument;
     struct sim_host *a, *b;
     two_hosts(sim, scene, &a, &b);
-    struct stream client = {.may_fail = true};
+    struct stream client = {.may_fail = true, .retries = 5};
     struct stream *all[] = {&client};
     struct streams streams = {.sim = sim, .all = all, .count = 1};
     sim->app = streams_app(&streams);
@@ -69,7 +69,7 @@ static void refused(struct sim *sim, const void *argument)
     SIM_CHECK(sim, scene->loss_percent > 0 || sim->now - start < 50 * FOYER_NS_PER_MS);
     struct foyer_host_stats stats;
     foyer_host_stats(a->host, &stats);
-    SIM_CHECK(sim, stats.tcp_attempt_fails == 1);
+    SIM_CHECK(sim, stats.tcp_attempt_fails == 1 + 5 - client.retries);
     foyer_host_stats(b->host, &stats);
     SIM_CHECK(sim, stats.tcp_out_rsts >= 1);
     empty_hosts_rest(sim);
@@ -116,7 +116,8 @@ static void many(struct sim *sim, const void *argument)
                                      .to_send = 3000,
                                      .to_receive = 7000,
                                      .read_size = 5000,
-                                     .write_size = 5000};
+                                     .write_size = 5000,
+                                     .retries = 5};
         servers[i] = (struct stream){.send_pattern = 2,
                                      .receive_pattern = 1,
                                      .to_send = 7000,
@@ -156,7 +157,8 @@ static void backlog(struct sim *sim, const void *argument)
     struct streams streams = {
         .sim = sim, .all = all, .count = 2 * CONNECTIONS, .listener = &listener};
     for (unsigned i = 0; i < CONNECTIONS; i++) {
-        clients[i] = (struct stream){.read_size = 100, .write_size = 100, .to_send = 10};
+        clients[i] =
+            (struct stream){.read_size = 100, .write_size = 100, .to_send = 10, .retries = 5};
         servers[i] =
             (struct stream){.read_size = 100, .write_size = 100, .to_receive = 10, .user = 100 + i};
         all[2 * i] = &clients[i];
@@ -187,7 +189,8 @@ static void abort_half_way(struct sim *sim, const void *argument)
     const struct scene *scene = argument;
     struct sim_host *a, *b;
     two_hosts(sim, scene, &a, &b);
-    struct stream client = {.to_send = 10000000, .write_size = 2000, .read_size = 2000};
+    struct stream client = {
+        .to_send = 10000000, .write_size = 2000, .read_size = 2000, .retries = 5};
     struct stream server = {.may_fail = true,
                             .to_receive = 10000000,
                             .to_send = 100000000,

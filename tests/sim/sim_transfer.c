@@ -78,7 +78,7 @@ static void run_transfer(struct sim *sim, const void *argument)
     struct impair_config from_b = random_wire(sim, transfer->loss_percent);
     sim_add_wire(sim, a, b, &from_a, &from_b);
 
-    struct stream client = {0}, server = {0};
+    struct stream client = {.retries = 5}, server = {0};
     struct stream *all[] = {&client, &server};
     struct stream *accepts[] = {&server};
     struct listener listener = {.accepts = accepts, .accept_count = 1};

@@ -16,8 +16,22 @@ static uint8_t pattern_byte(uint64_t pattern, uint64_t position)
     return (uint8_t)((z ^ z >> 31) >> (position & 7) * 8);
 }
 
+/* A program that connects tries again where the network only failed to find the host. */
+static bool reconnect(struct stream *stream, int error)
+{
+    struct sim_host *host = stream->host;
+    if (error != -EHOSTUNREACH || stream->is_connected || stream->retries == 0)
+        return false;
+    stream->retries--;
+    SIM_CHECK(host->sim, foyer_socket_close(host->host, stream->socket, host->sim->now) == 0);
+    stream_connect(stream, host, stream->family, &stream->remote, stream->user);
+    return true;
+}
+
 static void ended(struct stream *stream, int error)
 {
+    if (reconnect(stream, error))
+        return;
     stream->error = error;
     if (!stream->may_fail)
         sim_fail(stream->host->sim, "host %u: stream fails with %s after %llu sent, %llu received",
@@ -246,6 +260,8 @@ void stream_connect(struct stream *stream, struct sim_host *host, enum foyer_fam
     struct sim *sim = host->sim;
     stream->host = host;
     stream->user = user;
+    stream->family = family;
+    stream->remote = *remote;
     SIM_CHECK(sim, foyer_socket_open(host->host, family, FOYER_TCP, 1, &stream->socket) == 0);
     SIM_CHECK(sim, foyer_socket_set_user(host->host, stream->socket, user) == 0);
     stream->is_open = true;

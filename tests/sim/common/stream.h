@@ -23,7 +23,10 @@ struct stream {
     bool is_connected, is_readable, is_writable;
     bool has_shut_down, has_eof, has_closed_event, is_done;
     int error;
-    bool may_fail; /* an error ends it instead of the run */
+    bool may_fail;    /* an error ends it instead of the run */
+    unsigned retries; /* of a connect that fails with EHOSTUNREACH: a resolution that was lost */
+    struct foyer_endpoint remote;
+    enum foyer_family family;
 };
 
 struct listener {
