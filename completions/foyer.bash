@@ -49,7 +49,7 @@ _foyer_run()
     index=$(_foyer_program_index)
     if [[ -z $index && $current == -* ]]; then
         mapfile -t COMPREPLY < <(compgen -W "$(_foyer_options run) --" -- "$current")
-    elif [[ -z $index || $index -eq COMP_CWORD ]]; then
+    elif [[ -z $index || $index -eq $COMP_CWORD ]]; then
         mapfile -t COMPREPLY < <(compgen -c -- "$current")
     elif declare -F _command_offset >/dev/null; then
         # bash-completion's: what the program itself completes.

@@ -3,8 +3,8 @@
  * others find it ready.
  *
  *     foyer --fork--> child (setsid) --fork--> foyerd --building NAME --ready-fd N
- *       |                                         |  "0": the socket takes connections
- *       +---- poll(read end of a pipe) <----------+  else, until end of file: why it has failed
+ *       |                                         |  one byte: the socket takes connections
+ *       +---- poll(read end of a pipe) <----------+  end of file without one: it has failed
  *
  * The double fork makes init its parent: it outlives this terminal, and the program that `foyer
  * run` becomes has no child that it did not make.
@@ -31,7 +31,6 @@
 #define READY_TIMEOUT_MS 10000
 #define LOG_TAIL_SIZE 4096
 #define LOG_TAIL_LINES 5
-#define REASON_SIZE 1024
 
 #ifndef FOYER_LIBDIR
 #define FOYER_LIBDIR "/usr/lib"
@@ -126,14 +125,10 @@ static int64_t now_ms(void)
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-/*
- * 0; -ETIMEDOUT; -ECHILD: foyerd ended without being ready, and ret_reason is the line of text
- * that it left, or empty.
- */
-static int wait_ready(int fd, char ret_reason[static REASON_SIZE])
+/* 0; -ETIMEDOUT; -ECHILD: foyerd ended without being ready. */
+static int wait_ready(int fd)
 {
     int64_t deadline_ms = now_ms() + READY_TIMEOUT_MS;
-    size_t size = 0;
     for (;;) {
         int64_t left_ms = deadline_ms - now_ms();
         struct pollfd item = {.fd = fd, .events = POLLIN};
@@ -144,17 +139,11 @@ static int wait_ready(int fd, char ret_reason[static REASON_SIZE])
             return -errno;
         if (count == 0)
             return -ETIMEDOUT;
-        ssize_t got = read(fd, ret_reason + size, REASON_SIZE - 1 - size);
-        if (got < 0 && errno == EINTR)
+        char byte;
+        ssize_t size = read(fd, &byte, 1);
+        if (size < 0 && errno == EINTR)
             continue;
-        if (got > 0 && size == 0 && ret_reason[0] == '0')
-            return 0;
-        size += got > 0 ? (size_t)got : 0;
-        if (got > 0 && size < REASON_SIZE - 1)
-            continue;
-        ret_reason[size] = '\0';
-        ret_reason[strcspn(ret_reason, "\n")] = '\0';
-        return -ECHILD;
+        return size == 1 ? 0 : -ECHILD;
     }
 }
 
@@ -189,8 +178,7 @@ static void print_log_tail(const struct paths *paths, off_t begin)
     }
 }
 
-static int launch(const char *program, const struct paths *paths,
-                  char ret_reason[static REASON_SIZE])
+static int launch(const char *program, const struct paths *paths)
 {
     int pipe_fds[2];
     if (pipe2(pipe_fds, O_CLOEXEC) != 0)
@@ -203,7 +191,7 @@ static int launch(const char *program, const struct paths *paths,
     int error = pid < 0 ? -errno : 0;
     close(pipe_fds[1]);
     if (error == 0)
-        error = wait_ready(pipe_fds[0], ret_reason);
+        error = wait_ready(pipe_fds[0]);
     /* The child in between has ended by now, or its end of the pipe would still be open. */
     while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
         continue;
@@ -222,17 +210,9 @@ static int start_foyerd(const struct cli_invocation *invocation, const struct pa
     }
     struct stat status;
     off_t log_begin = stat(paths->log, &status) == 0 ? status.st_size : 0;
-    char reason[REASON_SIZE] = "";
-    int error = launch(program, paths, reason);
+    int error = launch(program, paths);
     if (error == 0)
         return 0;
-    if (error == -ECHILD && reason[0] != '\0') {
-        char *safe = text_safe(reason);
-        cli_error(invocation, "foyerd cannot start for building '%s': %s", paths->building,
-                  safe != NULL ? safe : "");
-        free(safe);
-        return error;
-    }
     if (error == -ETIMEDOUT)
         cli_error(invocation, "%s was started but is not ready after %d s; its log is %s", program,
                   READY_TIMEOUT_MS / 1000, paths->log);
