@@ -126,6 +126,11 @@ static void answer_arp(struct peer *peer, const uint8_t *frame, size_t size)
     input_frame(peer, reply, sizeof(reply), 0, 0);
 }
 
+uint8_t peer_byte(uint32_t seq)
+{
+    return (uint8_t)(seq * 7u + (seq >> 8) * 13u + 1u);
+}
+
 static size_t build_frame(struct peer *peer, const struct seg *seg, uint8_t *frame)
 {
     struct wire_tcp tcp = {
@@ -149,8 +154,7 @@ static size_t build_frame(struct peer *peer, const struct seg *seg, uint8_t *fra
     uint8_t *transport = frame + WIRE_ETH_SIZE + WIRE_IPV4_SIZE;
     size_t size = wire_tcp_emit(transport, &tcp, &options);
     for (uint32_t i = 0; i < seg->size; i++)
-        transport[size + i] =
-            seg->data != NULL ? seg->data[i] : (uint8_t)((seg->seq + i) * 7u + 1u);
+        transport[size + i] = seg->data != NULL ? seg->data[i] : peer_byte(seg->seq + i);
     size += seg->size;
 
     struct wire_eth eth = {.ethertype = WIRE_ETHERTYPE_IPV4};
@@ -241,6 +245,9 @@ static void keep_segment(struct peer *peer, const uint8_t *frame, size_t size,
     peer->payloads[index] = malloc(seg->size + 1);
     memcpy(peer->payloads[index], transport + tcp_size, seg->size);
     seg->data = peer->payloads[index];
+    /* Whatever is sent, first or again, must be the byte that was written there. */
+    for (uint32_t i = 0; i < seg->size && peer->written > 0; i++)
+        assert_int_equal(seg->data[i], host_byte(seg->seq - 1 + i));
 }
 
 static void pull(struct peer *peer)
@@ -487,6 +494,11 @@ void peer_to_state(struct peer *peer, enum foyer_socket_state state)
     peer_events(peer);
 }
 
+uint8_t host_byte(uint32_t index)
+{
+    return (uint8_t)(index * 31u + (index >> 8) * 17u + 5u);
+}
+
 /* ---- bytes ---------------------------------------------------------------------------------------- */
 
 void peer_write(struct peer *peer, uint32_t size)
@@ -494,7 +506,7 @@ void peer_write(struct peer *peer, uint32_t size)
     static uint8_t bytes[1u << 20];
 
     for (uint32_t i = 0; i < size; i++)
-        bytes[i] = (uint8_t)(i * 31u + 5u);
+        bytes[i] = host_byte(peer->written++);
     assert_int_equal(foyer_socket_send(peer->host, peer->socket, bytes, size, peer->now), size);
 }
 

@@ -60,8 +60,9 @@ struct peer {
     struct seg queue[PEER_QUEUE_MAX];
     uint8_t *payloads[PEER_QUEUE_MAX];
     size_t first, count;
-    uint32_t events; /* of the connection's socket, collected */
-    bool is_silent;  /* output is thrown away */
+    uint32_t events;  /* of the connection's socket, collected */
+    uint32_t written; /* bytes by peer_write */
+    bool is_silent;   /* output is thrown away */
 };
 
 struct peer *peer_create(void);
@@ -96,6 +97,10 @@ void peer_connect(struct peer *peer);
 void peer_establish(struct peer *peer, const struct wire_tcp_options *options, uint16_t window);
 void peer_to_state(struct peer *peer, enum foyer_socket_state state);
 
+/* The byte that the peer sends at a sequence number, unless a segment brings its own. */
+uint8_t peer_byte(uint32_t seq);
+/* The byte that peer_write writes at an index; checked in every segment the host sends. */
+uint8_t host_byte(uint32_t index);
 void peer_write(struct peer *peer, uint32_t size);
 uint32_t peer_read(struct peer *peer, uint32_t size);
 
