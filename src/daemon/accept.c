@@ -194,14 +194,13 @@ void accept_listener_close(struct psocket *listener)
 
 void accept_forget(struct psocket *accepted)
 {
+    if (accepted->listener != NULL)
+        prune(accepted->listener); /* the program may have taken it already */
     struct psocket *listener = accepted->listener;
     if (listener == NULL)
         return;
     accepted->listener = NULL;
     list_remove(&accepted->queue_node);
-    if (accepted->program_end < 0) { /* it was in flight */
-        prune(listener);
-        if (listener->in_flight_count > 0)
-            listener->in_flight_count--;
-    }
+    if (accepted->program_end < 0) /* it was in flight */
+        listener->in_flight_count--;
 }

@@ -129,6 +129,10 @@ struct process_map *process_map_create(const struct daemon *daemon)
         if (session->arena != NULL)
             read_descriptors(map, session->holder.pid, session->holder.uid);
     }
+    HASH_FOREACH (&daemon->psockets, node) {
+        const struct psocket *psocket = HASH_ENTRY(node, struct psocket, by_id);
+        read_descriptors(map, psocket->holder.pid, psocket->holder.uid);
+    }
     return map;
 }
 

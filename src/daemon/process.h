@@ -14,7 +14,8 @@ bool process_name(pid_t pid, char ret_name[FOYER_NAME_MAX]);
 void process_user(uid_t uid, char *ret_name, size_t capacity);
 
 /*
- * Who holds which socket, read once from the descriptors of the processes that have a session.
+ * Who holds which socket, read once from the descriptors of the processes that have a session or
+ * have opened a socket.
  * Processes whose descriptors may not be looked at (another user's) are left out.
  */
 struct process_map;
