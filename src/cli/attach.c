@@ -196,7 +196,7 @@ static bool check_file(const char *path, unsigned uid, unsigned gid, const struc
         return false;
     if (script_parse(head, (size_t)size, &line) != 0) {
         /* execvp(3) gives what the kernel does not know to the shell. */
-        strcpy(next, "/bin/sh");
+        snprintf(next, ELF_PATH_MAX, "%s", "/bin/sh");
         return true;
     }
     if (access(line.interpreter, F_OK) != 0) {
@@ -205,7 +205,7 @@ static bool check_file(const char *path, unsigned uid, unsigned gid, const struc
         return false;
     }
     if (!follow_env(&line, next))
-        strcpy(next, line.interpreter);
+        snprintf(next, ELF_PATH_MAX, "%s", line.interpreter);
     return true;
 }
 

@@ -132,6 +132,11 @@ static void explain_hello(const struct cli_invocation *invocation, const struct 
                   "foyerd of building '%s' refuses this session: this program is itself attached "
                   "to foyer, or belongs to another user",
                   building);
+    else if (host != NULL && error == -EINVAL)
+        cli_error(invocation,
+                  "foyerd of building '%s' takes no host named '%s', the name is reserved; choose "
+                  "another one with --host",
+                  building, host);
     else if (host != NULL)
         cli_error(invocation, "foyerd of building '%s' cannot give a host named '%s': %s", building,
                   host, strerror(-error));

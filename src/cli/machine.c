@@ -93,8 +93,8 @@ static int read_sockets(struct machine_report *report, const char *path, uint16_
 {
     struct procnet_reader reader;
     struct procnet_entry entry;
-    char *bytes;
-    size_t size;
+    char *bytes = NULL;
+    size_t size = 0;
     int error = read_whole(path, &bytes, &size);
     if (error == -ENOENT) /* a kernel without IPv6 */
         return 0;
@@ -113,8 +113,8 @@ static int read_sockets(struct machine_report *report, const char *path, uint16_
 
 static int64_t boot_time_s(void)
 {
-    char *bytes;
-    size_t size;
+    char *bytes = NULL;
+    size_t size = 0;
     uint64_t time_s = 0;
     if (read_whole("/proc/stat", &bytes, &size) != 0)
         return 0;

@@ -33,6 +33,13 @@ static bool skip_field(struct cursor *cursor)
     return cursor->at > begin;
 }
 
+static bool skip_fields(struct cursor *cursor, int count)
+{
+    while (count > 0 && skip_field(cursor))
+        count--;
+    return count == 0;
+}
+
 static int digit_value(char c)
 {
     if (c >= '0' && c <= '9')
@@ -111,7 +118,7 @@ static bool read_line(struct cursor cursor, struct procnet_entry *ret_entry)
     if (!read_hex(&cursor, 2, &state) || state == 0 || state >= PROCNET_STATE_COUNT)
         return false;
     /* Queues, timer, retransmissions. */
-    if (!skip_field(&cursor) || !skip_field(&cursor) || !skip_field(&cursor))
+    if (!skip_fields(&cursor, 3))
         return false;
     if (!read_decimal(&cursor, UINT32_MAX, &uid) || !skip_field(&cursor) ||
         !read_decimal(&cursor, UINT64_MAX, &entry.inode))
@@ -187,10 +194,8 @@ bool procnet_parse_stat(const char *bytes, size_t size, uint64_t *ret_start_tick
         return false;
     struct cursor cursor = {.at = close + 1, .end = bytes + size};
     /* proc_pid_stat(5): after the name (2) come 19 fields before starttime (22). */
-    for (int i = 3; i < 22; i++) {
-        if (!skip_field(&cursor))
-            return false;
-    }
+    if (!skip_fields(&cursor, 19))
+        return false;
     return read_decimal(&cursor, UINT64_MAX, ret_start_ticks);
 }
 

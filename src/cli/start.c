@@ -86,11 +86,12 @@ int start_find_preload(char ret_path[static ELF_PATH_MAX])
 /* Between fork and exec. Never returns; the pipe's end of file tells of a failure. */
 _Noreturn static void become_foyerd(const char *program, const struct paths *paths, int ready_fd)
 {
-    char ready_text[16];
-    snprintf(ready_text, sizeof(ready_text), "%d", ready_fd);
-    int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-    int log_fd = open(paths->log, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (null_fd < 0 || log_fd < 0 || setsid() < 0)
+    /* Where standard descriptors are closed, any of these would be one of 0, 1 and 2. */
+    int ready_high = fcntl(ready_fd, F_DUPFD, 4);
+    int null_fd = fcntl(open("/dev/null", O_RDWR), F_DUPFD, 4);
+    int log_fd =
+        fcntl(open(paths->log, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, 0600), F_DUPFD, 4);
+    if (ready_high < 0 || null_fd < 0 || log_fd < 0 || setsid() < 0)
         _exit(1);
     pid_t pid = fork();
     if (pid != 0)
@@ -102,8 +103,7 @@ _Noreturn static void become_foyerd(const char *program, const struct paths *pat
     if (chdir("/") != 0 || dup2(null_fd, 0) < 0 || dup2(null_fd, 1) < 0 || dup2(log_fd, 2) < 0)
         _exit(1);
     /* Nothing of the caller's may stay open in a process that outlives it. */
-    int fd = fcntl(ready_fd, F_DUPFD, 3);
-    if (fd < 0 || dup2(fd, 3) < 0)
+    if (dup2(ready_high, 3) < 0)
         _exit(1);
     closefrom(4);
     /* A terminal's or an outer `foyer run`'s environment is none of its business. */

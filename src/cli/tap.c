@@ -122,7 +122,7 @@ int tap_add_address(const char *name, const struct text_network *address)
 {
     struct request request;
     bool is_v4 = foyer_addr_is_v4(&address->addr);
-    int index;
+    int index = 0;
     int error = tap_name_is_valid(name) ? index_of(name, &index) : -EINVAL;
     if (error != 0)
         return error;
@@ -146,7 +146,7 @@ int tap_add_address(const char *name, const struct text_network *address)
 int tap_set_up(const char *name)
 {
     struct request request;
-    int index;
+    int index = 0;
     int error = tap_name_is_valid(name) ? index_of(name, &index) : -EINVAL;
     if (error != 0)
         return error;

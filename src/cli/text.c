@@ -25,7 +25,7 @@ void text_label(char ret_label[static FOYER_NAME_MAX], const char *name)
         ret_label[--size] = '\0';
     ret_label[size] = '\0';
     if (size == 0) {
-        strcpy(ret_label, "program");
+        memcpy(ret_label, "program", sizeof("program"));
     } else if (strspn(ret_label, "0123456789") == size) {
         /* A label of digits alone would read as an address. */
         if (size > FOYER_NAME_MAX - 2)
@@ -180,10 +180,7 @@ void text_format_endpoint(char ret_text[static TEXT_ENDPOINT_SIZE],
     char address[TEXT_ADDRESS_SIZE];
     text_format_address(address, &endpoint->addr);
     const char *form = foyer_addr_is_v4(&endpoint->addr) ? "%s:%u" : "[%s]:%u";
-    if (foyer_addr_is_any(&endpoint->addr))
-        snprintf(ret_text, TEXT_ENDPOINT_SIZE, "*:%u", endpoint->port);
-    else
-        snprintf(ret_text, TEXT_ENDPOINT_SIZE, form, address, endpoint->port);
+    snprintf(ret_text, TEXT_ENDPOINT_SIZE, form, address, endpoint->port);
 }
 
 void text_format_time(char ret_text[static TEXT_TIME_SIZE], int64_t time_s)
@@ -192,7 +189,7 @@ void text_format_time(char ret_text[static TEXT_TIME_SIZE], int64_t time_s)
     time_t time = (time_t)time_s;
     if (time_s <= 0 || localtime_r(&time, &tm) == NULL ||
         strftime(ret_text, TEXT_TIME_SIZE, "%Y-%m-%d %H:%M:%S", &tm) == 0)
-        strcpy(ret_text, "-");
+        memcpy(ret_text, "-", 2);
 }
 
 void text_format_duration(char ret_text[static TEXT_TIME_SIZE], uint64_t duration_s)

@@ -48,7 +48,7 @@ bool text_network(const char *text, struct text_network *ret_network);
 #define TEXT_TIME_SIZE 32u
 
 void text_format_address(char ret_text[static TEXT_ADDRESS_SIZE], const struct foyer_addr *addr);
-/* "10.77.0.2:80", "[fd00::2]:80"; the wildcard is "*:80" in both families. */
+/* "10.77.0.2:80", "[fd00::2]:80". */
 void text_format_endpoint(char ret_text[static TEXT_ENDPOINT_SIZE],
                           const struct foyer_endpoint *endpoint);
 /* Seconds since 1970 as local time, "2026-11-21 10:04:25"; "-" for 0 and what is no time. */

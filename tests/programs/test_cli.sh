@@ -248,6 +248,10 @@ test_run_refusals()
 
 test_run_passes_on()
 {
+    # Closed standard descriptors stay the program's business, also where foyerd is started.
+    run 0 "$foyer" down
+    run 0 sh -c "'$foyer' run sh -c '[ ! -e /proc/self/fd/0 ] && [ ! -e /proc/self/fd/2 ]' <&- >&- 2>&-"
+    run 0 "$foyer" status
     run 0 "$foyer" run true
     run 7 "$foyer" run -- sh -c 'exit 7'
     run 3 "$foyer" run sh -c 'exit "$1"' sh 3

@@ -143,7 +143,7 @@ static void endpoints(void **state)
     assert_int_equal(port, 65535);
     memset(&endpoint.addr, 0, sizeof(endpoint.addr));
     text_format_endpoint(text, &endpoint);
-    assert_string_equal(text, "*:65535");
+    assert_string_equal(text, "[::]:65535");
     assert_true(text_endpoint_port("[::]:80", &port));
     assert_int_equal(port, 80);
     assert_false(text_endpoint_port("", &port));
