@@ -350,6 +350,9 @@ void tcp_listener_forget(struct sock *sock);
 
 /* Looks at the program's end of tx: new bytes, FIN, reset. False: aborted and maybe freed. */
 bool tcp_send_look(struct foyer_host *host, struct sock *sock, foyer_time_ns now);
+/* Before TCP waits for the program: it must say when it writes, and may just have done so. False:
+ * as tcp_send_look. */
+bool tcp_send_watch(struct foyer_host *host, struct sock *sock, foyer_time_ns now);
 /* Ties the sequence numbers to the tx ring's positions, once there is a ring. */
 void tcp_tx_map(struct sock *sock);
 /* Whether data or FIN wait to be sent for the first time. */

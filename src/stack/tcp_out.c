@@ -60,6 +60,14 @@ bool tcp_send_look(struct foyer_host *host, struct sock *sock, foyer_time_ns now
     return true;
 }
 
+bool tcp_send_watch(struct foyer_host *host, struct sock *sock, foyer_time_ns now)
+{
+    if ((sock->tcb->flags & TCPF_FIN_QUEUED) != 0 || !foyer_ring_is_set(&sock->tx))
+        return true;
+    foyer_ring_announce_reader(&sock->tx);
+    return tcp_send_look(host, sock, now);
+}
+
 bool tcp_has_unsent(const struct tcb *tcb)
 {
     return seq_lt(tcb->snd_nxt, tcb->snd_end) ||
@@ -385,11 +393,9 @@ static bool output_data(struct foyer_host *host, struct sock *sock, struct tx *t
     if ((tcb->flags & TCPF_FIN_QUEUED) != 0 || !foyer_ring_is_set(&sock->tx) ||
         (tcb->flags & TCPF_CWND_LIMITED) != 0)
         return false;
-    /* All that was written is out, or waits for more (Nagle, cork): the program must say when it
-     * writes, and may just have done so. */
+    /* All that was written is out, or waits for more (Nagle, cork). */
     seq_t end_before = tcb->snd_end;
-    foyer_ring_announce_reader(&sock->tx);
-    if (!tcp_send_look(host, sock, now))
+    if (!tcp_send_watch(host, sock, now))
         return false;
     bool is_more = !seq_eq(end_before, tcb->snd_end) || (tcb->flags & TCPF_FIN_QUEUED) != 0;
     return is_more && output_new(host, sock, tx, now);

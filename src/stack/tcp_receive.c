@@ -32,6 +32,10 @@ void tcp_rx_map(struct sock *sock)
         return;
     tcb->rx_offset = data_nxt(tcb).value - foyer_ring_head(&sock->rx);
     tcb->flags |= TCPF_RX_MAPPED;
+    /* A ring smaller than what was advertised before there was one: SHLD-14 can't be kept. */
+    uint32_t room = tcp_receive_room(sock);
+    if (room != UINT32_MAX)
+        tcb->rcv_adv = seq_min(tcb->rcv_adv, seq_add(tcb->rcv_nxt, room));
     if ((tcb->flags & TCPF_FIN_RECEIVED) != 0)
         atomic_store_explicit(&sock->rx.shared->writer_state, FOYER_RING_FIN, memory_order_release);
 }

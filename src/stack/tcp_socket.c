@@ -132,6 +132,8 @@ void tcp_poke(struct foyer_host *host, struct sock *sock, foyer_time_ns now)
         return;
     if (!tcp_send_look(host, sock, now))
         return;
+    if (!tcp_has_unsent(tcb) && !tcp_send_watch(host, sock, now))
+        return;
     if (!tcp_window_look(host, sock)) {
         reset_hostile(host, sock);
         return;

@@ -1,0 +1,851 @@
+/*
+ * What is sent when: Nagle, cork, SWS avoidance, delayed ACKs, windows and probes, super-segments,
+ * and rings that a program shares (and lies in).
+ */
+#include "unit/stack/tcp_peer.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct wire_tcp_options mss_1000 = {.has_mss = true, .mss = 1000};
+
+static struct peer *establish(uint16_t window)
+{
+    struct peer *peer = peer_create();
+
+    peer_establish(peer, &mss_1000, window);
+    return peer;
+}
+
+static void ack_host(struct peer *peer, uint32_t ack, uint16_t window)
+{
+    peer_send(peer, (struct seg){.flags = ACK, .seq = 1, .ack = ack, .window = window});
+}
+
+static void set_option(struct peer *peer, enum foyer_option option, int64_t value)
+{
+    assert_int_equal(foyer_socket_set_option(peer->host, peer->socket, option, value), 0);
+}
+
+/* ---- Nagle, cork, PSH ------------------------------------------------------------------------------ */
+
+static void first_small_write_goes_at_once_with_psh(void **state)
+{
+    struct peer *peer = establish(60000);
+
+    (void)state;
+    peer_write(peer, 10);
+    peer_expect(peer, ACK | PSH, 1, 1, 10);
+    peer_destroy(peer);
+}
+
+static void nagle_holds_the_second_small_write(void **state)
+{
+    struct peer *peer = establish(60000);
+
+    (void)state;
+    peer_write(peer, 10);
+    peer_expect(peer, ACK | PSH, 1, 1, 10);
+    peer_write(peer, 10);
+    peer_write(peer, 10);
+    peer_expect_nothing(peer);
+    ack_host(peer, 11, 60000);
+    peer_expect(peer, ACK | PSH, 11, 1, 20);
+    peer_destroy(peer);
+}
+
+static void nagle_lets_full_segments_go(void **state)
+{
+    struct peer *peer = establish(60000);
+
+    (void)state;
+    peer_write(peer, 10);
+    peer_expect(peer, ACK | PSH, 1, 1, 10);
+    peer_write(peer, 1010);
+    peer_expect(peer, ACK, 11, 1, 1000);
+    peer_expect_nothing(peer);
+    peer_destroy(peer);
+}
+
+/* Minshall: a short segment waits only for another short one, not for full ones. */
+static void short_tail_after_full_segments_goes_at_once(void **state)
+{
+    struct peer *peer = establish(60000);
+
+    (void)state;
+    peer_write(peer, 2500);
+    peer_expect(peer, ACK, 1, 1, 1000);
+    peer_expect(peer, ACK, 1001, 1, 1000);
+    peer_expect(peer, ACK | PSH, 2001, 1, 500);
+    peer_destroy(peer);
+}
+
+static void nodelay_sends_every_write(void **state)
+{
+    struct peer *peer = establish(60000);
+
+    (void)state;
+    set_option(peer, FOYER_OPT_NODELAY, 1);
+    for (uint32_t i = 0; i < 3; i++) {
+        peer_write(peer, 10);
+        peer_expect(peer, ACK | PSH, 1 + i * 10, 1, 10);
+    }
+    peer_destroy(peer);
+}
+
+static void nodelay_set_later_releases_what_waits(void **state)
+{
+    struct peer *peer = establish(60000);
+
+    (void)state;
+    peer_write(peer, 10);
+    peer_drain(peer);
+    peer_write(peer, 10);
+    peer_expect_nothing(peer);
+    set_option(peer, FOYER_OPT_NODELAY, 1);
+    peer_expect(peer, ACK | PSH, 11, 1, 10);
+    peer_destroy(peer);
+}
+
+static void cork_holds_short_segments_until_pulled(void **state)
+{
+    struct peer *peer = establish(60000);
+
+    (void)state;
+    set_option(peer, FOYER_OPT_CORK, 1);
+    peer_write(peer, 600);
+    peer_expect_nothing(peer);
+    peer_write(peer, 600);
+    peer_expect(peer, ACK, 1, 1, 1000);
+    peer_expect_nothing(peer);
+    set_option(peer, FOYER_OPT_CORK, 0);
+    peer_expect(peer, ACK | PSH, 1001, 1, 200);
+    peer_destroy(peer);
+}
+
+static void cork_lasts_200_ms_at_most(void **state)
+{
+    struct peer *peer = establish(60000);
+
+    (void)state;
+    set_option(peer, FOYER_OPT_CORK, 1);
+    peer_write(peer, 600);
+    assert_int_equal(peer_advance_to_deadline(peer, FOYER_NS_PER_S), 200 * MS);
+    peer_expect(peer, ACK | PSH, 1, 1, 600);
+    peer_destroy(peer);
+}
+
+static void fin_overrides_nagle(void **state)
+{
+    struct peer *peer = establish(60000);
+
+    (void)state;
+    peer_write(peer, 10);
+    peer_drain(peer);
+    peer_write(peer, 10);
+    peer_expect_nothing(peer);
+    foyer_socket_shutdown(peer->host, peer->socket, FOYER_SHUTDOWN_WRITE, peer->now);
+    peer_expect(peer, ACK | PSH | FIN, 11, 1, 10);
+    peer_destroy(peer);
+}
+
+/* ---- congestion window ---------------------------------------------------------------------------------- */
+
+static void initial_window_is_ten_segments(void **state)
+{
+    struct peer *peer = establish(60000);
+    struct seg seg;
+    unsigned count = 0;
+
+    (void)state;
+    peer_write(peer, 40000);
+    while (peer_recv(peer, &seg))
+        count++;
+    assert_int_equal(count, 10);
+    ack_host(peer, 10001, 60000); /* slow start: 10 acknowledged, 20 may go */
+    for (count = 0; peer_recv(peer, &seg);)
+        count++;
+    assert_int_equal(count, 20);
+    peer_destroy(peer);
+}
+
+/* ---- the peer's window -------------------------------------------------------------------------------- */
+
+static void window_is_never_exceeded(void **state)
+{
+    struct peer *peer = establish(2500);
+
+    (void)state;
+    peer_write(peer, 10000);
+    peer_expect(peer, ACK, 1, 1, 1000);
+    peer_expect(peer, ACK, 1001, 1, 1000);
+    peer_expect_nothing(peer); /* 500 is less than half of the largest window: SWS avoidance */
+    ack_host(peer, 1001, 2500);
+    peer_expect(peer, ACK, 2001, 1, 1000);
+    peer_destroy(peer);
+}
+
+static void sws_override_sends_the_small_piece(void **state)
+{
+    struct peer *peer = establish(2500);
+
+    (void)state;
+    peer_write(peer, 2000);
+    peer_drain(peer);
+    peer_write(peer, 3000);
+    ack_host(peer, 2001, 300); /* nothing in flight, a small window */
+    peer_expect_nothing(peer);
+    assert_int_equal(peer_advance_to_deadline(peer, FOYER_NS_PER_S), 200 * MS);
+    peer_expect(peer, ACK, 2001, 1, 300);
+    peer_destroy(peer);
+}
+
+static void half_of_the_largest_window_is_enough(void **state)
+{
+    struct peer *peer = establish(800); /* never as large as a segment */
+
+    (void)state;
+    peer_write(peer, 3000);
+    peer_expect(peer, ACK, 1, 1, 800);
+    ack_host(peer, 801, 400);
+    peer_expect(peer, ACK, 801, 1, 400);
+    ack_host(peer, 1201, 399);
+    peer_expect_nothing(peer);
+    peer_destroy(peer);
+}
+
+/* MUST-34: the right edge goes back behind what is in flight. */
+static void shrunk_window_stops_new_data_and_is_survived(void **state)
+{
+    struct peer *peer = establish(5000);
+
+    (void)state;
+    peer_write(peer, 8000);
+    peer_drain(peer);
+    ack_host(peer, 1001, 1000);
+    peer_expect_nothing(peer);
+    ack_host(peer, 5001, 60000);
+    peer_expect(peer, ACK, 5001, 1, 1000);
+    peer_destroy(peer);
+}
+
+static void zero_window_is_probed_with_backoff(void **state)
+{
+    static const unsigned delays_ms[] = {200, 400, 800, 1600, 3200};
+    struct peer *peer = establish(1000);
+
+    (void)state;
+    peer_write(peer, 3000);
+    peer_expect(peer, ACK, 1, 1, 1000);
+    ack_host(peer, 1001, 0);
+    peer_expect_nothing(peer);
+    for (size_t i = 0; i < sizeof(delays_ms) / sizeof(delays_ms[0]); i++) {
+        foyer_time_ns waited = peer_advance_to_deadline(peer, 10 * FOYER_NS_PER_S);
+        assert_in_range(waited, delays_ms[i] * MS, delays_ms[i] * MS + MS);
+        peer_expect(peer, ACK, 1000, 1, 0); /* below SND.UNA: the peer must answer */
+        ack_host(peer, 1001, 0);
+    }
+    ack_host(peer, 1001, 5000);
+    peer_expect(peer, ACK, 1001, 1, 1000);
+    peer_expect(peer, ACK | PSH, 2001, 1, 1000);
+    peer_destroy(peer);
+}
+
+/* MUST-37: answered probes keep the connection for ever. */
+static void zero_window_lasts_while_probes_are_answered(void **state)
+{
+    struct peer *peer = establish(1000);
+
+    (void)state;
+    peer_write(peer, 3000);
+    peer_drain(peer);
+    ack_host(peer, 1001, 0);
+    for (int i = 0; i < 40; i++) {
+        peer_advance_to_deadline(peer, 200 * FOYER_NS_PER_S);
+        peer_expect(peer, ACK, 1000, 1, 0);
+        ack_host(peer, 1001, 0);
+    }
+    assert_int_equal(peer_state(peer), FOYER_STATE_ESTABLISHED);
+    peer_destroy(peer);
+}
+
+static void zero_window_ends_where_probes_are_not_answered(void **state)
+{
+    struct peer *peer = establish(1000);
+
+    (void)state;
+    peer_write(peer, 3000);
+    peer_drain(peer);
+    ack_host(peer, 1001, 0);
+    peer_advance(peer, 3000 * FOYER_NS_PER_S);
+    assert_int_equal(peer_state(peer), FOYER_STATE_CLOSED);
+    peer_events(peer);
+    assert_int_equal(foyer_socket_take_error(peer->host, peer->socket), -ETIMEDOUT);
+    peer_destroy(peer);
+}
+
+/* ---- our window ---------------------------------------------------------------------------------------- */
+
+static void fill(struct peer *peer, uint32_t from, uint32_t to)
+{
+    for (uint32_t seq = from; seq < to; seq += 1024)
+        peer_send(peer,
+                  (struct seg){.flags = ACK, .seq = seq, .ack = 1, .size = 1024, .window = 60000});
+}
+
+static struct seg last_ack(struct peer *peer)
+{
+    struct seg seg = {0}, next;
+
+    while (peer_recv(peer, &next))
+        seg = next;
+    return seg;
+}
+
+static void window_closes_and_its_opening_is_told(void **state)
+{
+    struct peer *peer = peer_create_with(0, 16384);
+
+    (void)state;
+    peer_establish(peer, &mss_1000, 60000);
+    fill(peer, 1, 16385);
+    struct seg ack = last_ack(peer);
+    assert_int_equal(ack.ack, 16385);
+    assert_int_equal(ack.window, 0);
+    /* Receiver's SWS avoidance: a little room is not told. */
+    assert_int_equal(peer_read(peer, 500), 500);
+    peer_expect_nothing(peer);
+    assert_int_equal(peer_read(peer, 4000), 4000);
+    ack = peer_expect(peer, ACK, 1, 16385, 0);
+    assert_int_equal(ack.window, 4500);
+    peer_destroy(peer);
+}
+
+/* MUST-66, RFC 9293 section 3.10.7.4: with a closed window data is refused, an ACK is taken. */
+static void closed_window_refuses_data_but_takes_the_ack(void **state)
+{
+    struct peer *peer = peer_create_with(0, 16384);
+
+    (void)state;
+    peer_establish(peer, &mss_1000, 60000);
+    fill(peer, 1, 16385);
+    peer_drain(peer);
+    peer_write(peer, 100);
+    peer_expect(peer, ACK | PSH, 1, 16385, 100);
+    peer_send(peer,
+              (struct seg){.flags = ACK, .seq = 16385, .ack = 101, .size = 10, .window = 60000});
+    peer_expect(peer, ACK, 101, 16385, 0);
+    assert_int_equal(peer_info(peer).bytes_sent, 100);
+    peer_send(peer, (struct seg){.flags = RST, .seq = 16385});
+    assert_int_equal(peer_state(peer), FOYER_STATE_CLOSED);
+    peer_destroy(peer);
+}
+
+static void data_beyond_the_window_is_cut(void **state)
+{
+    struct peer *peer = peer_create_with(0, 16384);
+
+    (void)state;
+    peer_establish(peer, &mss_1000, 60000);
+    fill(peer, 1, 15361);
+    peer_drain(peer);
+    peer_send(peer,
+              (struct seg){.flags = ACK, .seq = 15361, .ack = 1, .size = 1400, .window = 60000});
+    struct seg ack = peer_expect(peer, ACK, 1, 16385, 0);
+    assert_int_equal(ack.window, 0);
+    assert_int_equal(peer_read(peer, 20000), 16384);
+    peer_destroy(peer);
+}
+
+/* ---- ACKs ------------------------------------------------------------------------------------------------ */
+
+static void use_up_quick_acks(struct peer *peer)
+{
+    for (uint32_t i = 0; i < 16; i++) {
+        peer_send(peer,
+                  (struct seg){.flags = ACK, .seq = 1 + i, .ack = 1, .size = 1, .window = 60000});
+        peer_expect(peer, ACK, 1, 2 + i, 0);
+    }
+}
+
+static void first_segments_are_acknowledged_at_once(void **state)
+{
+    struct peer *peer = establish(60000);
+
+    (void)state;
+    use_up_quick_acks(peer);
+    peer_destroy(peer);
+}
+
+static void later_a_small_segment_waits_40_ms(void **state)
+{
+    struct peer *peer = establish(60000);
+
+    (void)state;
+    use_up_quick_acks(peer);
+    peer_send(peer, (struct seg){.flags = ACK, .seq = 17, .ack = 1, .size = 10, .window = 60000});
+    peer_expect_nothing(peer);
+    assert_int_equal(peer_advance_to_deadline(peer, FOYER_NS_PER_S), 40 * MS);
+    peer_expect(peer, ACK, 1, 27, 0);
+    peer_destroy(peer);
+}
+
+static void every_second_full_segment_is_acknowledged(void **state)
+{
+    struct peer *peer = establish(60000);
+
+    (void)state;
+    use_up_quick_acks(peer);
+    peer_send(peer, (struct seg){.flags = ACK, .seq = 17, .ack = 1, .size = 1000, .window = 60000});
+    peer_expect_nothing(peer);
+    peer_send(peer,
+              (struct seg){.flags = ACK, .seq = 1017, .ack = 1, .size = 1000, .window = 60000});
+    peer_expect(peer, ACK, 1, 2017, 0);
+    peer_destroy(peer);
+}
+
+static void coalesced_segments_are_acknowledged_at_once(void **state)
+{
+    struct peer *peer = establish(60000);
+
+    (void)state;
+    use_up_quick_acks(peer);
+    peer_send(
+        peer,
+        (struct seg){
+            .flags = ACK, .seq = 17, .ack = 1, .size = 8000, .gso_size = 1000, .window = 60000});
+    peer_expect(peer, ACK, 1, 8017, 0);
+    assert_int_equal(peer_read(peer, 10000), 8016);
+    peer_destroy(peer);
+}
+
+static void delayed_ack_rides_on_data(void **state)
+{
+    struct peer *peer = establish(60000);
+
+    (void)state;
+    use_up_quick_acks(peer);
+    peer_send(peer, (struct seg){.flags = ACK, .seq = 17, .ack = 1, .size = 10, .window = 60000});
+    peer_write(peer, 100);
+    peer_expect(peer, ACK | PSH, 1, 27, 100);
+    peer_advance(peer, 100 * MS);
+    peer_expect_nothing(peer);
+    peer_destroy(peer);
+}
+
+/* ---- super-segments --------------------------------------------------------------------------------------- */
+
+static void tso_link_gets_super_segments_of_whole_mss(void **state)
+{
+    struct peer *peer = peer_create_with(FOYER_LINK_TSO4, 65536);
+
+    (void)state;
+    peer_establish(peer, &mss_1000, 60000);
+    peer_write(peer, 30000);
+    struct seg seg = peer_expect(peer, ACK, 1, 1, 10000); /* cwnd */
+    assert_int_equal(seg.gso_size, 1000);
+    ack_host(peer, 10001, 60000);
+    seg = peer_expect(peer, ACK | PSH, 10001, 1, 20000);
+    assert_int_equal(seg.gso_size, 1000);
+    peer_destroy(peer);
+}
+
+static void one_mss_is_no_super_segment(void **state)
+{
+    struct peer *peer = peer_create_with(FOYER_LINK_TSO4, 65536);
+
+    (void)state;
+    peer_establish(peer, &mss_1000, 60000);
+    peer_write(peer, 1000);
+    assert_int_equal(peer_expect(peer, ACK | PSH, 1, 1, 1000).gso_size, 0);
+    peer_destroy(peer);
+}
+
+/* ---- rings of a program ---------------------------------------------------------------------------------- */
+
+#define RING_SIZE 8192u
+
+struct program {
+    struct foyer_ring_shared rx_shared, tx_shared;
+    uint8_t rx_data[RING_SIZE], tx_data[RING_SIZE];
+    struct foyer_ring rx, tx;
+};
+
+static struct program *share_rings(struct peer *peer, uint32_t position)
+{
+    struct program *program = aligned_alloc(64, sizeof(*program));
+
+    memset(program, 0, sizeof(*program));
+    program->rx = (struct foyer_ring){&program->rx_shared, program->rx_data, RING_SIZE};
+    program->tx = (struct foyer_ring){&program->tx_shared, program->tx_data, RING_SIZE};
+    atomic_store(&program->rx_shared.head, position);
+    atomic_store(&program->rx_shared.tail, position);
+    atomic_store(&program->tx_shared.head, position);
+    atomic_store(&program->tx_shared.tail, position);
+    assert_int_equal(foyer_socket_set_rings(peer->host, peer->socket, &program->rx, &program->tx),
+                     0);
+    return program;
+}
+
+static void program_writes(struct peer *peer, struct program *program, uint32_t size)
+{
+    uint32_t head = foyer_ring_head(&program->tx);
+
+    for (uint32_t i = 0; i < size; i++) {
+        uint8_t byte = host_byte(peer->written++);
+        foyer_ring_put(&program->tx, head + i, &byte, 1);
+    }
+    foyer_ring_publish_head(&program->tx, head + size);
+}
+
+static void shared_ring_is_sent_across_its_end_and_released(void **state)
+{
+    struct peer *peer = establish(60000);
+    struct program *program = share_rings(peer, 0xffffff00u); /* positions wrap, and the ring */
+
+    (void)state;
+    program_writes(peer, program, 3000);
+    foyer_socket_poke(peer->host, peer->socket, peer->now);
+    peer_expect(peer, ACK, 1, 1, 1000);
+    peer_expect(peer, ACK, 1001, 1, 1000);
+    peer_expect(peer, ACK | PSH, 2001, 1, 1000);
+    assert_int_equal(foyer_ring_used(&program->tx), 3000);
+    ack_host(peer, 2001, 60000);
+    assert_int_equal(foyer_ring_used(&program->tx), 1000);
+    assert_true((peer_events(peer) & FOYER_EVENT_WRITABLE) != 0);
+    peer_destroy(peer);
+    free(program);
+}
+
+static void shared_ring_receives_in_place(void **state)
+{
+    struct peer *peer = establish(60000);
+    struct program *program = share_rings(peer, 8190);
+
+    (void)state;
+    peer_send(peer, (struct seg){.flags = ACK, .seq = 101, .ack = 1, .size = 50, .window = 60000});
+    assert_int_equal(foyer_ring_used(&program->rx), 0);
+    peer_send(peer, (struct seg){.flags = ACK, .seq = 1, .ack = 1, .size = 100, .window = 60000});
+    assert_int_equal(foyer_ring_used(&program->rx), 150);
+    uint8_t bytes[150];
+    foyer_ring_get(&program->rx, foyer_ring_tail(&program->rx), bytes, 150);
+    for (uint32_t i = 0; i < 150; i++)
+        assert_int_equal(bytes[i], peer_byte(1 + i));
+    peer_destroy(peer);
+    free(program);
+}
+
+static void drained_ring_asks_the_writer_to_ring(void **state)
+{
+    struct peer *peer = establish(60000);
+    struct program *program = share_rings(peer, 0);
+
+    (void)state;
+    peer_drain(peer);
+    assert_true(foyer_ring_take_reader_waiting(&program->tx));
+    program_writes(peer, program, 100);
+    foyer_socket_poke(peer->host, peer->socket, peer->now);
+    peer_expect(peer, ACK | PSH, 1, 1, 100);
+    peer_expect_nothing(peer);
+    assert_true(foyer_ring_take_reader_waiting(&program->tx));
+    peer_destroy(peer);
+    free(program);
+}
+
+static void nearly_full_ring_asks_the_reader_to_ring(void **state)
+{
+    struct peer *peer = establish(60000);
+    struct program *program = share_rings(peer, 0);
+
+    (void)state;
+    fill(peer, 1, 1 + 7168);
+    peer_drain(peer);
+    assert_true(foyer_ring_take_writer_waiting(&program->rx));
+    foyer_ring_publish_tail(&program->rx, 7168);
+    foyer_socket_poke(peer->host, peer->socket, peer->now);
+    struct seg ack = peer_expect(peer, ACK, 1, 7169, 0);
+    assert_int_equal(ack.window, RING_SIZE);
+    peer_destroy(peer);
+    free(program);
+}
+
+static void fin_in_the_ring_ends_the_stream_after_its_bytes(void **state)
+{
+    struct peer *peer = establish(60000);
+    struct program *program = share_rings(peer, 0);
+
+    (void)state;
+    program_writes(peer, program, 1500);
+    atomic_store(&program->tx_shared.writer_state, FOYER_RING_FIN);
+    foyer_socket_poke(peer->host, peer->socket, peer->now);
+    peer_expect(peer, ACK, 1, 1, 1000);
+    peer_expect(peer, ACK | PSH | FIN, 1001, 1, 500);
+    assert_int_equal(peer_state(peer), FOYER_STATE_FIN_WAIT_1);
+    peer_destroy(peer);
+    free(program);
+}
+
+static void fin_of_the_peer_is_seen_in_the_ring(void **state)
+{
+    struct peer *peer = establish(60000);
+    struct program *program = share_rings(peer, 0);
+
+    (void)state;
+    peer_send(peer, (struct seg){.flags = ACK | FIN, .seq = 1, .ack = 1, .size = 10});
+    assert_int_equal(foyer_ring_used(&program->rx), 10);
+    assert_int_equal(atomic_load(&program->rx_shared.writer_state), FOYER_RING_FIN);
+    peer_destroy(peer);
+    free(program);
+}
+
+static void reset_of_the_peer_is_seen_in_the_ring(void **state)
+{
+    struct peer *peer = establish(60000);
+    struct program *program = share_rings(peer, 0);
+
+    (void)state;
+    peer_send(peer, (struct seg){.flags = RST, .seq = 1});
+    assert_int_equal(atomic_load(&program->rx_shared.writer_state), FOYER_RING_RESET);
+    assert_int_equal(atomic_load(&program->tx_shared.reader_state), FOYER_RING_RESET);
+    peer_destroy(peer);
+    free(program);
+}
+
+static void reset_in_the_ring_aborts(void **state)
+{
+    struct peer *peer = establish(60000);
+    struct program *program = share_rings(peer, 0);
+
+    (void)state;
+    atomic_store(&program->tx_shared.writer_state, FOYER_RING_RESET);
+    foyer_socket_poke(peer->host, peer->socket, peer->now);
+    peer_expect(peer, RST | ACK, 1, 1, 0);
+    assert_int_equal(peer_state(peer), FOYER_STATE_CLOSED);
+    peer_destroy(peer);
+    free(program);
+}
+
+/* What a hostile program can write into the block: it spoils its own connection. */
+enum lie { LIE_HEAD_TOO_FAR, LIE_HEAD_BACK, LIE_STATE, LIE_TAIL_AHEAD, LIE_TAIL_FAR_BACK };
+
+struct lie_row {
+    const char *name;
+    enum lie lie;
+};
+
+static void tell_lie(struct program *program, enum lie lie)
+{
+    switch (lie) {
+    case LIE_HEAD_TOO_FAR:
+        atomic_store(&program->tx_shared.head, 500 + RING_SIZE + 1);
+        break;
+    case LIE_HEAD_BACK:
+        atomic_store(&program->tx_shared.head, 499); /* 500 were taken over already */
+        break;
+    case LIE_STATE:
+        atomic_store(&program->tx_shared.writer_state, 0xdeadbeef);
+        break;
+    case LIE_TAIL_AHEAD:
+        atomic_store(&program->rx_shared.tail, 1); /* nothing was received */
+        break;
+    case LIE_TAIL_FAR_BACK:
+        atomic_store(&program->rx_shared.tail, 0u - RING_SIZE - 1);
+        break;
+    }
+}
+
+static void hostile_ring_resets_its_connection(void **state)
+{
+    const struct lie_row *row = *state;
+    struct peer *peer = establish(60000);
+    struct program *program = share_rings(peer, 0);
+
+    program_writes(peer, program, 500);
+    foyer_socket_poke(peer->host, peer->socket, peer->now);
+    peer_expect(peer, ACK | PSH, 1, 1, 500);
+    tell_lie(program, row->lie);
+    foyer_socket_poke(peer->host, peer->socket, peer->now);
+    peer_expect(peer, RST | ACK, 501, 1, 0);
+    assert_int_equal(peer_state(peer), FOYER_STATE_CLOSED);
+    peer_events(peer);
+    assert_int_equal(foyer_socket_take_error(peer->host, peer->socket), -ECONNRESET);
+    peer_destroy(peer);
+    free(program);
+}
+
+/* The stack's own positions are never read back: the program may overwrite what it publishes. */
+static void forged_stack_indexes_change_nothing(void **state)
+{
+    struct peer *peer = establish(60000);
+    struct program *program = share_rings(peer, 0);
+
+    (void)state;
+    program_writes(peer, program, 500);
+    foyer_socket_poke(peer->host, peer->socket, peer->now);
+    peer_expect(peer, ACK | PSH, 1, 1, 500);
+    atomic_store(&program->tx_shared.tail, 0x12345678);
+    atomic_store(&program->rx_shared.head, 0x12345678);
+    peer_send(peer, (struct seg){.flags = ACK, .seq = 1, .ack = 501, .size = 10, .window = 60000});
+    assert_int_equal(atomic_load(&program->tx_shared.tail), 500);
+    assert_int_equal(atomic_load(&program->rx_shared.head), 10);
+    assert_int_equal(peer_state(peer), FOYER_STATE_ESTABLISHED);
+    peer_destroy(peer);
+    free(program);
+}
+
+/* ---- close ------------------------------------------------------------------------------------------------- */
+
+static void close_with_shared_rings_still_delivers(void **state)
+{
+    struct peer *peer = establish(1000);
+    struct program *program = share_rings(peer, 0);
+
+    (void)state;
+    program_writes(peer, program, 3000);
+    foyer_socket_poke(peer->host, peer->socket, peer->now);
+    peer_expect(peer, ACK, 1, 1, 1000);
+    assert_int_equal(foyer_socket_close(peer->host, peer->socket, peer->now), 0);
+    memset(program, 0xee, sizeof(*program)); /* the memory is the program's again */
+    free(program);
+    peer->socket = FOYER_SOCKET_NONE;
+    ack_host(peer, 1001, 60000);
+    peer_expect(peer, ACK, 1001, 1, 1000);
+    peer_expect(peer, ACK | PSH | FIN, 2001, 1, 1000);
+    peer_destroy(peer);
+}
+
+static void close_with_unread_bytes_resets(void **state)
+{
+    struct peer *peer = establish(60000);
+
+    (void)state;
+    peer_send(peer, (struct seg){.flags = ACK, .seq = 1, .ack = 1, .size = 10, .window = 60000});
+    peer_drain(peer);
+    assert_int_equal(foyer_socket_close(peer->host, peer->socket, peer->now), 0);
+    peer->socket = FOYER_SOCKET_NONE;
+    peer_expect(peer, RST | ACK, 1, 11, 0);
+    peer_destroy(peer);
+}
+
+static void close_with_linger_0_resets(void **state)
+{
+    struct peer *peer = establish(60000);
+
+    (void)state;
+    set_option(peer, FOYER_OPT_LINGER_NS, 0);
+    assert_int_equal(foyer_socket_close(peer->host, peer->socket, peer->now), 0);
+    peer->socket = FOYER_SOCKET_NONE;
+    peer_expect(peer, RST | ACK, 1, 1, 0);
+    peer_destroy(peer);
+}
+
+static void data_for_a_closed_handle_resets(void **state)
+{
+    struct peer *peer = establish(60000);
+
+    (void)state;
+    assert_int_equal(foyer_socket_close(peer->host, peer->socket, peer->now), 0);
+    peer->socket = FOYER_SOCKET_NONE;
+    peer_expect(peer, FIN | ACK, 1, 1, 0);
+    peer_send(peer, (struct seg){.flags = ACK, .seq = 1, .ack = 2, .size = 10, .window = 60000});
+    peer_expect(peer, RST | ACK, 2, 1, 0);
+    peer_send(peer, (struct seg){.flags = ACK, .seq = 11, .ack = 2, .window = 60000});
+    peer_expect(peer, RST, 2, 0, 0);
+    peer_destroy(peer);
+}
+
+static void abort_resets(void **state)
+{
+    struct peer *peer = establish(60000);
+
+    (void)state;
+    peer_write(peer, 100);
+    peer_drain(peer);
+    assert_int_equal(foyer_socket_abort(peer->host, peer->socket, peer->now), 0);
+    peer->socket = FOYER_SOCKET_NONE;
+    peer_expect(peer, RST | ACK, 101, 1, 0);
+    peer_destroy(peer);
+}
+
+static void orphan_in_fin_wait_2_ends_after_a_minute(void **state)
+{
+    struct peer *peer = establish(60000);
+
+    (void)state;
+    assert_int_equal(foyer_socket_close(peer->host, peer->socket, peer->now), 0);
+    peer->socket = FOYER_SOCKET_NONE;
+    peer_expect(peer, FIN | ACK, 1, 1, 0);
+    ack_host(peer, 2, 60000);
+    assert_int_equal(peer_state(peer), FOYER_STATE_FIN_WAIT_2);
+    peer_advance(peer, 59 * FOYER_NS_PER_S);
+    assert_int_equal(peer_state(peer), FOYER_STATE_FIN_WAIT_2);
+    peer_advance(peer, FOYER_NS_PER_S);
+    assert_int_equal(peer_state(peer), FOYER_STATE_CLOSED);
+    peer_destroy(peer);
+}
+
+int main(void)
+{
+    static struct lie_row lies[] = {
+        {"hostile_head_too_far", LIE_HEAD_TOO_FAR},
+        {"hostile_head_back", LIE_HEAD_BACK},
+        {"hostile_state", LIE_STATE},
+        {"hostile_tail_ahead", LIE_TAIL_AHEAD},
+        {"hostile_tail_far_back", LIE_TAIL_FAR_BACK},
+    };
+    enum { LIES = sizeof(lies) / sizeof(lies[0]) };
+    static const struct CMUnitTest others[] = {
+        cmocka_unit_test(first_small_write_goes_at_once_with_psh),
+        cmocka_unit_test(nagle_holds_the_second_small_write),
+        cmocka_unit_test(nagle_lets_full_segments_go),
+        cmocka_unit_test(short_tail_after_full_segments_goes_at_once),
+        cmocka_unit_test(nodelay_sends_every_write),
+        cmocka_unit_test(nodelay_set_later_releases_what_waits),
+        cmocka_unit_test(cork_holds_short_segments_until_pulled),
+        cmocka_unit_test(cork_lasts_200_ms_at_most),
+        cmocka_unit_test(fin_overrides_nagle),
+        cmocka_unit_test(initial_window_is_ten_segments),
+        cmocka_unit_test(window_is_never_exceeded),
+        cmocka_unit_test(sws_override_sends_the_small_piece),
+        cmocka_unit_test(half_of_the_largest_window_is_enough),
+        cmocka_unit_test(shrunk_window_stops_new_data_and_is_survived),
+        cmocka_unit_test(zero_window_is_probed_with_backoff),
+        cmocka_unit_test(zero_window_lasts_while_probes_are_answered),
+        cmocka_unit_test(zero_window_ends_where_probes_are_not_answered),
+        cmocka_unit_test(window_closes_and_its_opening_is_told),
+        cmocka_unit_test(closed_window_refuses_data_but_takes_the_ack),
+        cmocka_unit_test(data_beyond_the_window_is_cut),
+        cmocka_unit_test(first_segments_are_acknowledged_at_once),
+        cmocka_unit_test(later_a_small_segment_waits_40_ms),
+        cmocka_unit_test(every_second_full_segment_is_acknowledged),
+        cmocka_unit_test(coalesced_segments_are_acknowledged_at_once),
+        cmocka_unit_test(delayed_ack_rides_on_data),
+        cmocka_unit_test(tso_link_gets_super_segments_of_whole_mss),
+        cmocka_unit_test(one_mss_is_no_super_segment),
+        cmocka_unit_test(shared_ring_is_sent_across_its_end_and_released),
+        cmocka_unit_test(shared_ring_receives_in_place),
+        cmocka_unit_test(drained_ring_asks_the_writer_to_ring),
+        cmocka_unit_test(nearly_full_ring_asks_the_reader_to_ring),
+        cmocka_unit_test(fin_in_the_ring_ends_the_stream_after_its_bytes),
+        cmocka_unit_test(fin_of_the_peer_is_seen_in_the_ring),
+        cmocka_unit_test(reset_of_the_peer_is_seen_in_the_ring),
+        cmocka_unit_test(reset_in_the_ring_aborts),
+        cmocka_unit_test(forged_stack_indexes_change_nothing),
+        cmocka_unit_test(close_with_shared_rings_still_delivers),
+        cmocka_unit_test(close_with_unread_bytes_resets),
+        cmocka_unit_test(close_with_linger_0_resets),
+        cmocka_unit_test(data_for_a_closed_handle_resets),
+        cmocka_unit_test(abort_resets),
+        cmocka_unit_test(orphan_in_fin_wait_2_ends_after_a_minute),
+    };
+    enum { OTHERS = sizeof(others) / sizeof(others[0]) };
+    static struct CMUnitTest tests[LIES + OTHERS];
+
+    for (size_t i = 0; i < LIES; i++)
+        tests[i] = (struct CMUnitTest){.name = lies[i].name,
+                                       .test_func = hostile_ring_resets_its_connection,
+                                       .initial_state = &lies[i]};
+    memcpy(&tests[LIES], others, sizeof(others));
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
