@@ -76,7 +76,9 @@
 #define TCP_QUICK_ACKS 16u         /* segments at the start that are acknowledged at once */
 #define TCP_REQUESTS_MIN 16u       /* requests that even a listener of backlog 0 may hold */
 #define TCP_CHALLENGES_PER_S 1000u /* RFC 5961 section 7, per host */
-#define TCP_RANGES_MAX 32u
+/* Slow start that overruns a queue leaves a hole every second segment; what finds no room here is
+ * sent again, and much of it in vain. */
+#define TCP_RANGES_MAX 128u
 #define TCP_RECENT_MAX 4u
 
 /* ---- byte ranges (tcp_ranges.c) --------------------------------------------------------------- */

@@ -16,8 +16,8 @@
 struct tcp_ranges;
 struct tcp_pool_chunk;
 
-#define TCP_POOL_MIN 32u  /* also the lists per chunk */
-#define TCP_POOL_RATIO 8u /* connections per list */
+#define TCP_POOL_MIN 32u   /* also the lists per chunk */
+#define TCP_POOL_RATIO 32u /* connections per list: 33 bytes for each of them */
 
 struct tcp_host {
     struct tcp_ranges *free_ranges;

@@ -114,6 +114,7 @@ static bool is_window_closed_by_live_peer(const struct sock *sock, foyer_time_ns
     const struct tcb *tcb = sock->tcb;
 
     return tcb->snd_wnd == 0 && tcp_is_synchronized(sock) && (sock->flags & SOCK_ORPHAN) == 0 &&
+           sock->user_timeout_ms == 0 &&
            tcp_ms(now) - tcb->received_ms < TCP_RTO_MAX_NS / FOYER_NS_PER_MS;
 }
 
