@@ -310,13 +310,15 @@ static bool output_new(struct foyer_host *host, struct sock *sock, struct tx *tx
             tcb->flags &= ~(uint32_t)TCPF_CWND_LIMITED; /* the program has not more to say */
         return false;
     }
-    if (tcp_flight(tcb) == 0) {
-        tcp_cc_restart_after_idle(tcb, now);
-        tcb->stalled_ms = tcp_ms(now);
-    }
     tcb->flags &= ~(uint32_t)TCPF_CWND_LIMITED;
     if (!choose_new_data(host, sock, &data))
         return false;
+    if (tcp_flight(tcb) == 0) {
+        tcb->stalled_ms = tcp_ms(now);
+        tcp_cc_restart_after_idle(tcb, now);
+        if (!choose_new_data(host, sock, &data)) /* cwnd may be smaller now */
+            return false;
+    }
 
     seq_t seq = tcb->snd_nxt;
     seq_t end = seq_add(seq, data.size + (data.has_fin ? 1u : 0u));

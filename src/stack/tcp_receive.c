@@ -135,11 +135,27 @@ static void add_block(struct wire_tcp_options *options, uint8_t room, const stru
     options->sack_count++;
 }
 
+/* The range that holds seq and is not among the blocks already, or NULL. */
+static const struct tcp_range *untold_range(const struct tcp_ranges *held, seq_t seq,
+                                            const struct wire_tcp_options *options, uint8_t first)
+{
+    for (uint32_t i = 0; i < held->count; i++) {
+        const struct tcp_range *range = &held->range[i];
+        if (seq_lt(seq, range->start) || seq_ge(seq, range->end))
+            continue;
+        for (uint8_t j = first; j < options->sack_count; j++) {
+            if (seq_eq(options->sack[j].left, range->start))
+                return NULL;
+        }
+        return range;
+    }
+    return NULL;
+}
+
 void tcp_sack_fill(struct tcb *tcb, struct wire_tcp_options *options)
 {
     const struct tcp_ranges *held = tcb->out_of_order;
     uint8_t room = wire_tcp_sack_room(options);
-    uint32_t told = 0; /* bit per range */
 
     if ((tcb->flags & TCPF_SACK_OK) == 0)
         return;
@@ -147,21 +163,19 @@ void tcp_sack_fill(struct tcb *tcb, struct wire_tcp_options *options)
         tcb->flags &= ~(uint32_t)TCPF_DSACK;
         add_block(options, room, &tcb->dsack); /* RFC 2883 section 4: the first block */
     }
+    uint8_t first = options->sack_count;
     if (held == NULL)
         return;
     /* RFC 2018 section 4: first the range that changed last, then others, recent ones first. */
     for (uint32_t i = 0; i < held->recent_count; i++) {
-        for (uint32_t j = 0; j < held->count; j++) {
-            if ((told & 1u << j) == 0 && seq_ge(held->recent[i], held->range[j].start) &&
-                seq_lt(held->recent[i], held->range[j].end)) {
-                told |= 1u << j;
-                add_block(options, room, &held->range[j]);
-            }
-        }
+        const struct tcp_range *range = untold_range(held, held->recent[i], options, first);
+        if (range != NULL)
+            add_block(options, room, range);
     }
-    for (uint32_t j = 0; j < held->count; j++) {
-        if ((told & 1u << j) == 0)
-            add_block(options, room, &held->range[j]);
+    for (uint32_t i = 0; i < held->count && options->sack_count < room; i++) {
+        const struct tcp_range *range = untold_range(held, held->range[i].start, options, first);
+        if (range != NULL)
+            add_block(options, room, range);
     }
 }
 
