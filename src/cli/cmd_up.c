@@ -1,8 +1,12 @@
 /* foyer up: starts foyerd, or checks that it runs; sets the building's networks. */
+#include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 
 #include "cli/start.h"
 #include "cli/text.h"
+
+#define END_TIMEOUT_MS 10000
 
 enum { OPTION_NET4 = '4', OPTION_NET6 = '6' };
 
@@ -27,6 +31,20 @@ static int set_networks(const struct cli_invocation *invocation, struct client *
     if (error == 0)
         json_decref(answer);
     return error;
+}
+
+/* A foyerd with networks that nobody asked for is not what the person wanted. */
+static void end_again(const struct cli_invocation *invocation, struct client *client)
+{
+    json_t *answer;
+    json_t *request = json_pack("{s:s, s:b}", "command", "down", "force", 0);
+    if (client_control(invocation, client, request, -1, &answer) != 0)
+        return;
+    json_decref(answer);
+    /* The session's end says that it serves no more (docs/control.md). */
+    struct pollfd item = {.fd = client->fd, .events = POLLIN};
+    while (poll(&item, 1, END_TIMEOUT_MS) < 0 && errno == EINTR)
+        continue;
 }
 
 static int run(struct cli_invocation *invocation)
@@ -58,6 +76,8 @@ static int run(struct cli_invocation *invocation)
     int error = 0;
     if (net4 != NULL || net6 != NULL)
         error = set_networks(invocation, &client, net4, net6);
+    if (error != 0 && was_started)
+        end_again(invocation, &client);
     if (error == 0)
         printf("foyerd %s for building '%s', pid %d\n",
                was_started ? "was started" : "runs already", client.paths.building,

@@ -292,6 +292,9 @@ assert stat.S_ISSOCK(os.fstat(fd).st_mode)'
 test_up_and_down()
 {
     run 0 "$foyer" down --force
+    run 1 "$foyer" up --net4 10.20.0.1/16
+    run 0 "$foyer" down
+    has out 'does not run'
     run 0 "$foyer" up --net4 10.20.0.0/16 --net6 fd00:20::/64
     has out 'was started'
     run 0 "$foyer" up
