@@ -1,0 +1,457 @@
+/*
+ * Payload: every read and write of a program ends in one of four functions, two per kind of
+ * socket. Entry points are in io.c.
+ *
+ * Streams copy between the program's buffers and the ring, with the direction's slot lock held;
+ * nobody sleeps with a lock. Errors follow tcp_sendmsg and tcp_recvmsg: what was moved already is
+ * the result, data that is there comes before an error, an error is told once.
+ */
+#define _GNU_SOURCE
+
+#include "preload/preload.h"
+
+#include <limits.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/syscall.h>
+
+#include "preload/raw.h"
+
+/* Published piece by piece, so that the other side copies out what this one still copies in. */
+#define PIECE_SIZE 65536u
+
+/* Walks over the buffers of an iovec. */
+struct cursor {
+    const struct iovec *iov;
+    size_t count;
+    size_t offset; /* in iov[0] */
+};
+
+static void copy_into_ring(struct cursor *cursor, const struct foyer_ring *ring, uint32_t position,
+                           uint32_t size)
+{
+    while (size > 0) {
+        size_t left = cursor->iov->iov_len - cursor->offset;
+        uint32_t part = left < size ? (uint32_t)left : size;
+        foyer_ring_put(ring, position, (const uint8_t *)cursor->iov->iov_base + cursor->offset,
+                       part);
+        position += part;
+        size -= part;
+        cursor->offset += part;
+        if (cursor->offset == cursor->iov->iov_len) {
+            cursor->iov++;
+            cursor->offset = 0;
+        }
+    }
+}
+
+static void copy_from_ring(struct cursor *cursor, const struct foyer_ring *ring, uint32_t position,
+                           uint32_t size)
+{
+    while (size > 0) {
+        size_t left = cursor->iov->iov_len - cursor->offset;
+        uint32_t part = left < size ? (uint32_t)left : size;
+        foyer_ring_get(ring, position, (uint8_t *)cursor->iov->iov_base + cursor->offset, part);
+        position += part;
+        size -= part;
+        cursor->offset += part;
+        if (cursor->offset == cursor->iov->iov_len) {
+            cursor->iov++;
+            cursor->offset = 0;
+        }
+    }
+}
+
+static ssize_t iov_total(const struct iovec *iov, size_t count)
+{
+    size_t total = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (iov[i].iov_len > (size_t)SSIZE_MAX - total)
+            return -EINVAL;
+        total += iov[i].iov_len;
+    }
+    return (ssize_t)total;
+}
+
+static int64_t deadline_after(int64_t timeout_us)
+{
+    return timeout_us > 0 ? clock_ns() + timeout_us * 1000 : NO_DEADLINE;
+}
+
+/* ---- streams: sending ---------------------------------------------------------------------- */
+
+static void raise_sigpipe(void)
+{
+    int process = (int)RAW(SYS_getpid);
+    RAW(SYS_tgkill, process, preload_thread_id(), SIGPIPE);
+}
+
+/* sk_stream_error: a pending error, else EPIPE with its signal. */
+ssize_t stream_send_error(struct socket_object *sock, int flags)
+{
+    int error = slot_take_error(sock);
+    if (error == 0)
+        error = -EPIPE;
+    if (error == -EPIPE && (flags & MSG_NOSIGNAL) == 0)
+        raise_sigpipe();
+    return error;
+}
+
+enum send_state { SEND_READY, SEND_GONE, SEND_ERROR };
+
+/* Whether bytes may go into the ring. */
+static enum send_state send_check(struct socket_object *sock, const struct channel *channel)
+{
+    if (unlikely(atomic_load_explicit(&sock->slot->error, memory_order_relaxed) != 0 ||
+                 (slot_options(sock) & FOYER_SLOT_SHUT_WRITE) != 0 ||
+                 socket_is_reset(sock, channel)))
+        return SEND_ERROR;
+    if (unlikely(atomic_load_explicit(&channel->tx.shared->reader_state, memory_order_acquire) !=
+                 FOYER_RING_OPEN))
+        return SEND_GONE;
+    return SEND_READY;
+}
+
+/*
+ * The peer has closed its socket. The kernel takes the bytes, and the answering reset makes the
+ * connection fail: EPIPE where the FIN was seen before (CLOSE-WAIT), else ECONNRESET.
+ */
+static void send_into_void(struct socket_object *sock, const struct channel *channel)
+{
+    bool has_fin = atomic_load(&channel->rx.shared->writer_state) == FOYER_RING_FIN;
+    socket_note_reset(sock, has_fin ? EPIPE : ECONNRESET);
+}
+
+/* A full ring: wakes come by the announcement, for blocked threads and epoll alike. */
+static bool note_no_space(struct socket_object *sock, const struct channel *channel)
+{
+    atomic_fetch_add(&sock->no_space_count, 1);
+    foyer_ring_announce_writer(&channel->tx);
+    return foyer_ring_free(&channel->tx) == 0;
+}
+
+/* State and channel for a send; blocks while connecting. 0 or what the call returns. */
+static ssize_t send_begin(struct socket_object *sock, int fd, int flags,
+                          struct channel **ret_channel)
+{
+    struct wait wait = {.events = POLLOUT,
+                        .deadline_ns = deadline_after(sock->slot->send_timeout_us)};
+    while (unlikely(slot_state(sock) == FOYER_SLOT_CONNECTING)) {
+        if (socket_is_nonblocking(sock, flags))
+            return -EAGAIN;
+        int error = wait_sleep(sock, fd, &wait);
+        if (error < 0)
+            return error;
+    }
+    if (unlikely(slot_state(sock) != FOYER_SLOT_CONNECTED))
+        return stream_send_error(sock, flags);
+    *ret_channel = socket_channel(sock, fd);
+    return *ret_channel == NULL ? -ENETDOWN : 0;
+}
+
+/*
+ * Where the bytes come from: fill writes up to size bytes at a position of the ring and says how
+ * many it had; 0 at the end, -errno.
+ */
+struct source {
+    ssize_t (*fill)(struct source *source, const struct foyer_ring *ring, uint32_t position,
+                    uint32_t size);
+    struct cursor cursor;
+    int file;
+    off_t *offset;
+};
+
+/* Moves what fits now, with the lock held. Bytes moved, or -errno; *ret_is_over: no more. */
+static ssize_t send_some(struct socket_object *sock, int fd, const struct channel *channel,
+                         struct source *source, size_t size, int flags, bool *ret_is_over)
+{
+    size_t done = 0;
+    while (done < size) {
+        enum send_state state = send_check(sock, channel);
+        if (state == SEND_GONE) {
+            send_into_void(sock, channel);
+            *ret_is_over = true;
+            return (ssize_t)size;
+        }
+        if (state == SEND_ERROR) {
+            *ret_is_over = true;
+            return done > 0 ? (ssize_t)done : stream_send_error(sock, flags);
+        }
+        uint32_t head = atomic_load_explicit(&channel->tx.shared->head, memory_order_relaxed);
+        uint32_t used = foyer_ring_distance(&channel->tx, head, foyer_ring_tail(&channel->tx));
+        if (used == UINT32_MAX)
+            continue; /* send_check notes the reset */
+        uint32_t part = channel->tx.size - used;
+        if (part == 0)
+            break;
+        if (part > PIECE_SIZE)
+            part = PIECE_SIZE;
+        if (part > size - done)
+            part = (uint32_t)(size - done);
+        ssize_t filled = source->fill(source, &channel->tx, head, part);
+        if (filled <= 0) {
+            *ret_is_over = true;
+            return done > 0 ? (ssize_t)done : filled;
+        }
+        foyer_ring_publish_head(&channel->tx, head + (uint32_t)filled);
+        if (foyer_ring_take_reader_waiting(&channel->tx))
+            channel_ring(channel, fd);
+        done += (size_t)filled;
+    }
+    return (ssize_t)done;
+}
+
+static ssize_t send_from(struct socket_object *sock, int fd, struct source *source, size_t size,
+                         int flags)
+{
+    struct channel *channel = NULL;
+    ssize_t error = send_begin(sock, fd, flags, &channel);
+    if (unlikely(error < 0))
+        return error;
+    struct wait wait = {.events = POLLOUT};
+    size_t sent = 0;
+    for (;;) {
+        bool is_over = false;
+        error = slot_lock(sock, LOCK_WRITE);
+        if (error < 0)
+            return sent > 0 ? (ssize_t)sent : -EAGAIN;
+        ssize_t part = send_some(sock, fd, channel, source, size - sent, flags, &is_over);
+        slot_unlock(sock, LOCK_WRITE);
+        if (part < 0)
+            return sent > 0 ? (ssize_t)sent : part;
+        sent += (size_t)part;
+        if (likely(sent == size) || is_over)
+            return (ssize_t)sent;
+        if (!note_no_space(sock, channel))
+            continue;
+        if (socket_is_nonblocking(sock, flags))
+            return sent > 0 ? (ssize_t)sent : -EAGAIN;
+        if (wait.rounds == 0)
+            wait.deadline_ns = deadline_after(sock->slot->send_timeout_us);
+        wait.is_partial = sent > 0;
+        error = wait_sleep(sock, fd, &wait);
+        if (error < 0)
+            return sent > 0 ? (ssize_t)sent : error;
+    }
+}
+
+static ssize_t fill_from_iov(struct source *source, const struct foyer_ring *ring,
+                             uint32_t position, uint32_t size)
+{
+    copy_into_ring(&source->cursor, ring, position, size);
+    return (ssize_t)size;
+}
+
+ssize_t stream_send(struct socket_object *sock, int fd, const struct iovec *iov, size_t count,
+                    int flags)
+{
+    ssize_t size = iov_total(iov, count);
+    if (size < 0)
+        return size;
+    if ((flags & (MSG_OOB | MSG_FASTOPEN)) != 0)
+        return -EOPNOTSUPP;
+    struct source source = {.fill = fill_from_iov, .cursor = {.iov = iov, .count = count}};
+    return send_from(sock, fd, &source, (size_t)size, flags);
+}
+
+/* The file's bytes go into the ring without a buffer between. */
+static ssize_t fill_from_file(struct source *source, const struct foyer_ring *ring,
+                              uint32_t position, uint32_t size)
+{
+    uint32_t at = position & (ring->size - 1);
+    uint32_t first = ring->size - at < size ? ring->size - at : size;
+    struct iovec iov[2] = {
+        {.iov_base = ring->data + at, .iov_len = first},
+        {.iov_base = ring->data, .iov_len = size - first},
+    };
+    if (source->offset == NULL)
+        return (ssize_t)RAW(SYS_readv, source->file, iov, 2);
+    ssize_t result = (ssize_t)RAW(SYS_preadv, source->file, iov, 2, *source->offset, 0);
+    if (result > 0)
+        *source->offset += result;
+    return result;
+}
+
+ssize_t stream_send_file(struct socket_object *sock, int fd, int file, off_t *offset, size_t size)
+{
+    struct source source = {.fill = fill_from_file, .file = file, .offset = offset};
+    if (size > 0x7ffff000) /* MAX_RW_COUNT */
+        size = 0x7ffff000;
+    return send_from(sock, fd, &source, size, 0);
+}
+
+/* ---- streams: receiving -------------------------------------------------------------------- */
+
+/* Nothing is there: 0 at the end of the stream, the pending error, or 1 to go on waiting. */
+static ssize_t recv_ended(struct socket_object *sock, const struct channel *channel)
+{
+    uint32_t writer = atomic_load_explicit(&channel->rx.shared->writer_state, memory_order_acquire);
+    if (writer == FOYER_RING_FIN) /* SOCK_DONE: comes before a pending error */
+        return 0;
+    int error = slot_take_error(sock);
+    if (error != 0)
+        return error;
+    if (socket_is_reset(sock, channel)) {
+        error = slot_take_error(sock); /* noted only now */
+        return error;
+    }
+    return (slot_options(sock) & FOYER_SLOT_SHUT_READ) != 0 ? 0 : 1;
+}
+
+/* State and channel for a receive; blocks while connecting. 0, or *ret_result is the result. */
+static bool recv_begin(struct socket_object *sock, int fd, int flags, struct channel **ret_channel,
+                       ssize_t *ret_result)
+{
+    struct wait wait = {.events = POLLIN,
+                        .deadline_ns = deadline_after(sock->slot->receive_timeout_us)};
+    while (unlikely(slot_state(sock) == FOYER_SLOT_CONNECTING)) {
+        int error = socket_is_nonblocking(sock, flags) ? -EAGAIN : wait_sleep(sock, fd, &wait);
+        if (error < 0) {
+            *ret_result = error;
+            return false;
+        }
+    }
+    if (unlikely(slot_state(sock) != FOYER_SLOT_CONNECTED)) {
+        int error = slot_take_error(sock);
+        *ret_result = error != 0 ? error : -ENOTCONN;
+        return false;
+    }
+    *ret_channel = socket_channel(sock, fd);
+    *ret_result = -ENETDOWN;
+    return *ret_channel != NULL;
+}
+
+struct recv_job {
+    struct cursor cursor;
+    size_t size;     /* wanted */
+    size_t done;     /* had */
+    size_t target;   /* below this a blocking call waits for more */
+    uint32_t peeked; /* MSG_PEEK: bytes behind tail that were copied */
+    int flags;
+};
+
+/* The reader made room: a writer that sleeps is woken once there is enough for it to go on. */
+static void released_space(const struct channel *channel, int fd)
+{
+    uint32_t room = foyer_ring_free(&channel->rx);
+    if (room < channel->rx.size / 3)
+        return;
+    if (foyer_ring_take_writer_waiting(&channel->rx))
+        channel_ring(channel, fd);
+}
+
+/* Takes what is there, with the lock held. False: nothing. */
+static bool recv_some(struct socket_object *sock, int fd, const struct channel *channel,
+                      struct recv_job *job)
+{
+    size_t before = job->done;
+    while (job->done < job->size) {
+        uint32_t tail = atomic_load_explicit(&channel->rx.shared->tail, memory_order_relaxed);
+        uint32_t used = foyer_ring_distance(&channel->rx, foyer_ring_head(&channel->rx), tail);
+        if (used == UINT32_MAX) {
+            socket_note_reset(sock, ECONNRESET);
+            break;
+        }
+        if (used <= job->peeked)
+            break;
+        uint32_t part = used - job->peeked;
+        if (part > PIECE_SIZE)
+            part = PIECE_SIZE;
+        if (part > job->size - job->done)
+            part = (uint32_t)(job->size - job->done);
+        if ((job->flags & MSG_TRUNC) == 0) /* tcp(7): with it, bytes are thrown away */
+            copy_from_ring(&job->cursor, &channel->rx, tail + job->peeked, part);
+        job->done += part;
+        if ((job->flags & MSG_PEEK) != 0) {
+            job->peeked += part;
+        } else {
+            foyer_ring_publish_tail(&channel->rx, tail + part);
+            released_space(channel, fd);
+        }
+    }
+    return job->done > before;
+}
+
+static ssize_t recv_loop(struct socket_object *sock, int fd, struct channel *channel,
+                         struct recv_job *job)
+{
+    struct wait wait = {.events = POLLIN};
+    for (;;) {
+        if (slot_lock(sock, LOCK_READ) < 0)
+            return job->done > 0 ? (ssize_t)job->done : -EAGAIN;
+        bool has_more = recv_some(sock, fd, channel, job);
+        slot_unlock(sock, LOCK_READ);
+        if (likely(job->done >= job->target && job->done > 0))
+            return (ssize_t)job->done;
+        if (!has_more) {
+            if (job->done > 0 && (atomic_load(&sock->slot->error) != 0 ||
+                                  socket_readiness(sock, fd) & (POLLRDHUP | POLLHUP)))
+                return (ssize_t)job->done;
+            ssize_t result = job->done > 0 ? 1 : recv_ended(sock, channel);
+            /* The writer may have put its last bytes between our look and its FIN. */
+            if (result == 0 && foyer_ring_used(&channel->rx) > job->peeked &&
+                (slot_options(sock) & FOYER_SLOT_RESET_SEEN) == 0)
+                continue;
+            if (result <= 0)
+                return result;
+        }
+        if (socket_is_nonblocking(sock, job->flags))
+            return job->done > 0 ? (ssize_t)job->done : -EAGAIN;
+        if (wait.rounds == 0)
+            wait.deadline_ns = deadline_after(sock->slot->receive_timeout_us);
+        wait.is_partial = job->done > 0;
+        wait.need_bytes = job->peeked + 1;
+        int error = wait_sleep(sock, fd, &wait);
+        if (error < 0)
+            return job->done > 0 ? (ssize_t)job->done : error;
+    }
+}
+
+ssize_t stream_recv(struct socket_object *sock, int fd, const struct iovec *iov, size_t count,
+                    int flags)
+{
+    struct channel *channel;
+    ssize_t size = iov_total(iov, count);
+    if (size < 0)
+        return size;
+    if ((flags & MSG_OOB) != 0)
+        return -EINVAL; /* no urgent data is there, ever */
+    if ((flags & MSG_ERRQUEUE) != 0)
+        return -EAGAIN;
+    ssize_t result;
+    if (!recv_begin(sock, fd, flags, &channel, &result))
+        return result;
+    if (size == 0)
+        return 0;
+    struct recv_job job = {
+        .cursor = {.iov = iov, .count = count}, .size = (size_t)size, .flags = flags};
+    uint32_t low_water = sock->slot->receive_low_water;
+    if (low_water > channel->rx.size / 2)
+        low_water = channel->rx.size / 2;
+    job.target = (flags & MSG_WAITALL) != 0 ? job.size : low_water > 1 ? low_water : 1;
+    if (job.target > job.size)
+        job.target = job.size;
+    if ((flags & MSG_PEEK) != 0 && job.target > channel->rx.size)
+        job.target = channel->rx.size; /* no more can ever be there at once */
+    return recv_loop(sock, fd, channel, &job);
+}
+
+/* ---- single buffers ------------------------------------------------------------------------ */
+
+ssize_t sock_send(struct socket_object *sock, int fd, const void *bytes, size_t size, int flags)
+{
+    struct iovec iov = {.iov_base = (void *)(uintptr_t)bytes, .iov_len = size};
+    if (likely(sock->type == SOCK_STREAM))
+        return stream_send(sock, fd, &iov, 1, flags);
+    struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
+    return datagram_send(sock, fd, &message, flags);
+}
+
+ssize_t sock_recv(struct socket_object *sock, int fd, void *bytes, size_t size, int flags)
+{
+    struct iovec iov = {.iov_base = bytes, .iov_len = size};
+    if (likely(sock->type == SOCK_STREAM))
+        return stream_recv(sock, fd, &iov, 1, flags);
+    struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
+    return datagram_recv(sock, fd, &message, flags);
+}

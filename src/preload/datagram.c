@@ -1,0 +1,305 @@
+/*
+ * UDP: records in the rings between a program and foyerd's stack (struct foyer_datagram_header).
+ *
+ * One call, one datagram. What the header says is checked against what the ring holds; a ring
+ * that makes no sense is emptied.
+ */
+#define _GNU_SOURCE
+
+#include "preload/preload.h"
+
+#include <netinet/in.h>
+#include <poll.h>
+#include <string.h>
+
+#define HEADER_SIZE ((uint32_t)sizeof(struct foyer_datagram_header))
+#define PAYLOAD_MAX_V4 65507u /* 65535 - 20 - 8 */
+#define PAYLOAD_MAX_V6 65527u /* RFC 2460 section 4.3 without jumbograms: 65535 - 8 */
+
+static int64_t deadline_after(int64_t timeout_us)
+{
+    return timeout_us > 0 ? clock_ns() + timeout_us * 1000 : NO_DEADLINE;
+}
+
+static void ring_put_iov(const struct foyer_ring *ring, uint32_t position, const struct iovec *iov,
+                         size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        foyer_ring_put(ring, position, iov[i].iov_base, (uint32_t)iov[i].iov_len);
+        position += (uint32_t)iov[i].iov_len;
+    }
+}
+
+static uint32_t ring_get_iov(const struct foyer_ring *ring, uint32_t position, uint32_t size,
+                             const struct iovec *iov, size_t count)
+{
+    uint32_t done = 0;
+    for (size_t i = 0; i < count && done < size; i++) {
+        uint32_t part = size - done;
+        if (iov[i].iov_len < part)
+            part = (uint32_t)iov[i].iov_len;
+        foyer_ring_get(ring, position + done, iov[i].iov_base, part);
+        done += part;
+    }
+    return done;
+}
+
+/* ---- sending ------------------------------------------------------------------------------- */
+
+/* IP_PKTINFO and IPV6_PKTINFO choose the source address. */
+static int parse_control(const struct msghdr *message, struct foyer_datagram_header *header)
+{
+    struct msghdr *walk = (struct msghdr *)(uintptr_t)message;
+    if (message->msg_control == NULL || message->msg_controllen == 0)
+        return 0;
+    for (struct cmsghdr *item = CMSG_FIRSTHDR(walk); item != NULL; item = CMSG_NXTHDR(walk, item)) {
+        if (item->cmsg_level == IPPROTO_IP && item->cmsg_type == IP_PKTINFO) {
+            struct in_pktinfo info;
+            uint8_t bytes[4];
+            if (item->cmsg_len < CMSG_LEN(sizeof(info)))
+                return -EINVAL;
+            memcpy(&info, CMSG_DATA(item), sizeof(info));
+            memcpy(bytes, &info.ipi_spec_dst, 4);
+            struct foyer_addr addr = foyer_addr_v4(bytes[0], bytes[1], bytes[2], bytes[3]);
+            if (info.ipi_spec_dst.s_addr != INADDR_ANY)
+                memcpy(header->local_addr, addr.bytes, 16);
+        } else if (item->cmsg_level == IPPROTO_IPV6 && item->cmsg_type == IPV6_PKTINFO) {
+            struct in6_pktinfo info;
+            if (item->cmsg_len < CMSG_LEN(sizeof(info)))
+                return -EINVAL;
+            memcpy(&info, CMSG_DATA(item), sizeof(info));
+            memcpy(header->local_addr, &info.ipi6_addr, 16);
+        } else if (item->cmsg_level != IPPROTO_IP && item->cmsg_level != IPPROTO_IPV6 &&
+                   item->cmsg_level != SOL_SOCKET) {
+            return -EINVAL;
+        }
+    }
+    return 0;
+}
+
+/* Whom it goes to. */
+static int choose_destination(struct socket_object *sock, const struct msghdr *message,
+                              struct foyer_datagram_header *header)
+{
+    struct foyer_endpoint endpoint;
+    uint32_t options = slot_options(sock);
+    if (message->msg_name == NULL || message->msg_namelen == 0) {
+        if ((options & FOYER_SLOT_PEER) == 0)
+            return -EDESTADDRREQ;
+        header->flags = FOYER_DATAGRAM_CONNECTED;
+        return 0;
+    }
+    int error = address_parse_program(sock, message->msg_name, message->msg_namelen, &endpoint);
+    if (error < 0)
+        return error;
+    if (endpoint.port == 0)
+        return -EINVAL;
+    if (foyer_addr_is_any(&endpoint.addr)) {
+        /* The wildcard as a destination is the host itself. */
+        if (foyer_addr_is_v4(&endpoint.addr))
+            endpoint.addr = foyer_addr_v4(127, 0, 0, 1);
+        else
+            endpoint.addr.bytes[15] = 1;
+    }
+    static const uint8_t broadcast[4] = {255, 255, 255, 255};
+    if (foyer_addr_is_v4(&endpoint.addr) && memcmp(endpoint.addr.bytes + 12, broadcast, 4) == 0 &&
+        (options & FOYER_SLOT_BROADCAST) == 0)
+        return -EACCES;
+    header->peer_port = endpoint.port;
+    memcpy(header->peer_addr, endpoint.addr.bytes, 16);
+    return 0;
+}
+
+static bool payload_is_too_long(const struct socket_object *sock,
+                                const struct foyer_datagram_header *header, size_t size)
+{
+    struct foyer_addr addr;
+    if ((header->flags & FOYER_DATAGRAM_CONNECTED) != 0)
+        addr = sock->slot->remote.addr;
+    else
+        memcpy(addr.bytes, header->peer_addr, 16);
+    return size > (foyer_addr_is_v4(&addr) ? PAYLOAD_MAX_V4 : PAYLOAD_MAX_V6);
+}
+
+/* Puts the record, if there is room. */
+static int put_record(struct socket_object *sock, int fd, const struct channel *channel,
+                      const struct foyer_datagram_header *header, const struct msghdr *message)
+{
+    const struct foyer_ring *ring = &channel->tx;
+    uint32_t record = foyer_datagram_record_size(header->payload_size);
+    if (slot_lock(sock, LOCK_WRITE) < 0)
+        return -EAGAIN;
+    uint32_t head = atomic_load_explicit(&ring->shared->head, memory_order_relaxed);
+    uint32_t used = foyer_ring_distance(ring, head, foyer_ring_tail(ring));
+    int error = 0;
+    if (used == UINT32_MAX) {
+        socket_note_reset(sock, ENETDOWN);
+        error = -ENETDOWN;
+    } else if (ring->size - used < record) {
+        error = record > ring->size ? -EMSGSIZE : -EAGAIN;
+    } else {
+        foyer_ring_put(ring, head, header, HEADER_SIZE);
+        ring_put_iov(ring, head + HEADER_SIZE, message->msg_iov, message->msg_iovlen);
+        foyer_ring_publish_head(ring, head + record);
+    }
+    slot_unlock(sock, LOCK_WRITE);
+    if (error == 0 && foyer_ring_take_reader_waiting(ring))
+        channel_ring(channel, fd);
+    return error;
+}
+
+ssize_t datagram_send(struct socket_object *sock, int fd, const struct msghdr *message, int flags)
+{
+    struct foyer_datagram_header header;
+    size_t size = 0;
+    memset(&header, 0, sizeof(header));
+    if ((flags & MSG_OOB) != 0)
+        return -EOPNOTSUPP;
+    for (size_t i = 0; i < message->msg_iovlen; i++) {
+        size += message->msg_iov[i].iov_len;
+        if (size > PAYLOAD_MAX_V6 || message->msg_iov[i].iov_len > PAYLOAD_MAX_V6)
+            return -EMSGSIZE;
+    }
+    int error = choose_destination(sock, message, &header);
+    if (error == 0)
+        error = parse_control(message, &header);
+    if (error == 0 && payload_is_too_long(sock, &header, size))
+        error = -EMSGSIZE;
+    if (error == 0)
+        error = socket_autobind(sock);
+    if (error < 0)
+        return error;
+    header.payload_size = (uint32_t)size;
+    struct channel *channel = socket_channel(sock, fd);
+    if (channel == NULL)
+        return -ENETDOWN;
+    struct wait wait = {.events = POLLOUT,
+                        .need_bytes = foyer_datagram_record_size(header.payload_size),
+                        .deadline_ns = deadline_after(sock->slot->send_timeout_us)};
+    for (;;) {
+        error = slot_take_error(sock);
+        if (error < 0)
+            return error;
+        if ((slot_options(sock) & FOYER_SLOT_SHUT_WRITE) != 0)
+            return stream_send_error(sock, flags);
+        error = put_record(sock, fd, channel, &header, message);
+        if (error == 0)
+            return (ssize_t)size;
+        if (error == -EAGAIN && socket_is_nonblocking(sock, flags)) {
+            atomic_fetch_add(&sock->no_space_count, 1);
+            foyer_ring_announce_writer(&channel->tx);
+            return -EAGAIN;
+        }
+        if (error == -EAGAIN)
+            error = wait_sleep(sock, fd, &wait);
+        if (error < 0)
+            return error;
+    }
+}
+
+/* ---- receiving ----------------------------------------------------------------------------- */
+
+/* What comes along with the payload: MSG_CTRUNC where the program's buffer is too small. */
+static void put_control(const struct socket_object *sock, const struct foyer_addr *local,
+                        struct msghdr *message)
+{
+    union {
+        struct in_pktinfo v4;
+        struct in6_pktinfo v6;
+    } info;
+    size_t size;
+    size_t capacity = message->msg_control == NULL ? 0 : message->msg_controllen;
+    message->msg_controllen = 0;
+    if ((slot_options(sock) & FOYER_SLOT_RECV_PKTINFO) == 0)
+        return;
+    memset(&info, 0, sizeof(info));
+    if (sock->family == AF_INET) {
+        memcpy(&info.v4.ipi_addr, local->bytes + 12, 4);
+        info.v4.ipi_spec_dst = info.v4.ipi_addr;
+        info.v4.ipi_ifindex = foyer_addr_is_loopback(local) ? 1 : 2;
+        size = sizeof(info.v4);
+    } else {
+        memcpy(&info.v6.ipi6_addr, local->bytes, 16);
+        info.v6.ipi6_ifindex = foyer_addr_is_loopback(local) ? 1 : 2;
+        size = sizeof(info.v6);
+    }
+    if (capacity < CMSG_LEN(size)) {
+        message->msg_flags |= MSG_CTRUNC;
+        return;
+    }
+    struct cmsghdr header = {
+        .cmsg_len = CMSG_LEN(size),
+        .cmsg_level = sock->family == AF_INET ? IPPROTO_IP : IPPROTO_IPV6,
+        .cmsg_type = sock->family == AF_INET ? IP_PKTINFO : IPV6_PKTINFO,
+    };
+    memcpy(message->msg_control, &header, sizeof(header));
+    memcpy((uint8_t *)message->msg_control + CMSG_LEN(0), &info, size);
+    message->msg_controllen = CMSG_SPACE(size) <= capacity ? CMSG_SPACE(size) : CMSG_LEN(size);
+}
+
+/* Takes one datagram, with the lock held. Its size (or what was copied), -EAGAIN for none. */
+static ssize_t take_record(struct socket_object *sock, const struct foyer_ring *ring,
+                           struct msghdr *message, int flags)
+{
+    struct foyer_datagram_header header;
+    struct foyer_endpoint peer;
+    struct foyer_addr local;
+    uint32_t tail = atomic_load_explicit(&ring->shared->tail, memory_order_relaxed);
+    uint32_t used = foyer_ring_distance(ring, foyer_ring_head(ring), tail);
+    if (used == 0)
+        return -EAGAIN;
+    bool is_sane = used != UINT32_MAX && used >= HEADER_SIZE;
+    if (is_sane) {
+        foyer_ring_get(ring, tail, &header, HEADER_SIZE);
+        is_sane = header.payload_size <= PAYLOAD_MAX_V6 &&
+                  foyer_datagram_record_size(header.payload_size) <= used;
+    }
+    if (!is_sane) {
+        foyer_ring_publish_tail(ring, foyer_ring_head(ring));
+        return -EAGAIN;
+    }
+    uint32_t copied = ring_get_iov(ring, tail + HEADER_SIZE, header.payload_size, message->msg_iov,
+                                   message->msg_iovlen);
+    memcpy(peer.addr.bytes, header.peer_addr, 16);
+    memcpy(local.bytes, header.local_addr, 16);
+    peer.port = header.peer_port;
+    if (message->msg_name != NULL)
+        address_store(sock, &peer, message->msg_name, &message->msg_namelen);
+    message->msg_flags = copied < header.payload_size ? MSG_TRUNC : 0;
+    put_control(sock, &local, message);
+    if ((flags & MSG_PEEK) == 0)
+        foyer_ring_publish_tail(ring, tail + foyer_datagram_record_size(header.payload_size));
+    return (ssize_t)((flags & MSG_TRUNC) != 0 ? header.payload_size : copied);
+}
+
+ssize_t datagram_recv(struct socket_object *sock, int fd, struct msghdr *message, int flags)
+{
+    if ((flags & MSG_ERRQUEUE) != 0)
+        return -EAGAIN;
+    struct channel *channel = socket_channel(sock, fd);
+    if (channel == NULL)
+        return -ENETDOWN;
+    struct wait wait = {.events = POLLIN,
+                        .deadline_ns = deadline_after(sock->slot->receive_timeout_us)};
+    for (;;) {
+        int error = slot_take_error(sock);
+        if (error < 0)
+            return error;
+        if (slot_lock(sock, LOCK_READ) < 0)
+            return -EAGAIN;
+        ssize_t size = take_record(sock, &channel->rx, message, flags);
+        slot_unlock(sock, LOCK_READ);
+        if (size >= 0) {
+            if ((flags & MSG_PEEK) == 0 && foyer_ring_take_writer_waiting(&channel->rx))
+                channel_ring(channel, fd);
+            return size;
+        }
+        if ((slot_options(sock) & (FOYER_SLOT_SHUT_READ | FOYER_SLOT_RESET_SEEN)) != 0)
+            return slot_take_error(sock);
+        if (socket_is_nonblocking(sock, flags))
+            return -EAGAIN;
+        error = wait_sleep(sock, fd, &wait);
+        if (error < 0)
+            return error;
+    }
+}

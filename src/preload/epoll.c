@@ -1,0 +1,725 @@
+/*
+ * epoll. The kernel's epoll stays what the program sleeps in; see docs/decisions/0002.
+ *
+ * Descriptors of the kernel, listeners among them, are registered as the program asked. Any other
+ * foyer socket is registered edge-triggered for input and output under our own tag: it is always
+ * writable for the kernel, so each doorbell byte is an event for every epoll that watches it.
+ * Level, edge and one-shot towards the program come from shared memory.
+ *
+ * A registration is active or idle. Active: its socket is looked at in memory at every wait. Idle:
+ * it was announced and was not ready then; the doorbell makes it active. What is found not ready
+ * a few times becomes idle, so a wait costs by what is busy and not by what is registered.
+ *
+ * Several threads in one epoll: a thread that goes off with events while others sleep announces
+ * all that is active, else data for a socket that only the absent thread looks at would wait.
+ *
+ * Limits: an epoll shared with another process by fork delivers each doorbell to one of the two.
+ * An epoll inside of another epoll wakes it when a doorbell rings, not while a socket inside stays
+ * ready; poll() and select() on an epoll see both.
+ */
+#define _GNU_SOURCE
+
+#include "preload/preload.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "preload/raw.h"
+#include "preload/real.h"
+
+#define IDLE_AFTER 4u            /* looks that found nothing */
+#define DRAIN_AFTER 16u          /* doorbell bytes left in the queue between drains */
+#define KERNEL_INTERVAL_NS 20000 /* how long busy foyer sockets may keep the kernel's waiting */
+
+/* What edge-triggered means by "something new". */
+struct signature {
+    uint32_t head, writer_state, state, bits, no_space_count;
+};
+
+struct registration {
+    struct socket_object *sock; /* with a reference; NULL: free */
+    int fd;
+    uint32_t events; /* the program's */
+    epoll_data_t data;
+    struct signature reported;
+    bool is_active, is_disabled, has_reported;
+    uint8_t idle_looks;
+    uint32_t next_free;
+};
+
+struct epoll_object {
+    struct object object;
+    struct epoll_object *next; /* of all, never freed */
+    pthread_mutex_t lock;
+    uint32_t tag; /* upper half of our registrations' data */
+    struct registration *items;
+    uint32_t item_count, item_capacity, free_head; /* free_head: index + 1 */
+    uint32_t *by_fd;                               /* index + 1 */
+    uint32_t by_fd_size;
+    uint32_t *active;
+    uint32_t active_count, active_capacity, cursor;
+    _Atomic uint32_t sleepers;
+    int64_t kernel_checked_ns;
+};
+
+static pthread_mutex_t epolls_lock = PTHREAD_MUTEX_INITIALIZER;
+static _Atomic(struct epoll_object *) epolls;
+
+/* ---- objects ------------------------------------------------------------------------------- */
+
+static struct object *epoll_object_create(void)
+{
+    pthread_mutex_lock(&epolls_lock);
+    struct epoll_object *epoll = epolls;
+    while (epoll != NULL && epoll->object.kind != OBJECT_NONE)
+        epoll = epoll->next;
+    if (epoll == NULL) {
+        epoll = calloc(1, sizeof(*epoll));
+        if (epoll != NULL) {
+            pthread_mutex_init(&epoll->lock, NULL);
+            epoll->next = epolls;
+            epolls = epoll;
+        }
+    }
+    if (epoll != NULL) {
+        if (getrandom(&epoll->tag, sizeof(epoll->tag), 0) < 0)
+            epoll->tag = (uint32_t)clock_ns();
+        /* No pointer of a user and no small number has this bit. */
+        epoll->tag |= 1u << 31;
+        epoll->object.kind = OBJECT_EPOLL;
+        atomic_store(&epoll->object.fd_count, 0);
+        atomic_store(&epoll->sleepers, 0);
+        atomic_store(&epoll->object.references, 1);
+    }
+    pthread_mutex_unlock(&epolls_lock);
+    return epoll == NULL ? NULL : &epoll->object;
+}
+
+void epoll_fork_child(void)
+{
+    pthread_mutex_init(&epolls_lock, NULL);
+    for (struct epoll_object *epoll = epolls; epoll != NULL; epoll = epoll->next) {
+        pthread_mutex_init(&epoll->lock, NULL);
+        atomic_store(&epoll->sleepers, 0); /* those threads are not in this process */
+    }
+}
+
+/* ---- registrations, all with the lock held ------------------------------------------------- */
+
+static struct registration *find(struct epoll_object *epoll, int fd)
+{
+    uint32_t index = (unsigned)fd < epoll->by_fd_size ? epoll->by_fd[fd] : 0;
+    return index == 0 ? NULL : &epoll->items[index - 1];
+}
+
+static uint32_t index_of(const struct epoll_object *epoll, const struct registration *item)
+{
+    return (uint32_t)(item - epoll->items);
+}
+
+static bool grow(void **array, uint32_t *capacity, uint32_t need, size_t item_size)
+{
+    uint32_t size = *capacity < 16 ? 16 : *capacity;
+    while (size < need)
+        size *= 2;
+    if (size == *capacity)
+        return true;
+    void *bigger = realloc(*array, size * item_size);
+    if (bigger == NULL)
+        return false;
+    memset((uint8_t *)bigger + *capacity * item_size, 0, (size - *capacity) * item_size);
+    *array = bigger;
+    *capacity = size;
+    return true;
+}
+
+static void activate(struct epoll_object *epoll, struct registration *item)
+{
+    item->idle_looks = 0;
+    if (item->is_active)
+        return;
+    item->is_active = true;
+    epoll->active[epoll->active_count++] = index_of(epoll, item);
+}
+
+static struct registration *add(struct epoll_object *epoll, int fd, struct socket_object *sock)
+{
+    uint32_t index = epoll->free_head != 0 ? epoll->free_head - 1 : epoll->item_count;
+    /* Each registration is in the active list at most once. */
+    if (!grow((void **)&epoll->items, &epoll->item_capacity, index + 1, sizeof(*epoll->items)) ||
+        !grow((void **)&epoll->active, &epoll->active_capacity, epoll->item_capacity,
+              sizeof(*epoll->active)) ||
+        !grow((void **)&epoll->by_fd, &epoll->by_fd_size, (uint32_t)fd + 1, sizeof(uint32_t)))
+        return NULL;
+    struct registration *item = &epoll->items[index];
+    if (epoll->free_head != 0)
+        epoll->free_head = item->next_free;
+    else
+        epoll->item_count++;
+    bool was_active = item->is_active; /* its old entry in the active list serves again */
+    *item = (struct registration){.sock = sock, .fd = fd, .is_active = was_active};
+    epoll->by_fd[fd] = index + 1;
+    atomic_fetch_add(&sock->object.references, 1);
+    atomic_fetch_add(&sock->watch_count, 1);
+    return item;
+}
+
+/* The socket's reference is the caller's to release, without the lock. */
+static struct socket_object *drop(struct epoll_object *epoll, struct registration *item)
+{
+    struct socket_object *sock = item->sock;
+    uint32_t index = index_of(epoll, item);
+    if ((unsigned)item->fd < epoll->by_fd_size && epoll->by_fd[item->fd] == index + 1)
+        epoll->by_fd[item->fd] = 0;
+    item->sock = NULL;
+    item->next_free = epoll->free_head;
+    epoll->free_head = index + 1;
+    atomic_fetch_sub(&sock->watch_count, 1);
+    return sock;
+}
+
+void epoll_forget_socket(struct socket_object *sock, int fd)
+{
+    if (atomic_load(&sock->watch_count) == 0)
+        return;
+    for (struct epoll_object *epoll = epolls; epoll != NULL; epoll = epoll->next) {
+        if (epoll->object.kind != OBJECT_EPOLL)
+            continue;
+        unsigned dropped = 0;
+        pthread_mutex_lock(&epoll->lock);
+        struct registration *item = find(epoll, fd);
+        if (item != NULL && item->sock == sock) {
+            drop(epoll, item);
+            dropped++;
+        }
+        /* Registered under another number, of a duplicate that is closed already. */
+        for (uint32_t i = 0; i < epoll->item_count && atomic_load(&sock->watch_count) > 0; i++) {
+            if (epoll->items[i].sock == sock) {
+                drop(epoll, &epoll->items[i]);
+                dropped++;
+            }
+        }
+        pthread_mutex_unlock(&epoll->lock);
+        while (dropped-- > 0)
+            socket_release(sock);
+    }
+}
+
+/* Nobody holds the object any more, so nobody holds the lock. */
+void epoll_destroy(struct epoll_object *epoll)
+{
+    pthread_mutex_lock(&epoll->lock);
+    for (uint32_t i = 0; i < epoll->item_count; i++) {
+        if (epoll->items[i].sock != NULL)
+            socket_release(drop(epoll, &epoll->items[i]));
+    }
+    free(epoll->items);
+    free(epoll->active);
+    free(epoll->by_fd);
+    epoll->items = NULL;
+    epoll->active = epoll->by_fd = NULL;
+    epoll->item_count = epoll->item_capacity = epoll->free_head = 0;
+    epoll->active_count = epoll->active_capacity = epoll->by_fd_size = 0;
+    pthread_mutex_unlock(&epoll->lock);
+    epoll->object.kind = OBJECT_NONE;
+}
+
+/* ---- readiness ----------------------------------------------------------------------------- */
+
+static struct signature sign(const struct registration *item, uint32_t bits)
+{
+    struct socket_object *sock = item->sock;
+    const struct channel *channel = socket_channel_now(sock);
+    struct signature now = {.state = slot_state(sock), .bits = bits & (EPOLLRDHUP | EPOLLHUP)};
+    if (channel != NULL) {
+        now.head = foyer_ring_head(&channel->rx);
+        now.writer_state = atomic_load(&channel->rx.shared->writer_state);
+    }
+    /* Writable again after a sender had met a full ring. */
+    now.no_space_count =
+        (bits & EPOLLOUT) != 0 ? atomic_load(&sock->no_space_count) : item->reported.no_space_count;
+    return now;
+}
+
+/* The events to report now, or 0. */
+static uint32_t evaluate(const struct registration *item, struct signature *ret_signature)
+{
+    if (item->is_disabled)
+        return 0;
+    /* Read before the readiness, so that news in between are an edge the next time. */
+    uint32_t bits = socket_readiness(item->sock, item->fd);
+    *ret_signature = sign(item, bits);
+    uint32_t events = bits & (item->events | EPOLLERR | EPOLLHUP) & 0x7fffu;
+    if (events == 0)
+        return 0;
+    if ((item->events & EPOLLET) != 0 && item->has_reported &&
+        memcmp(ret_signature, &item->reported, sizeof(*ret_signature)) == 0)
+        return 0;
+    return events;
+}
+
+static bool emit(struct registration *item, struct epoll_event *ret_event)
+{
+    struct signature signature;
+    uint32_t events = evaluate(item, &signature);
+    if (events == 0)
+        return false;
+    item->reported = signature;
+    item->has_reported = true;
+    item->idle_looks = 0;
+    if ((item->events & EPOLLONESHOT) != 0)
+        item->is_disabled = true;
+    ret_event->events = events;
+    ret_event->data = item->data;
+    return true;
+}
+
+static void rearm(const struct epoll_object *epoll, int epfd, const struct registration *item,
+                  int operation)
+{
+    struct epoll_event event = {
+        .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
+        .data.u64 = (uint64_t)epoll->tag << 32 | index_of(epoll, item),
+    };
+    raw_epoll_ctl(epfd, operation, item->fd, &event);
+}
+
+/* A socket that was registered before listen(): from now on its readiness is the kernel's. */
+static bool hand_to_kernel(struct epoll_object *epoll, int epfd, struct registration *item)
+{
+    if (slot_state(item->sock) != FOYER_SLOT_LISTENING)
+        return false;
+    struct epoll_event event = {.events = item->events & ~(uint32_t)EPOLLEXCLUSIVE,
+                                .data = item->data};
+    if (item->is_disabled)
+        event.events = 0;
+    raw_epoll_ctl(epfd, EPOLL_CTL_MOD, item->fd, &event);
+    /* Not the last reference: the table has one, or its owner drops us later. */
+    socket_release(drop(epoll, item));
+    return true;
+}
+
+static void announce(const struct registration *item)
+{
+    socket_announce(item->sock, item->fd, item->events);
+}
+
+/* Takes registrations off the active list that need not be on it: gone, disabled or quiet. */
+static bool quieten(struct epoll_object *epoll, unsigned idle_after)
+{
+    bool is_ready = false;
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < epoll->active_count; i++) {
+        uint32_t index = epoll->active[i];
+        struct registration *item = &epoll->items[index];
+        struct signature signature;
+        bool stays = false;
+        if (item->sock != NULL && !item->is_disabled) {
+            if (item->idle_looks < idle_after) {
+                stays = true;
+            } else {
+                announce(item);
+                stays = evaluate(item, &signature) != 0;
+                is_ready |= stays;
+            }
+        }
+        item->is_active = stays;
+        if (stays)
+            epoll->active[kept++] = index;
+    }
+    epoll->active_count = kept;
+    return is_ready;
+}
+
+static bool announce_all(struct epoll_object *epoll)
+{
+    pthread_mutex_lock(&epoll->lock);
+    bool is_ready = quieten(epoll, 0);
+    pthread_mutex_unlock(&epoll->lock);
+    return is_ready;
+}
+
+/* Looks at the active sockets. */
+static int collect(struct epoll_object *epoll, int epfd, struct epoll_event *events, int max)
+{
+    int count = 0;
+    bool has_quiet = false;
+    pthread_mutex_lock(&epoll->lock);
+    uint32_t active_count = epoll->active_count, looked = 0;
+    uint32_t start = active_count > 0 ? epoll->cursor % active_count : 0;
+    for (; looked < active_count && count < max; looked++) {
+        struct registration *item = &epoll->items[epoll->active[(start + looked) % active_count]];
+        if (item->sock == NULL || hand_to_kernel(epoll, epfd, item)) {
+            has_quiet = true;
+        } else if (emit(item, &events[count])) {
+            count++;
+        } else if (++item->idle_looks >= IDLE_AFTER || item->is_disabled) {
+            item->idle_looks = IDLE_AFTER;
+            has_quiet = true;
+        }
+    }
+    epoll->cursor = active_count > 0 ? (start + looked) % active_count : 0;
+    if (has_quiet)
+        quieten(epoll, IDLE_AFTER);
+    pthread_mutex_unlock(&epoll->lock);
+    return count;
+}
+
+/* One event of the kernel under our tag. True: it became an event for the program. */
+static bool take_doorbell(struct epoll_object *epoll, int epfd, struct epoll_event *event)
+{
+    bool is_event = false;
+    pthread_mutex_lock(&epoll->lock);
+    uint32_t index = (uint32_t)event->data.u64;
+    struct registration *item = index < epoll->item_count ? &epoll->items[index] : NULL;
+    if (item != NULL && item->sock != NULL && !hand_to_kernel(epoll, epfd, item)) {
+        if ((event->events & EPOLLHUP) != 0)
+            socket_note_orphan(item->sock);
+        if ((event->events & EPOLLIN) != 0 &&
+            atomic_fetch_add(&item->sock->bell_count, 1) + 1 >= DRAIN_AFTER &&
+            bell_drain(item->sock, item->fd, false))
+            atomic_store(&item->sock->bell_count, 0);
+        if (item->is_active) {
+            item->idle_looks = 0; /* it was, or will be, looked at as such */
+        } else {
+            activate(epoll, item);
+            is_event = emit(item, event);
+        }
+    }
+    pthread_mutex_unlock(&epoll->lock);
+    return is_event;
+}
+
+/* Sorts what the kernel gave at events[from..from + count): how many are for the program. */
+static int sort_kernel_events(struct epoll_object *epoll, int epfd, struct epoll_event *events,
+                              int count)
+{
+    int kept = 0;
+    for (int i = 0; i < count; i++) {
+        if (events[i].data.u64 >> 32 != epoll->tag || take_doorbell(epoll, epfd, &events[i]))
+            events[kept++] = events[i];
+    }
+    return kept;
+}
+
+/* This thread goes off with events; those who sleep must hear of the rest. */
+static void settle(struct epoll_object *epoll, int epfd)
+{
+    pthread_mutex_lock(&epoll->lock);
+    for (uint32_t i = 0; i < epoll->active_count; i++) {
+        struct registration *item = &epoll->items[epoll->active[i]];
+        struct signature signature;
+        if (item->sock == NULL || item->is_disabled)
+            continue;
+        announce(item);
+        if (evaluate(item, &signature) != 0 &&
+            !(item->has_reported && memcmp(&signature, &item->reported, sizeof(signature)) == 0))
+            rearm(epoll, epfd, item, EPOLL_CTL_MOD);
+    }
+    pthread_mutex_unlock(&epoll->lock);
+}
+
+bool epoll_is_ready(struct object *object, bool will_sleep)
+{
+    struct epoll_object *epoll = (struct epoll_object *)object;
+    struct signature signature;
+    bool is_ready = false;
+    pthread_mutex_lock(&epoll->lock);
+    for (uint32_t i = 0; i < epoll->active_count && !is_ready; i++) {
+        const struct registration *item = &epoll->items[epoll->active[i]];
+        is_ready = item->sock != NULL && evaluate(item, &signature) != 0;
+    }
+    if (!is_ready && will_sleep)
+        is_ready = quieten(epoll, 0);
+    pthread_mutex_unlock(&epoll->lock);
+    return is_ready;
+}
+
+/* ---- control ------------------------------------------------------------------------------- */
+
+static int control_add(struct epoll_object *epoll, int epfd, int fd, struct socket_object *sock,
+                       const struct epoll_event *event)
+{
+    struct registration *stale = find(epoll, fd), *item;
+    if (stale != NULL && stale->sock == sock)
+        return -EEXIST;
+    if (stale != NULL)
+        epoll->by_fd[fd] = 0; /* another socket's, alive by a duplicate; it stays registered */
+    item = add(epoll, fd, sock);
+    if (item == NULL)
+        return -ENOMEM;
+    item->events = event->events & ~(uint32_t)EPOLLEXCLUSIVE;
+    item->data = event->data;
+    activate(epoll, item);
+    struct epoll_event own = {
+        .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
+        .data.u64 = (uint64_t)epoll->tag << 32 | index_of(epoll, item),
+    };
+    int error = raw_epoll_ctl(epfd, EPOLL_CTL_ADD, fd, &own);
+    if (error < 0)
+        socket_release(drop(epoll, item));
+    return error;
+}
+
+static int control_modify(struct epoll_object *epoll, int epfd, struct registration *item,
+                          const struct epoll_event *event)
+{
+    if ((event->events & EPOLLEXCLUSIVE) != 0)
+        return -EINVAL;
+    item->events = event->events;
+    item->data = event->data;
+    item->is_disabled = false;
+    item->has_reported = false;
+    if (hand_to_kernel(epoll, epfd, item))
+        return 0;
+    activate(epoll, item);
+    /* Only those who sleep in this very moment need to hear of it. */
+    if (atomic_load(&epoll->sleepers) > 0)
+        rearm(epoll, epfd, item, EPOLL_CTL_MOD);
+    return 0;
+}
+
+static int control(struct epoll_object *epoll, int epfd, int operation, int fd,
+                   struct socket_object *sock, struct epoll_event *event)
+{
+    int error = -EINVAL;
+    struct socket_object *dropped = NULL;
+    pthread_mutex_lock(&epoll->lock);
+    struct registration *item = find(epoll, fd);
+    bool is_ours = item != NULL && item->sock == sock;
+    if (!is_ours && (operation != EPOLL_CTL_ADD || slot_state(sock) == FOYER_SLOT_LISTENING)) {
+        error = raw_epoll_ctl(epfd, operation, fd, event);
+    } else if (operation == EPOLL_CTL_ADD) {
+        error = event == NULL ? -EFAULT : control_add(epoll, epfd, fd, sock, event);
+    } else if (operation == EPOLL_CTL_MOD) {
+        error = event == NULL ? -EFAULT : control_modify(epoll, epfd, item, event);
+    } else if (operation == EPOLL_CTL_DEL) {
+        error = raw_epoll_ctl(epfd, EPOLL_CTL_DEL, fd, event);
+        dropped = drop(epoll, item);
+    }
+    pthread_mutex_unlock(&epoll->lock);
+    if (dropped != NULL)
+        socket_release(dropped);
+    return error;
+}
+
+/* The epoll behind a descriptor, with a reference. */
+static struct epoll_object *get_epoll(int epfd)
+{
+    struct object *object = table_get(epfd);
+    if (object == NULL || object->kind == OBJECT_HIDDEN)
+        return NULL;
+    if (object->kind == OBJECT_EPOLL)
+        return (struct epoll_object *)object;
+    object_release(object);
+    return NULL;
+}
+
+ENTRY int epoll_ctl(int epfd, int operation, int fd, struct epoll_event *event)
+{
+    if (likely(table_peek(fd) == NULL))
+        return REAL(epoll_ctl)(epfd, operation, fd, event);
+    if (table_is_hidden(fd) || table_is_hidden(epfd))
+        return result_int(-EBADF);
+    struct socket_object *sock = table_get_socket(fd);
+    struct epoll_object *epoll = sock == NULL ? NULL : get_epoll(epfd);
+    int result;
+    if (epoll == NULL)
+        result = REAL(epoll_ctl)(epfd, operation, fd, event);
+    else
+        result = result_int(control(epoll, epfd, operation, fd, sock, event));
+    if (epoll != NULL)
+        object_release(&epoll->object);
+    if (sock != NULL)
+        socket_release(sock);
+    return result;
+}
+
+static int created(int epfd)
+{
+    if (epfd < 0 || !preload_config.is_enabled)
+        return epfd;
+    struct object *object = epoll_object_create();
+    if (object == NULL) {
+        raw_close(epfd);
+        return result_int(-ENOMEM);
+    }
+    table_replace(epfd, object);
+    object_release(object);
+    return epfd;
+}
+
+ENTRY int epoll_create(int size)
+{
+    return created(REAL(epoll_create)(size));
+}
+
+ENTRY int epoll_create1(int flags)
+{
+    return created(REAL(epoll_create1)(flags));
+}
+
+/* ---- waiting ------------------------------------------------------------------------------- */
+
+struct epoll_wait_call {
+    struct epoll_object *epoll;
+    int epfd;
+    struct epoll_event *events;
+    int max;
+    const sigset_t *mask;
+    int64_t deadline_ns;
+};
+
+static void wait_cancelled(void *context)
+{
+    struct epoll_wait_call *call = context;
+    atomic_fetch_sub(&call->epoll->sleepers, 1);
+    object_release(&call->epoll->object);
+}
+
+/* The kernel's part, with a timeout in nanoseconds; -1: for ever. */
+static int kernel_wait(const struct epoll_wait_call *call, int from, int64_t left_ns)
+{
+    int count;
+    struct epoll_event *events = call->events + from;
+    if (left_ns > 0 && left_ns % 1000000 != 0 && REAL(epoll_pwait2) != NULL) {
+        struct timespec left = {.tv_sec = left_ns / 1000000000, .tv_nsec = left_ns % 1000000000};
+        count = REAL(epoll_pwait2)(call->epfd, events, call->max - from, &left, call->mask);
+        if (count >= 0 || errno != ENOSYS)
+            return count < 0 ? -errno : count;
+    }
+    int64_t left_ms = left_ns < 0 ? -1 : (left_ns + 999999) / 1000000;
+    if (left_ms > INT32_MAX)
+        left_ms = INT32_MAX;
+    count = REAL(epoll_pwait)(call->epfd, events, call->max - from, (int)left_ms, call->mask);
+    return count < 0 ? -errno : count;
+}
+
+/* Adds what the kernel has now to the `have` events found in memory. */
+static int check_kernel(const struct epoll_wait_call *call, int have)
+{
+    struct epoll_object *epoll = call->epoll;
+    if (have == call->max)
+        return have;
+    int64_t now = clock_ns();
+    if (have > 0 && now - epoll->kernel_checked_ns < KERNEL_INTERVAL_NS)
+        return have;
+    epoll->kernel_checked_ns = now;
+    int count = kernel_wait(call, have, 0);
+    if (count < 0)
+        return have > 0 ? have : count;
+    return have + sort_kernel_events(epoll, call->epfd, call->events + have, count);
+}
+
+static int sleep_once(struct epoll_wait_call *call)
+{
+    int64_t left = -1;
+    int count;
+    if (call->deadline_ns != NO_DEADLINE) {
+        left = call->deadline_ns - clock_ns();
+        if (left < 0)
+            left = 0;
+    }
+    pthread_cleanup_push(wait_cancelled, call);
+    count = kernel_wait(call, 0, left);
+    pthread_cleanup_pop(0);
+    return count;
+}
+
+struct spin_context {
+    struct epoll_wait_call *call;
+    int count;
+};
+
+static bool spin_collect(void *context)
+{
+    struct spin_context *spin = context;
+    spin->count = collect(spin->call->epoll, spin->call->epfd, spin->call->events, spin->call->max);
+    return spin->count > 0;
+}
+
+static int wait_loop(struct epoll_wait_call *call, bool may_sleep)
+{
+    struct epoll_object *epoll = call->epoll;
+    for (unsigned rounds = 0;; rounds++) {
+        struct spin_context spin = {.call = call};
+        int count = collect(epoll, call->epfd, call->events, call->max);
+        if (count == 0 && may_sleep && rounds == 0 && epoll->active_count > 0 &&
+            wait_spin(spin_collect, &spin))
+            count = spin.count;
+        if (count > 0 || !may_sleep)
+            return check_kernel(call, count);
+        atomic_fetch_add(&epoll->sleepers, 1);
+        if (announce_all(epoll)) {
+            atomic_fetch_sub(&epoll->sleepers, 1);
+            continue;
+        }
+        count = sleep_once(call);
+        atomic_fetch_sub(&epoll->sleepers, 1);
+        if (count <= 0)
+            return count;
+        epoll->kernel_checked_ns = clock_ns();
+        count = sort_kernel_events(epoll, call->epfd, call->events, count);
+        if (count > 0)
+            return count;
+    }
+}
+
+static int wait_core(int epfd, struct epoll_event *events, int max, int64_t timeout_ns,
+                     const sigset_t *mask, struct epoll_object *epoll)
+{
+    struct epoll_wait_call call = {
+        .epoll = epoll,
+        .epfd = epfd,
+        .events = events,
+        .max = max,
+        .mask = mask,
+        .deadline_ns = timeout_ns < 0 ? NO_DEADLINE : clock_ns() + timeout_ns,
+    };
+    if (max <= 0 || events == NULL)
+        return -EINVAL;
+    int count = wait_loop(&call, timeout_ns != 0);
+    if (count > 0 && atomic_load(&epoll->sleepers) > 0)
+        settle(epoll, epfd);
+    return count;
+}
+
+ENTRY int epoll_pwait(int epfd, struct epoll_event *events, int max, int timeout_ms,
+                      const sigset_t *mask)
+{
+    struct epoll_object *epoll = get_epoll(epfd);
+    if (epoll == NULL)
+        return table_is_hidden(epfd) ? result_int(-EBADF)
+                                     : REAL(epoll_pwait)(epfd, events, max, timeout_ms, mask);
+    int64_t timeout_ns = timeout_ms < 0 ? -1 : (int64_t)timeout_ms * 1000000;
+    int count = wait_core(epfd, events, max, timeout_ns, mask, epoll);
+    object_release(&epoll->object);
+    return result_int(count);
+}
+
+ENTRY int epoll_wait(int epfd, struct epoll_event *events, int max, int timeout_ms)
+{
+    if (table_peek(epfd) == NULL)
+        return REAL(epoll_wait)(epfd, events, max, timeout_ms);
+    return epoll_pwait(epfd, events, max, timeout_ms, NULL);
+}
+
+ENTRY int epoll_pwait2(int epfd, struct epoll_event *events, int max,
+                       const struct timespec *timeout, const sigset_t *mask)
+{
+    struct epoll_object *epoll = get_epoll(epfd);
+    if (epoll == NULL) {
+        if (REAL(epoll_pwait2) == NULL || table_is_hidden(epfd))
+            return result_int(table_is_hidden(epfd) ? -EBADF : -ENOSYS);
+        return REAL(epoll_pwait2)(epfd, events, max, timeout, mask);
+    }
+    int64_t timeout_ns = -1;
+    if (timeout != NULL)
+        timeout_ns = timeout->tv_sec > 1000000000
+                         ? -1
+                         : (int64_t)timeout->tv_sec * 1000000000 + timeout->tv_nsec;
+    int count = wait_core(epfd, events, max, timeout_ns, mask, epoll);
+    object_release(&epoll->object);
+    return result_int(count);
+}

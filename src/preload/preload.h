@@ -1,0 +1,305 @@
+/*
+ * libfoyer-preload.so: foyer's sockets behind the libc calls of an unmodified program.
+ *
+ *     entry points   socket.c option.c data.c fd.c poll.c epoll.c resolve.c process.c stdio.c
+ *          |
+ *     table.c        descriptor -> counted object, without locks
+ *     session.c      requests to foyerd, one at a time
+ *     wait.c         readiness from shared memory, sleeping, the doorbell, locks of a slot
+ *          |
+ *     raw.h, real.h  the kernel, and libc
+ *
+ * Inside, a result is a count or a negative errno value; entry points turn it into libc's form
+ * (result_int and friends). A descriptor that is not foyer's costs one load from the table.
+ *
+ * Nothing here may be called on a hidden descriptor by the program; see table_hide.
+ */
+#ifndef FOYER_PRELOAD_PRELOAD_H
+#define FOYER_PRELOAD_PRELOAD_H
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include "ipc/message.h"
+#include "ipc/protocol.h"
+#include "ipc/shm.h"
+
+#define likely(condition) __builtin_expect(!!(condition), 1)
+#define unlikely(condition) __builtin_expect(!!(condition), 0)
+
+static inline int result_int(int result)
+{
+    if (likely(result >= 0))
+        return result;
+    errno = -result;
+    return -1;
+}
+
+static inline ssize_t result_size(ssize_t result)
+{
+    if (likely(result >= 0))
+        return result;
+    errno = (int)-result;
+    return -1;
+}
+
+/* ---- table.c ------------------------------------------------------------------------------- */
+
+enum object_kind {
+    OBJECT_NONE = 0,
+    OBJECT_HIDDEN, /* a descriptor of the module's own: EBADF for the program */
+    OBJECT_SOCKET,
+    OBJECT_EPOLL,
+};
+
+/*
+ * What descriptors point to. The memory of an object is never given back to the system, only to
+ * the pool, so that a reader who lost a race reads a stale object and not a fault.
+ */
+struct object {
+    _Atomic uint32_t references; /* table entries and calls in progress; 0: in the pool */
+    _Atomic uint32_t fd_count;   /* table entries alone */
+    enum object_kind kind;
+    uint32_t pool_index;
+};
+
+/* One mapping of a connection's rings. */
+struct channel {
+    struct channel *next; /* of the same socket, older: a connect that failed */
+    uint32_t pool_index;
+    int bell; /* hidden descriptor that rings the peer; -1: the program end, which rings foyerd */
+    void *memory;
+    size_t size;
+    struct foyer_ring rx, tx;
+};
+
+struct socket_object {
+    struct object object;
+    uint32_t family, type; /* AF_*, SOCK_* */
+    uint64_t id;
+    struct foyer_slot *slot;
+    _Atomic(struct channel *) channel;
+    _Atomic uint32_t no_space_count; /* how often a sender met a full ring */
+    _Atomic uint32_t bell_count;     /* events that epoll took without draining the doorbell */
+    _Atomic uint32_t watch_count;    /* registrations in epolls */
+    _Atomic bool connect_pending;    /* connect said EINPROGRESS and was not asked again */
+    uint32_t arena;
+};
+
+extern _Atomic(struct object *) *table;
+extern uint32_t table_size; /* 0 while the module does nothing */
+extern int table_hidden_base;
+
+/* table_capacity descriptors, hidden ones from base. False: no memory. */
+bool table_init(uint32_t capacity, int hidden_base);
+
+static inline struct object *table_peek(int fd)
+{
+    return likely((unsigned)fd < table_size)
+               ? atomic_load_explicit(&table[fd], memory_order_relaxed)
+               : NULL;
+}
+
+static inline bool table_is_hidden(int fd)
+{
+    struct object *object = table_peek(fd);
+    return object != NULL && object->kind == OBJECT_HIDDEN;
+}
+
+/* With a reference, or NULL. */
+struct object *table_get(int fd);
+/* With a reference; NULL where the descriptor is not a foyer socket. */
+struct socket_object *table_get_socket(int fd);
+void object_release(struct object *object);
+
+static inline void socket_release(struct socket_object *sock)
+{
+    object_release(&sock->object);
+}
+
+/* An object with one reference, the caller's. NULL: no more. */
+struct socket_object *socket_object_create(void);
+
+/* Enters the object under a descriptor that the kernel just gave; takes its own reference. */
+void table_set(int fd, struct object *object);
+/* Before a descriptor is closed: takes the entry out. True where there was one. */
+bool table_clear(int fd);
+/* What table_set does, but whatever was there is taken out: after dup2. NULL empties. */
+void table_replace(int fd, struct object *object);
+
+/* Moves fd out of the program's sight; -errno where that fails (fd is closed then as well). */
+int table_hide(int fd);
+void table_mark_hidden(int fd);
+void table_close_hidden(int fd);
+
+struct channel *channel_create(int memfd, uint32_t ring_size, unsigned side, int bell);
+void channel_destroy_all(struct channel *channel);
+void socket_add_channel(struct socket_object *sock, struct channel *channel);
+
+/* ---- init.c -------------------------------------------------------------------------------- */
+
+#define PRELOAD_PATH_MAX 4096u
+
+struct preload_config {
+    bool is_enabled;
+    char socket_path[108]; /* foyerd's */
+    char host[FOYER_NAME_MAX];
+    int birth_fd;                 /* -1: none */
+    struct rlimit program_nofile; /* what the program believes of RLIMIT_NOFILE */
+    rlim_t real_nofile;
+    long spin_us;
+    /* The environment as it was given, "NAME=value", for programs that this one executes. */
+    char env_preload[PRELOAD_PATH_MAX];
+    char env_socket[160], env_host[FOYER_NAME_MAX + 16], env_fd[32];
+    char own_path[PRELOAD_PATH_MAX]; /* the part of LD_PRELOAD that is this module */
+};
+
+extern struct preload_config preload_config;
+
+void preload_warn(const char *text); /* one line on descriptor 2; the text has no newline */
+/* If fd is a foyer socket of another process's making: enters it in the table. */
+bool preload_adopt(int fd);
+int preload_thread_id(void);
+void preload_forget_thread_id(void);
+
+/* ---- session.c ----------------------------------------------------------------------------- */
+
+/*
+ * One request to foyerd and its reply (at least reply_size bytes, else -EPROTO). ret_fds may be
+ * NULL. Opens the process's session first where there is none. The reply's own error is returned
+ * as a negative errno value (the reply is then filled in, too); -ENETDOWN: foyerd is gone.
+ */
+int session_call(struct foyer_request *request, const struct message_fds *fds,
+                 struct foyer_reply *ret_reply, size_t reply_size, struct message_fds *ret_fds);
+/* A request without reply. */
+void session_tell(struct foyer_request *request);
+/* The slots of an arena, by its number; NULL where this process has not mapped it. */
+void *session_arena(uint32_t number);
+/* Maps and remembers it; memfd is closed. NULL: no memory. */
+void *session_add_arena(uint32_t number, int memfd);
+void session_warn_gone(void);
+
+void session_fork_prepare(void);
+void session_fork_parent(void);
+void session_fork_child(void);
+
+/* ---- wait.c -------------------------------------------------------------------------------- */
+
+#define NO_DEADLINE INT64_MAX
+
+int64_t clock_ns(void);
+
+static inline struct channel *socket_channel_now(const struct socket_object *sock)
+{
+    return atomic_load_explicit(&((struct socket_object *)(uintptr_t)sock)->channel,
+                                memory_order_acquire);
+}
+
+/* The channel; fetched from foyerd where another process made the connection. NULL: none. */
+struct channel *socket_channel(struct socket_object *sock, int fd);
+
+static inline uint32_t slot_state(const struct socket_object *sock)
+{
+    return atomic_load_explicit(&sock->slot->state, memory_order_acquire);
+}
+
+static inline uint32_t slot_options(const struct socket_object *sock)
+{
+    return atomic_load_explicit(&sock->slot->options, memory_order_relaxed);
+}
+
+/* Takes the pending error: 0 or negative errno. */
+int slot_take_error(struct socket_object *sock);
+
+/* Notes a reset: error becomes pending (once per connection), both directions are over. */
+void socket_note_reset(struct socket_object *sock, int error);
+/* Looks at the rings for a reset or nonsense, and notes it. True: the connection is reset. */
+bool socket_is_reset(struct socket_object *sock, const struct channel *channel);
+
+/* POLL* bits that hold now, as poll(2) and tcp(7) say for a TCP or UDP socket. */
+uint32_t socket_readiness(struct socket_object *sock, int fd);
+
+/* Wakes whoever sleeps behind the other end: the peer, or foyerd. */
+void channel_ring(const struct channel *channel, int fd);
+
+/* Says in the rings that POLLIN and POLLOUT of `events` are waited for. */
+void socket_announce(struct socket_object *sock, int fd, uint32_t events);
+
+/* Around a sleep in the kernel on the socket's descriptor. */
+void bell_enter(struct socket_object *sock);
+void bell_leave(struct socket_object *sock);
+/* Empties the doorbell unless somebody sleeps on it; then false, unless is_forced. */
+bool bell_drain(struct socket_object *sock, int fd, bool is_forced);
+/* The daemon end is gone: whoever could ring is dead. */
+void socket_note_orphan(struct socket_object *sock);
+
+struct wait {
+    uint32_t events;     /* POLLIN or POLLOUT */
+    uint32_t need_bytes; /* how many must be readable or free; 0: what poll would say */
+    int64_t deadline_ns; /* NO_DEADLINE: none */
+    bool is_partial;     /* something was done already: a signal must end the wait */
+    unsigned rounds;     /* 0 at first */
+};
+
+/* Whether the wait is over, by shared memory alone. */
+bool wait_holds(struct socket_object *sock, int fd, const struct wait *wait);
+/* Sleeps until it may be over. 0, -EAGAIN at the deadline, -EINTR. */
+int wait_sleep(struct socket_object *sock, int fd, struct wait *wait);
+
+enum { LOCK_READ, LOCK_WRITE };
+/* 0; -EDEADLK where this very thread has it (a signal handler inside of the same call). */
+int slot_lock(struct socket_object *sock, int which);
+void slot_unlock(struct socket_object *sock, int which);
+
+/* Spins while `holds` is false, as long as that may pay. */
+bool wait_spin(bool (*holds)(void *context), void *context);
+
+/* ---- address.c ----------------------------------------------------------------------------- */
+
+/* From the program's form; is_connect: how connect and sendto check. 0 or -errno. */
+int address_parse_program(const struct socket_object *sock, const struct sockaddr *addr,
+                          socklen_t size, struct foyer_endpoint *ret_endpoint);
+/* Into the program's form, cut to *io_size, which becomes the full size. */
+void address_store(const struct socket_object *sock, const struct foyer_endpoint *endpoint,
+                   struct sockaddr *ret_addr, socklen_t *io_size);
+
+/* ---- socket.c, data.c, epoll.c ------------------------------------------------------------- */
+
+/* UDP without a port gets one from foyerd, as sendto does in the kernel. */
+int socket_autobind(struct socket_object *sock);
+bool socket_is_nonblocking(const struct socket_object *sock, int flags);
+void socket_set_nonblocking(struct socket_object *sock, int fd, bool is_on);
+/* A descriptor the program can be given; -EMFILE above what it believes of its limit. */
+int socket_check_limit(int fd);
+
+ssize_t stream_send(struct socket_object *sock, int fd, const struct iovec *iov, size_t count,
+                    int flags);
+ssize_t stream_send_file(struct socket_object *sock, int fd, int file, off_t *offset, size_t size);
+ssize_t stream_recv(struct socket_object *sock, int fd, const struct iovec *iov, size_t count,
+                    int flags);
+ssize_t datagram_send(struct socket_object *sock, int fd, const struct msghdr *message, int flags);
+ssize_t datagram_recv(struct socket_object *sock, int fd, struct msghdr *message, int flags);
+ssize_t stream_send_error(struct socket_object *sock, int flags);
+ssize_t sock_send(struct socket_object *sock, int fd, const void *bytes, size_t size, int flags);
+ssize_t sock_recv(struct socket_object *sock, int fd, void *bytes, size_t size, int flags);
+
+struct epoll_object;
+/* fd, the last descriptor of a socket in this process, goes: so do its registrations. */
+void epoll_forget_socket(struct socket_object *sock, int fd);
+void epoll_destroy(struct epoll_object *epoll);
+/* An epoll descriptor inside of poll: whether it has foyer events; announces where it has none. */
+bool epoll_is_ready(struct object *object, bool will_sleep);
+void epoll_fork_child(void);
+
+/* Before exec: what environment and limits the new program must have. */
+void process_init(void);
+/* Standard streams that are foyer sockets. */
+void stdio_init(void);
+
+#endif

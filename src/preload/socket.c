@@ -1,0 +1,648 @@
+/* socket, bind, listen, accept, connect, shutdown and the names of both ends. */
+#define _GNU_SOURCE
+
+#include "preload/preload.h"
+
+#include <netinet/in.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "preload/raw.h"
+#include "preload/real.h"
+
+#ifndef IPPROTO_MPTCP
+#define IPPROTO_MPTCP 262
+#endif
+
+/* ---- small things -------------------------------------------------------------------------- */
+
+int socket_check_limit(int fd)
+{
+    if ((rlim_t)fd < preload_config.program_nofile.rlim_cur)
+        return 0;
+    raw_close(fd);
+    return -EMFILE;
+}
+
+bool socket_is_nonblocking(const struct socket_object *sock, int flags)
+{
+    return (flags & MSG_DONTWAIT) != 0 || (slot_options(sock) & FOYER_SLOT_NONBLOCK) != 0;
+}
+
+void socket_set_nonblocking(struct socket_object *sock, int fd, bool is_on)
+{
+    int flags = raw_fcntl(fd, F_GETFL, 0);
+    if (flags >= 0)
+        raw_fcntl(fd, F_SETFL, is_on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK);
+    if (is_on)
+        atomic_fetch_or(&sock->slot->options, FOYER_SLOT_NONBLOCK);
+    else
+        atomic_fetch_and(&sock->slot->options, ~(uint32_t)FOYER_SLOT_NONBLOCK);
+}
+
+/* Each distinct line once per process: a server that retries must not fill the log. */
+static void warn_conflict(const char text[FOYER_CONFLICT_TEXT_MAX])
+{
+    static _Atomic uint64_t seen[16];
+    static _Atomic uint32_t next;
+    char line[FOYER_CONFLICT_TEXT_MAX];
+    memcpy(line, text, sizeof(line));
+    line[sizeof(line) - 1] = 0;
+    if (line[0] == 0)
+        return;
+    uint64_t hash = 14695981039346656037u; /* FNV-1a */
+    for (const char *at = line; *at != 0; at++)
+        hash = (hash ^ (uint8_t)*at) * 1099511628211u;
+    for (unsigned i = 0; i < 16; i++) {
+        if (atomic_load(&seen[i]) == hash)
+            return;
+    }
+    atomic_store(&seen[atomic_fetch_add(&next, 1) % 16], hash);
+    preload_warn(line);
+}
+
+static int endpoint_call(struct foyer_request *request, struct foyer_endpoint *ret_local)
+{
+    struct foyer_reply_endpoint reply;
+    int error = session_call(request, NULL, &reply.header, sizeof(reply), NULL);
+    if (error == -EADDRINUSE)
+        warn_conflict(reply.conflict);
+    if (error == 0 && ret_local != NULL)
+        *ret_local = reply.local;
+    return error;
+}
+
+/* ---- socket -------------------------------------------------------------------------------- */
+
+static struct socket_object *object_from_socket(const struct foyer_reply_socket *reply,
+                                                uint32_t family, uint32_t type,
+                                                struct message_fds *fds)
+{
+    void *arena = session_arena(reply->arena);
+    struct foyer_slot *slot = arena == NULL ? NULL : foyer_arena_slot(arena, reply->slot);
+    struct socket_object *sock = slot == NULL ? NULL : socket_object_create();
+    if (sock == NULL)
+        return NULL;
+    sock->id = reply->header.id;
+    sock->arena = reply->arena;
+    sock->slot = slot;
+    sock->family = family;
+    sock->type = type;
+    if (reply->ring_size != 0) {
+        int memfd = message_fds_take(fds, 1);
+        struct channel *channel = memfd < 0 ? NULL : channel_create(memfd, reply->ring_size, 0, -1);
+        if (channel == NULL) {
+            socket_release(sock);
+            return NULL;
+        }
+        socket_add_channel(sock, channel);
+    }
+    return sock;
+}
+
+/* Enters a program end under its descriptor; flags are SOCK_CLOEXEC and SOCK_NONBLOCK. */
+static int socket_install(struct socket_object *sock, int fd, int flags)
+{
+    int error = socket_check_limit(fd);
+    if (error == 0) {
+        if ((flags & SOCK_CLOEXEC) == 0)
+            raw_fcntl(fd, F_SETFD, 0);
+        if ((flags & SOCK_NONBLOCK) != 0)
+            socket_set_nonblocking(sock, fd, true);
+        table_set(fd, &sock->object);
+    }
+    socket_release(sock);
+    return error < 0 ? error : fd;
+}
+
+static int socket_open(int family, int type, int protocol)
+{
+    struct foyer_request_socket request = {
+        .header = {.type = FOYER_REQUEST_SOCKET, .size = sizeof(request)},
+        .family = (uint32_t)family,
+        .type = (uint32_t)(type & ~(SOCK_CLOEXEC | SOCK_NONBLOCK)),
+        .protocol = (uint32_t)protocol,
+    };
+    struct foyer_reply_socket reply;
+    struct message_fds fds = {.count = 0};
+    int error = session_call(&request.header, NULL, &reply.header, sizeof(reply), &fds);
+    int fd = message_fds_take(&fds, 0);
+    if (error == 0 && fd < 0)
+        error = -EMFILE; /* the kernel had no number left for it */
+    struct socket_object *sock = NULL;
+    if (error == 0) {
+        sock = object_from_socket(&reply, request.family, request.type, &fds);
+        error = sock == NULL ? -ENOMEM : 0;
+    }
+    message_fds_close(&fds);
+    if (error < 0) {
+        if (fd >= 0)
+            raw_close(fd);
+        return error;
+    }
+    return socket_install(sock, fd, type);
+}
+
+ENTRY int socket(int family, int type, int protocol)
+{
+    int kind = type & ~(SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (!preload_config.is_enabled || (family != AF_INET && family != AF_INET6))
+        return REAL(socket)(family, type, protocol);
+    if (kind == SOCK_STREAM && (protocol == 0 || protocol == IPPROTO_TCP))
+        return result_int(socket_open(family, type, IPPROTO_TCP));
+    if (kind == SOCK_DGRAM && (protocol == 0 || protocol == IPPROTO_UDP))
+        return result_int(socket_open(family, type, IPPROTO_UDP));
+    if (protocol == IPPROTO_MPTCP || protocol == IPPROTO_SCTP || protocol == IPPROTO_UDPLITE ||
+        protocol == IPPROTO_DCCP) {
+        errno = EPROTONOSUPPORT; /* programs fall back to TCP or UDP */
+        return -1;
+    }
+    return REAL(socket)(family, type, protocol);
+}
+
+/* ---- bind and listen ----------------------------------------------------------------------- */
+
+static int socket_bind(struct socket_object *sock, const struct sockaddr *addr, socklen_t size)
+{
+    struct foyer_request_endpoint request = {
+        .header = {.type = FOYER_REQUEST_BIND, .size = sizeof(request), .id = sock->id},
+    };
+    int error = address_parse_program(sock, addr, size, &request.endpoint);
+    if (error == -ENETUNREACH)
+        error = -EINVAL; /* inet6_bind: an IPv4-mapped address on an IPV6_V6ONLY socket */
+    if (error < 0)
+        return error;
+    if ((slot_options(sock) & FOYER_SLOT_BOUND) != 0)
+        return -EINVAL;
+    return endpoint_call(&request.header, NULL);
+}
+
+int socket_autobind(struct socket_object *sock)
+{
+    struct foyer_request_endpoint request = {
+        .header = {.type = FOYER_REQUEST_BIND, .size = sizeof(request), .id = sock->id},
+    };
+    if ((slot_options(sock) & FOYER_SLOT_BOUND) != 0)
+        return 0;
+    if (sock->family == AF_INET || (slot_options(sock) & FOYER_SLOT_V6ONLY) == 0)
+        request.endpoint.addr = foyer_addr_v4(0, 0, 0, 0);
+    if (sock->family == AF_INET6)
+        memset(&request.endpoint.addr, 0, sizeof(request.endpoint.addr));
+    int error = endpoint_call(&request.header, NULL);
+    /* Another thread was first. */
+    return error == -EINVAL ? 0 : error;
+}
+
+ENTRY int bind(int fd, __CONST_SOCKADDR_ARG addr, socklen_t size)
+{
+    if (likely(table_peek(fd) == NULL))
+        return REAL(bind)(fd, addr, size);
+    struct socket_object *sock = table_get_socket(fd);
+    if (sock == NULL)
+        return table_is_hidden(fd) ? result_int(-EBADF) : REAL(bind)(fd, addr, size);
+    int error = socket_bind(sock, addr.__sockaddr__, size);
+    socket_release(sock);
+    return result_int(error);
+}
+
+static int socket_listen(struct socket_object *sock, int fd, int backlog)
+{
+    uint32_t state = slot_state(sock);
+    if (sock->type != SOCK_STREAM)
+        return -EOPNOTSUPP;
+    if (state != FOYER_SLOT_FRESH && state != FOYER_SLOT_LISTENING && state != FOYER_SLOT_FAILED)
+        return -EINVAL;
+    struct foyer_request_listen request = {
+        .header = {.type = FOYER_REQUEST_LISTEN, .size = sizeof(request), .id = sock->id},
+        /* A negative one is a huge unsigned one in the kernel, cut to somaxconn. */
+        .backlog = backlog < 0 || backlog > 4096 ? 4096u : (uint32_t)backlog,
+    };
+    /* From now on what comes over the pair is connections: no old byte may stand before them. */
+    if (state != FOYER_SLOT_LISTENING)
+        bell_drain(sock, fd, true);
+    return endpoint_call(&request.header, NULL);
+}
+
+ENTRY int listen(int fd, int backlog)
+{
+    if (likely(table_peek(fd) == NULL))
+        return REAL(listen)(fd, backlog);
+    struct socket_object *sock = table_get_socket(fd);
+    if (sock == NULL)
+        return table_is_hidden(fd) ? result_int(-EBADF) : REAL(listen)(fd, backlog);
+    int error = socket_listen(sock, fd, backlog);
+    socket_release(sock);
+    return result_int(error);
+}
+
+/* ---- accept -------------------------------------------------------------------------------- */
+
+/* Waits until the listener's descriptor may be readable. 0, -EAGAIN, -EINTR. */
+static int wait_connection(int fd, int64_t deadline_ns)
+{
+    struct pollfd item = {.fd = fd, .events = POLLIN};
+    struct timespec timeout = {0}, *limit = NULL;
+    if (deadline_ns != NO_DEADLINE) {
+        int64_t left = deadline_ns - clock_ns();
+        if (left <= 0)
+            return -EAGAIN;
+        timeout.tv_sec = left / 1000000000;
+        timeout.tv_nsec = left % 1000000000;
+        limit = &timeout;
+    }
+    return REAL(ppoll)(&item, 1, limit, NULL) < 0 ? -errno : 0;
+}
+
+static void collect_fds(struct msghdr *message, struct message_fds *ret_fds)
+{
+    ret_fds->count = 0;
+    for (struct cmsghdr *header = CMSG_FIRSTHDR(message); header != NULL;
+         header = CMSG_NXTHDR(message, header)) {
+        if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS)
+            continue;
+        unsigned count = (unsigned)((header->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+        if (count > FOYER_MESSAGE_FDS_MAX)
+            count = FOYER_MESSAGE_FDS_MAX; /* the buffer has no room for more */
+        memcpy(ret_fds->fds, CMSG_DATA(header), count * sizeof(int));
+        ret_fds->count = count;
+    }
+}
+
+/* Waits for and takes one message from the listener's queue. */
+static int take_connection(struct socket_object *listener, int fd, struct foyer_accept *ret_accept,
+                           struct message_fds *ret_fds)
+{
+    union {
+        struct cmsghdr header;
+        char bytes[CMSG_SPACE(sizeof(int) * FOYER_MESSAGE_FDS_MAX)];
+    } control;
+    struct iovec iov = {.iov_base = ret_accept, .iov_len = sizeof(*ret_accept)};
+    struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes};
+    bool is_nonblocking = socket_is_nonblocking(listener, 0);
+    int64_t timeout_us = listener->slot->receive_timeout_us;
+    int64_t deadline = timeout_us > 0 ? clock_ns() + timeout_us * 1000 : NO_DEADLINE;
+    int flags = MSG_CMSG_CLOEXEC;
+    if (is_nonblocking || deadline != NO_DEADLINE)
+        flags |= MSG_DONTWAIT;
+    for (;;) {
+        if ((slot_options(listener) & FOYER_SLOT_SHUT_READ) != 0)
+            return -EINVAL;
+        message.msg_controllen = sizeof(control.bytes);
+        /* A blocking one is the kernel's: restarted or interrupted as accept would be. */
+        ssize_t size = REAL(recvmsg)(fd, &message, flags);
+        if (size == (ssize_t)sizeof(*ret_accept)) {
+            collect_fds(&message, ret_fds);
+            return 0;
+        }
+        if (size == 0 || (size < 0 && errno == ECONNRESET))
+            return (slot_options(listener) & FOYER_SLOT_SHUT_READ) != 0 ? -EINVAL : -ENETDOWN;
+        if (size < 0 && errno != EAGAIN)
+            return -errno;
+        if (size < 0 && is_nonblocking)
+            return -EAGAIN;
+        /* The kernel's file is non-blocking though the slot is not, or a timeout runs. */
+        int error = wait_connection(fd, deadline);
+        if (error < 0)
+            return error;
+    }
+}
+
+static struct socket_object *object_from_accept(const struct foyer_accept *accept,
+                                                const struct socket_object *listener,
+                                                struct message_fds *fds)
+{
+    void *arena = session_arena(accept->arena);
+    struct foyer_slot *slot = arena == NULL ? NULL : foyer_arena_slot(arena, accept->slot);
+    int memfd = message_fds_take(fds, 1);
+    int bell = accept->is_local ? message_fds_take(fds, 2) : -1;
+    struct channel *channel = NULL;
+    struct socket_object *sock = slot == NULL ? NULL : socket_object_create();
+    if (bell >= 0)
+        bell = table_hide(bell);
+    if (sock != NULL && memfd >= 0 && (bell >= 0 || !accept->is_local))
+        channel = channel_create(memfd, accept->ring_size, accept->side & 1, bell);
+    else
+        table_close_hidden(bell);
+    if (channel == NULL) {
+        if (sock != NULL)
+            socket_release(sock);
+        return NULL;
+    }
+    sock->id = accept->id;
+    sock->arena = accept->arena;
+    sock->slot = slot;
+    sock->family = listener->family;
+    sock->type = SOCK_STREAM;
+    socket_add_channel(sock, channel);
+    return sock;
+}
+
+static int socket_accept(struct socket_object *listener, int fd, struct sockaddr *addr,
+                         socklen_t *io_size, int flags)
+{
+    struct foyer_accept accept;
+    struct message_fds fds;
+    if ((flags & ~(SOCK_CLOEXEC | SOCK_NONBLOCK)) != 0)
+        return -EINVAL;
+    if (listener->type != SOCK_STREAM)
+        return -EOPNOTSUPP;
+    if (slot_state(listener) != FOYER_SLOT_LISTENING)
+        return -EINVAL;
+    int error = take_connection(listener, fd, &accept, &fds);
+    if (error < 0) {
+        if (error == -ENETDOWN)
+            session_warn_gone();
+        return error;
+    }
+    atomic_fetch_add(&listener->slot->accepted, 1);
+    if (atomic_exchange(&listener->slot->accept_wanted, 0) != 0) {
+        char byte = 0;
+        raw_send(fd, &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+    }
+    int program_end = message_fds_take(&fds, 0);
+    struct socket_object *sock =
+        program_end < 0 ? NULL : object_from_accept(&accept, listener, &fds);
+    message_fds_close(&fds);
+    if (sock == NULL) {
+        if (program_end >= 0)
+            raw_close(program_end);
+        return -EMFILE;
+    }
+    if (addr != NULL && io_size != NULL)
+        address_store(sock, &accept.remote, addr, io_size);
+    return socket_install(sock, program_end, flags);
+}
+
+ENTRY int accept4(int fd, __SOCKADDR_ARG addr, socklen_t *io_size, int flags)
+{
+    if (likely(table_peek(fd) == NULL))
+        return REAL(accept4)(fd, addr, io_size, flags);
+    struct socket_object *sock = table_get_socket(fd);
+    if (sock == NULL)
+        return table_is_hidden(fd) ? result_int(-EBADF) : REAL(accept4)(fd, addr, io_size, flags);
+    int result = socket_accept(sock, fd, addr.__sockaddr__, io_size, flags);
+    socket_release(sock);
+    return result_int(result);
+}
+
+ENTRY int accept(int fd, __SOCKADDR_ARG addr, socklen_t *io_size)
+{
+    if (likely(table_peek(fd) == NULL))
+        return REAL(accept)(fd, addr, io_size);
+    return accept4(fd, addr, io_size, 0);
+}
+
+/* ---- connect ------------------------------------------------------------------------------- */
+
+static int wait_connected(struct socket_object *sock, int fd)
+{
+    int64_t timeout_us = sock->slot->send_timeout_us;
+    struct wait wait = {
+        .events = POLLOUT,
+        .deadline_ns = timeout_us > 0 ? clock_ns() + timeout_us * 1000 : NO_DEADLINE,
+    };
+    while (slot_state(sock) == FOYER_SLOT_CONNECTING) {
+        int error = wait_sleep(sock, fd, &wait);
+        if (error < 0)
+            return error == -EAGAIN ? -EINPROGRESS : error;
+    }
+    atomic_store(&sock->connect_pending, false);
+    if (slot_state(sock) == FOYER_SLOT_CONNECTED)
+        return 0;
+    int error = slot_take_error(sock);
+    return error != 0 ? error : -ECONNABORTED;
+}
+
+/* Maps the connection's rings: descriptors channel and, for the local carrier, the peer bell. */
+static int attach_connection(struct socket_object *sock, const struct foyer_reply_connect *reply,
+                             struct message_fds *fds)
+{
+    int memfd = message_fds_take(fds, 0);
+    int bell = message_fds_take(fds, 1);
+    if (bell >= 0) {
+        bell = table_hide(bell);
+        if (bell < 0) {
+            if (memfd >= 0)
+                raw_close(memfd);
+            return bell;
+        }
+    }
+    struct channel *channel =
+        memfd < 0 ? NULL : channel_create(memfd, reply->ring_size, reply->side & 1, bell);
+    if (channel == NULL)
+        return -ENOBUFS;
+    socket_add_channel(sock, channel);
+    return 0;
+}
+
+static int request_connect(struct socket_object *sock, int fd,
+                           struct foyer_request_endpoint *request)
+{
+    struct foyer_reply_connect reply;
+    struct message_fds fds = {.count = 0};
+    request->header.type = FOYER_REQUEST_CONNECT;
+    request->header.size = sizeof(*request);
+    request->header.id = sock->id;
+    int result = session_call(&request->header, NULL, &reply.header, sizeof(reply), &fds);
+    if (result == -EADDRINUSE)
+        warn_conflict(reply.conflict);
+    if (sock->type == SOCK_STREAM && (result == 0 || result == -EINPROGRESS)) {
+        int error = attach_connection(sock, &reply, &fds);
+        if (error < 0)
+            result = error;
+    }
+    message_fds_close(&fds);
+    if (result != -EINPROGRESS)
+        return result;
+    atomic_store(&sock->connect_pending, true);
+    return socket_is_nonblocking(sock, 0) ? -EINPROGRESS : wait_connected(sock, fd);
+}
+
+/* The wildcard as a destination is the host itself (ip(7), and ::1 by ipv6's connect). */
+static void route_wildcard(struct foyer_endpoint *endpoint)
+{
+    if (!foyer_addr_is_any(&endpoint->addr))
+        return;
+    if (foyer_addr_is_v4(&endpoint->addr)) {
+        endpoint->addr = foyer_addr_v4(127, 0, 0, 1);
+    } else {
+        memset(&endpoint->addr, 0, sizeof(endpoint->addr));
+        endpoint->addr.bytes[15] = 1;
+    }
+}
+
+static int connect_stream(struct socket_object *sock, int fd,
+                          struct foyer_request_endpoint *request)
+{
+    bool was_pending;
+    int error;
+    switch (slot_state(sock)) {
+    case FOYER_SLOT_CONNECTING:
+        return socket_is_nonblocking(sock, 0) ? -EALREADY : wait_connected(sock, fd);
+    case FOYER_SLOT_CONNECTED:
+        /* The first call after EINPROGRESS learns of success, later ones EISCONN. */
+        was_pending = atomic_exchange(&sock->connect_pending, false);
+        return was_pending ? 0 : -EISCONN;
+    case FOYER_SLOT_LISTENING:
+        return -EISCONN;
+    case FOYER_SLOT_FAILED:
+        if (atomic_exchange(&sock->connect_pending, false)) {
+            error = slot_take_error(sock);
+            return error != 0 ? error : -ECONNABORTED;
+        }
+        slot_take_error(sock);
+        break;
+    default:
+        break;
+    }
+    route_wildcard(&request->endpoint);
+    return request_connect(sock, fd, request);
+}
+
+static int socket_connect(struct socket_object *sock, int fd, const struct sockaddr *addr,
+                          socklen_t size)
+{
+    struct foyer_request_endpoint request;
+    memset(&request, 0, sizeof(request));
+    sa_family_t family;
+    if (addr == NULL || size < sizeof(family))
+        return -EINVAL;
+    memcpy(&family, addr, sizeof(family));
+    if (family == AF_UNSPEC) {
+        if (sock->type == SOCK_STREAM && slot_state(sock) == FOYER_SLOT_FRESH)
+            return 0;
+        request.family_unspecified = 1;
+        if (sock->family == AF_INET)
+            request.endpoint.addr = foyer_addr_v4(0, 0, 0, 0);
+        return request_connect(sock, fd, &request);
+    }
+    int error = address_parse_program(sock, addr, size, &request.endpoint);
+    if (error < 0)
+        return error;
+    if (sock->type == SOCK_STREAM)
+        return connect_stream(sock, fd, &request);
+    route_wildcard(&request.endpoint);
+    return request_connect(sock, fd, &request);
+}
+
+ENTRY int connect(int fd, __CONST_SOCKADDR_ARG addr, socklen_t size)
+{
+    if (likely(table_peek(fd) == NULL))
+        return REAL(connect)(fd, addr, size);
+    struct socket_object *sock = table_get_socket(fd);
+    if (sock == NULL)
+        return table_is_hidden(fd) ? result_int(-EBADF) : REAL(connect)(fd, addr, size);
+    int error = socket_connect(sock, fd, addr.__sockaddr__, size);
+    socket_release(sock);
+    return result_int(error);
+}
+
+/* ---- shutdown ------------------------------------------------------------------------------ */
+
+/*
+ * Threads of any holder that sleep on the doorbell must look again. They cannot be rung from this
+ * end; foyerd rings when it is told that the slot changed.
+ */
+static void wake_own_sleepers(struct socket_object *sock)
+{
+    if (atomic_load(&sock->slot->bell_sleepers) == 0)
+        return;
+    struct foyer_request request = {
+        .type = FOYER_REQUEST_OPTIONS, .size = sizeof(request), .id = sock->id};
+    session_tell(&request);
+}
+
+static int socket_shutdown(struct socket_object *sock, int fd, int how)
+{
+    if (how != SHUT_RD && how != SHUT_WR && how != SHUT_RDWR)
+        return -EINVAL;
+    uint32_t bits = (how != SHUT_WR ? FOYER_SLOT_SHUT_READ : 0u) |
+                    (how != SHUT_RD ? FOYER_SLOT_SHUT_WRITE : 0u);
+    uint32_t state = slot_state(sock);
+    if (state == FOYER_SLOT_LISTENING) {
+        if (how != SHUT_WR) {
+            /* accept fails from now on, and those who sleep in it wake up. */
+            atomic_fetch_or(&sock->slot->options, FOYER_SLOT_SHUT_READ);
+            REAL(shutdown)(fd, SHUT_RD);
+        }
+        return 0;
+    }
+    if (state == FOYER_SLOT_DATAGRAM) {
+        if ((slot_options(sock) & FOYER_SLOT_PEER) == 0)
+            return -ENOTCONN;
+        atomic_fetch_or(&sock->slot->options, bits);
+        wake_own_sleepers(sock);
+        return 0;
+    }
+    struct channel *channel = socket_channel(sock, fd);
+    if (state != FOYER_SLOT_CONNECTED || channel == NULL || socket_is_reset(sock, channel))
+        return -ENOTCONN;
+    atomic_fetch_or(&sock->slot->options, bits);
+    if ((bits & FOYER_SLOT_SHUT_WRITE) != 0) {
+        uint32_t open = FOYER_RING_OPEN;
+        atomic_compare_exchange_strong(&channel->tx.shared->writer_state, &open, FOYER_RING_FIN);
+        if (foyer_ring_take_reader_waiting(&channel->tx) || channel->bell < 0)
+            channel_ring(channel, fd);
+    }
+    wake_own_sleepers(sock);
+    return 0;
+}
+
+ENTRY int shutdown(int fd, int how)
+{
+    if (likely(table_peek(fd) == NULL))
+        return REAL(shutdown)(fd, how);
+    struct socket_object *sock = table_get_socket(fd);
+    if (sock == NULL)
+        return table_is_hidden(fd) ? result_int(-EBADF) : REAL(shutdown)(fd, how);
+    int error = socket_shutdown(sock, fd, how);
+    socket_release(sock);
+    return result_int(error);
+}
+
+/* ---- names --------------------------------------------------------------------------------- */
+
+static int name_of(struct socket_object *sock, bool is_peer, struct sockaddr *addr,
+                   socklen_t *io_size)
+{
+    struct foyer_endpoint endpoint;
+    if (is_peer) {
+        uint32_t state = slot_state(sock);
+        uint32_t options = slot_options(sock);
+        bool has_peer = state == FOYER_SLOT_CONNECTED
+                            ? (options & FOYER_SLOT_RESET_SEEN) == 0
+                            : state == FOYER_SLOT_DATAGRAM && (options & FOYER_SLOT_PEER) != 0;
+        if (!has_peer)
+            return -ENOTCONN;
+    }
+    if (*io_size > INT32_MAX)
+        return -EINVAL;
+    atomic_thread_fence(memory_order_acquire);
+    endpoint = is_peer ? sock->slot->remote : sock->slot->local;
+    address_store(sock, &endpoint, addr, io_size);
+    return 0;
+}
+
+ENTRY int getsockname(int fd, __SOCKADDR_ARG addr, socklen_t *io_size)
+{
+    if (likely(table_peek(fd) == NULL))
+        return REAL(getsockname)(fd, addr, io_size);
+    struct socket_object *sock = table_get_socket(fd);
+    if (sock == NULL)
+        return table_is_hidden(fd) ? result_int(-EBADF) : REAL(getsockname)(fd, addr, io_size);
+    int error = name_of(sock, false, addr.__sockaddr__, io_size);
+    socket_release(sock);
+    return result_int(error);
+}
+
+ENTRY int getpeername(int fd, __SOCKADDR_ARG addr, socklen_t *io_size)
+{
+    if (likely(table_peek(fd) == NULL))
+        return REAL(getpeername)(fd, addr, io_size);
+    struct socket_object *sock = table_get_socket(fd);
+    if (sock == NULL)
+        return table_is_hidden(fd) ? result_int(-EBADF) : REAL(getpeername)(fd, addr, io_size);
+    int error = name_of(sock, true, addr.__sockaddr__, io_size);
+    socket_release(sock);
+    return result_int(error);
+}

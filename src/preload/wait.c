@@ -1,0 +1,454 @@
+/*
+ * Readiness of a socket from shared memory, sleeping on its doorbell, and the locks of a slot.
+ *
+ * Sleeping: announce in the rings, count oneself in the slot's bell_sleepers, look once more, and
+ * only then sleep in the kernel on the descriptor. Whoever changes a ring and finds the
+ * announcement writes a byte to the daemon end; the kernel then wakes all who sleep there.
+ *
+ * The doorbell's bytes must be drained at some time, else nobody could sleep any more; but a
+ * drained byte is lost for a sleeper whom the kernel has woken and not yet run: its poll() looks at
+ * the queue again, finds it empty, and sleeps on. So bytes are drained only while the count of
+ * sleepers is 0, and nobody may begin to sleep while somebody drains (bit 31). Who finds other
+ * sleepers leaves the byte to them. A sleeper that was killed, or is stopped, stays counted; after
+ * a bounded number of tries its byte is drained all the same, since it will look at memory first
+ * when it ever runs again.
+ *
+ * How to sleep: a thread without a deadline that has moved no byte sleeps in a blocking
+ * recv(MSG_PEEK), which the kernel restarts or ends with EINTR after a signal handler just as it
+ * does for a socket of its own (signal(7): SA_RESTART). With a timeout, or once bytes were moved,
+ * the kernel never restarts: ppoll.
+ */
+#define _GNU_SOURCE
+
+#include "preload/preload.h"
+
+#include <sched.h>
+#include <string.h>
+
+#include "preload/raw.h"
+#include "preload/real.h"
+
+#define BELL_DRAINING (1u << 31)
+#define BELL_PATIENCE 200u /* rounds until the byte of a sleeper that does not wake is drained */
+
+int64_t clock_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+static void pause_cpu(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+/* ---- locks --------------------------------------------------------------------------------- */
+
+static _Atomic uint32_t *lock_word(struct socket_object *sock, int which)
+{
+    return which == LOCK_READ ? &sock->slot->read_lock : &sock->slot->write_lock;
+}
+
+static bool thread_is_dead(uint32_t id)
+{
+    return RAW(SYS_tkill, (int)id, 0) == -ESRCH;
+}
+
+int slot_lock(struct socket_object *sock, int which)
+{
+    _Atomic uint32_t *word = lock_word(sock, which);
+    uint32_t self = (uint32_t)preload_thread_id();
+    for (unsigned tries = 0;; tries++) {
+        uint32_t holder = 0;
+        if (likely(atomic_compare_exchange_strong(word, &holder, self)))
+            return 0;
+        if (holder == self)
+            return -EDEADLK;
+        if (tries < 64) {
+            pause_cpu();
+        } else if (tries < 128) {
+            sched_yield();
+        } else {
+            /* Its thread may be dead: then whoever swaps the word first has the lock. */
+            if (thread_is_dead(holder) && atomic_compare_exchange_strong(word, &holder, self))
+                return 0;
+            struct timespec nap = {.tv_nsec = 50000};
+            RAW(SYS_nanosleep, &nap, NULL);
+        }
+    }
+}
+
+void slot_unlock(struct socket_object *sock, int which)
+{
+    atomic_store_explicit(lock_word(sock, which), 0, memory_order_release);
+}
+
+/* ---- errors and resets --------------------------------------------------------------------- */
+
+int slot_take_error(struct socket_object *sock)
+{
+    if (likely(atomic_load_explicit(&sock->slot->error, memory_order_relaxed) == 0))
+        return 0;
+    int error = atomic_exchange(&sock->slot->error, 0);
+    return error > 0 && error < 4096 ? -error : 0;
+}
+
+void socket_note_reset(struct socket_object *sock, int error)
+{
+    uint32_t before = atomic_fetch_or(&sock->slot->options, FOYER_SLOT_RESET_SEEN);
+    if ((before & FOYER_SLOT_RESET_SEEN) == 0) {
+        int32_t none = 0;
+        atomic_compare_exchange_strong(&sock->slot->error, &none, error);
+    }
+}
+
+bool socket_is_reset(struct socket_object *sock, const struct channel *channel)
+{
+    if ((slot_options(sock) & FOYER_SLOT_RESET_SEEN) != 0)
+        return true;
+    if (channel == NULL)
+        return false;
+    uint32_t writer = atomic_load_explicit(&channel->rx.shared->writer_state, memory_order_acquire);
+    uint32_t reader = atomic_load_explicit(&channel->tx.shared->reader_state, memory_order_relaxed);
+    if (likely(writer < FOYER_RING_RESET && reader < FOYER_RING_RESET &&
+               foyer_ring_used(&channel->rx) != UINT32_MAX &&
+               foyer_ring_free(&channel->tx) != UINT32_MAX))
+        return false;
+    socket_note_reset(sock, ECONNRESET);
+    return true;
+}
+
+void socket_note_orphan(struct socket_object *sock)
+{
+    if (sock->type == SOCK_STREAM && slot_state(sock) == FOYER_SLOT_LISTENING)
+        return;
+    struct channel *channel = socket_channel_now(sock);
+    bool has_fin =
+        channel != NULL && atomic_load(&channel->rx.shared->writer_state) == FOYER_RING_FIN;
+    socket_note_reset(sock, sock->type == SOCK_DGRAM ? ENETDOWN : has_fin ? EPIPE : ECONNRESET);
+}
+
+/* ---- readiness ----------------------------------------------------------------------------- */
+
+/* As sk_stream_is_writeable: a sleeping writer is not woken for every byte. */
+static bool has_room(const struct channel *channel, uint32_t need_bytes)
+{
+    uint32_t room = foyer_ring_free(&channel->tx);
+    return room >= (need_bytes != 0 ? need_bytes : channel->tx.size / 3);
+}
+
+static uint32_t kernel_readiness(int fd)
+{
+    struct pollfd item = {.fd = fd, .events = POLLIN | POLLRDNORM};
+    struct timespec zero = {0};
+    return raw_ppoll(&item, 1, &zero) > 0 ? (uint32_t)(uint16_t)item.revents & (POLLIN | POLLRDNORM)
+                                          : 0;
+}
+
+static uint32_t stream_readiness(struct socket_object *sock, const struct channel *channel)
+{
+    uint32_t options = slot_options(sock);
+    if (channel == NULL || socket_is_reset(sock, channel))
+        return POLLIN | POLLRDNORM | POLLRDHUP | POLLOUT | POLLWRNORM | POLLHUP;
+    uint32_t bits = 0;
+    uint32_t writer = atomic_load_explicit(&channel->rx.shared->writer_state, memory_order_acquire);
+    uint32_t used = foyer_ring_used(&channel->rx);
+    uint32_t wanted = sock->slot->receive_low_water;
+    if (wanted == 0)
+        wanted = 1;
+    else if (wanted > channel->rx.size / 2)
+        wanted = channel->rx.size / 2;
+    bool is_over = writer != FOYER_RING_OPEN || (options & FOYER_SLOT_SHUT_READ) != 0;
+    if (used >= wanted || is_over)
+        bits |= POLLIN | POLLRDNORM;
+    if (is_over)
+        bits |= POLLRDHUP;
+    if (is_over && (options & FOYER_SLOT_SHUT_WRITE) != 0)
+        bits |= POLLHUP;
+    if ((options & FOYER_SLOT_SHUT_WRITE) != 0 || has_room(channel, 0) ||
+        atomic_load_explicit(&channel->tx.shared->reader_state, memory_order_relaxed) != 0)
+        bits |= POLLOUT | POLLWRNORM;
+    return bits;
+}
+
+static uint32_t datagram_readiness(struct socket_object *sock, const struct channel *channel)
+{
+    uint32_t options = slot_options(sock);
+    uint32_t bits = 0;
+    if (channel == NULL || (options & FOYER_SLOT_RESET_SEEN) != 0)
+        return POLLIN | POLLRDNORM | POLLOUT | POLLWRNORM | POLLHUP;
+    if (foyer_ring_used(&channel->rx) != 0)
+        bits |= POLLIN | POLLRDNORM;
+    if ((options & FOYER_SLOT_SHUT_READ) != 0)
+        bits |= POLLIN | POLLRDNORM | POLLRDHUP;
+    if ((options & FOYER_SLOT_SHUT_READ) != 0 && (options & FOYER_SLOT_SHUT_WRITE) != 0)
+        bits |= POLLHUP;
+    if (has_room(channel, 0))
+        bits |= POLLOUT | POLLWRNORM | POLLWRBAND;
+    return bits;
+}
+
+uint32_t socket_readiness(struct socket_object *sock, int fd)
+{
+    uint32_t bits = 0;
+    switch (slot_state(sock)) {
+    case FOYER_SLOT_LISTENING:
+        return kernel_readiness(fd);
+    case FOYER_SLOT_CONNECTED:
+        bits = stream_readiness(sock, socket_channel(sock, fd));
+        break;
+    case FOYER_SLOT_DATAGRAM:
+        bits = datagram_readiness(sock, socket_channel(sock, fd));
+        break;
+    case FOYER_SLOT_CONNECTING:
+        break;
+    case FOYER_SLOT_FAILED:
+        bits = POLLIN | POLLRDNORM | POLLRDHUP | POLLOUT | POLLWRNORM | POLLHUP;
+        break;
+    default:
+        bits = POLLOUT | POLLWRNORM | POLLHUP;
+        break;
+    }
+    if (atomic_load_explicit(&sock->slot->error, memory_order_relaxed) != 0)
+        bits |= POLLERR;
+    return bits;
+}
+
+/* ---- doorbells ----------------------------------------------------------------------------- */
+
+void channel_ring(const struct channel *channel, int fd)
+{
+    int saved_errno = errno;
+    char byte = 0;
+    /* A full queue needs no further byte: the other side is readable for the kernel. */
+    raw_send(channel->bell >= 0 ? channel->bell : fd, &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+    errno = saved_errno;
+}
+
+void socket_announce(struct socket_object *sock, int fd, uint32_t events)
+{
+    struct channel *channel = socket_channel(sock, fd);
+    if (channel == NULL)
+        return; /* listening or fresh: the kernel, or foyerd without being asked */
+    /* The reader's announcement also stands for FIN and reset, which everybody hears of. */
+    foyer_ring_announce_reader(&channel->rx);
+    if ((events & (POLLOUT | POLLWRNORM | POLLWRBAND)) != 0)
+        foyer_ring_announce_writer(&channel->tx);
+}
+
+void bell_enter(struct socket_object *sock)
+{
+    _Atomic uint32_t *word = &sock->slot->bell_sleepers;
+    uint32_t count = atomic_load(word);
+    for (unsigned tries = 0;; tries++) {
+        if ((count & BELL_DRAINING) != 0) {
+            /* A few microseconds, unless who drains was killed. */
+            if (tries > 1000)
+                atomic_fetch_and(word, ~BELL_DRAINING);
+            sched_yield();
+            count = atomic_load(word);
+        } else if (atomic_compare_exchange_weak(word, &count, count + 1)) {
+            return;
+        }
+    }
+}
+
+void bell_leave(struct socket_object *sock)
+{
+    atomic_fetch_sub(&sock->slot->bell_sleepers, 1);
+}
+
+static void drain(struct socket_object *sock, int fd)
+{
+    char bytes[256];
+    ssize_t size;
+    int saved_errno = errno;
+    do {
+        /* Another thread may have closed fd, and it may be something else by now. */
+        if (table_peek(fd) != &sock->object)
+            break;
+        size = raw_recv(fd, bytes, sizeof(bytes), MSG_DONTWAIT);
+        if (size == 0 || size == -ECONNRESET)
+            socket_note_orphan(sock);
+    } while (size == (ssize_t)sizeof(bytes));
+    errno = saved_errno;
+}
+
+bool bell_drain(struct socket_object *sock, int fd, bool is_forced)
+{
+    _Atomic uint32_t *word = &sock->slot->bell_sleepers;
+    if (slot_state(sock) == FOYER_SLOT_LISTENING)
+        return true; /* those bytes are connections */
+    uint32_t nobody = 0;
+    if (atomic_compare_exchange_strong(word, &nobody, BELL_DRAINING)) {
+        if (slot_state(sock) != FOYER_SLOT_LISTENING)
+            drain(sock, fd);
+        atomic_fetch_and(word, ~BELL_DRAINING);
+        return true;
+    }
+    if (is_forced)
+        drain(sock, fd);
+    return is_forced;
+}
+
+/* ---- spinning ------------------------------------------------------------------------------ */
+
+/*
+ * Spinning pays where the peer runs on another core and answers within the time that a sleep and
+ * a wake-up cost. Each thread learns from its last tries whether that is so.
+ */
+#define SPIN_DEFAULT_US 0
+static __thread unsigned spin_credit __attribute__((tls_model("initial-exec"))) = 4;
+static __thread unsigned spin_skipped __attribute__((tls_model("initial-exec")));
+
+static int64_t spin_limit_ns(void)
+{
+    static _Atomic long limit_us = -1;
+    long limit = atomic_load_explicit(&limit_us, memory_order_relaxed);
+    if (unlikely(limit < 0)) {
+        limit = preload_config.spin_us >= 0 ? preload_config.spin_us : SPIN_DEFAULT_US;
+        if (REAL(sysconf)(_SC_NPROCESSORS_ONLN) < 2)
+            limit = 0;
+        atomic_store(&limit_us, limit);
+    }
+    return limit * 1000;
+}
+
+bool wait_spin(bool (*holds)(void *context), void *context)
+{
+    int64_t limit = spin_limit_ns();
+    if (limit == 0)
+        return false;
+    if (spin_credit == 0 && ++spin_skipped < 32)
+        return false;
+    spin_skipped = 0;
+    int64_t end = clock_ns() + limit;
+    do {
+        for (int i = 0; i < 16; i++) {
+            if (holds(context)) {
+                if (spin_credit < 8)
+                    spin_credit++;
+                return true;
+            }
+            pause_cpu();
+        }
+    } while (clock_ns() < end);
+    if (spin_credit > 0)
+        spin_credit--;
+    return false;
+}
+
+/* ---- waiting ------------------------------------------------------------------------------- */
+
+bool wait_holds(struct socket_object *sock, int fd, const struct wait *wait)
+{
+    uint32_t state = slot_state(sock);
+    if (state != FOYER_SLOT_CONNECTED && state != FOYER_SLOT_DATAGRAM)
+        return state != FOYER_SLOT_CONNECTING;
+    if (atomic_load_explicit(&sock->slot->error, memory_order_relaxed) != 0)
+        return true;
+    const struct channel *channel = socket_channel(sock, fd);
+    if (channel == NULL || socket_is_reset(sock, channel))
+        return true;
+    uint32_t options = slot_options(sock);
+    if (wait->events == POLLIN) {
+        uint32_t need = wait->need_bytes != 0 ? wait->need_bytes : 1;
+        return foyer_ring_used(&channel->rx) >= need || (options & FOYER_SLOT_SHUT_READ) != 0 ||
+               atomic_load(&channel->rx.shared->writer_state) != FOYER_RING_OPEN;
+    }
+    return has_room(channel, wait->need_bytes) || (options & FOYER_SLOT_SHUT_WRITE) != 0 ||
+           atomic_load(&channel->tx.shared->reader_state) != FOYER_RING_OPEN;
+}
+
+struct sleeper {
+    struct socket_object *sock;
+    int fd;
+    const struct wait *wait;
+};
+
+static bool sleeper_holds(void *context)
+{
+    struct sleeper *sleeper = context;
+    return wait_holds(sleeper->sock, sleeper->fd, sleeper->wait);
+}
+
+/* A cancelled thread leaves nothing behind: neither its count nor its caller's reference. */
+static void sleeper_cancelled(void *context)
+{
+    struct sleeper *sleeper = context;
+    bell_leave(sleeper->sock);
+    socket_release(sleeper->sock);
+}
+
+static int sleep_poll(int fd, int64_t deadline_ns)
+{
+    struct pollfd item = {.fd = fd, .events = POLLIN};
+    struct timespec timeout, *limit = NULL;
+    if (deadline_ns != NO_DEADLINE) {
+        int64_t left = deadline_ns - clock_ns();
+        if (left <= 0)
+            return -EAGAIN;
+        timeout.tv_sec = left / 1000000000;
+        timeout.tv_nsec = left % 1000000000;
+        limit = &timeout;
+    }
+    int count = REAL(ppoll)(&item, 1, limit, NULL);
+    if (count > 0)
+        return (item.revents & POLLNVAL) != 0 ? -EBADF : 0;
+    return count == 0 ? -EAGAIN : -errno;
+}
+
+static int sleep_recv(struct socket_object *sock, int fd)
+{
+    char byte;
+    ssize_t size = REAL(recv)(fd, &byte, 1, MSG_PEEK);
+    if (size > 0)
+        return 0;
+    if (size == 0 || errno == ECONNRESET) {
+        socket_note_orphan(sock);
+        return 0;
+    }
+    /* The kernel's file may be non-blocking though the slot says otherwise. */
+    return errno == EAGAIN ? sleep_poll(fd, NO_DEADLINE) : -errno;
+}
+
+int wait_sleep(struct socket_object *sock, int fd, struct wait *wait)
+{
+    struct sleeper sleeper = {.sock = sock, .fd = fd, .wait = wait};
+    if (wait->rounds == 0 && wait_spin(sleeper_holds, &sleeper))
+        return 0;
+    if (wait->rounds > 0 && !bell_drain(sock, fd, wait->rounds > BELL_PATIENCE)) {
+        if (wait->rounds < BELL_PATIENCE / 2) {
+            sched_yield();
+        } else {
+            struct timespec nap = {.tv_nsec = 100000};
+            RAW(SYS_nanosleep, &nap, NULL);
+        }
+    }
+    wait->rounds++;
+    socket_announce(sock, fd, wait->events);
+    int result = 0;
+    bell_enter(sock);
+    if (!wait_holds(sock, fd, wait)) {
+        if (table_peek(fd) != &sock->object) {
+            result = -EBADF;
+        } else {
+            pthread_cleanup_push(sleeper_cancelled, &sleeper);
+            if (wait->deadline_ns == NO_DEADLINE && !wait->is_partial)
+                result = sleep_recv(sock, fd);
+            else
+                result = sleep_poll(fd, wait->deadline_ns);
+            pthread_cleanup_pop(0);
+        }
+        bell_leave(sock);
+        bell_drain(sock, fd, false);
+    } else {
+        bell_leave(sock);
+    }
+    return result;
+}
