@@ -335,6 +335,8 @@ bool tcp_paws_rejects(const struct tcb *tcb, const struct tcp_segment *seg, foye
 void tcp_ts_update(struct tcb *tcb, const struct tcp_segment *seg, foyer_time_ns now);
 /* tcb->mss from the path MTU, the peer's MSS and the options that every segment carries. */
 void tcp_mss_update(const struct foyer_host *host, struct sock *sock);
+/* The same at each pull: the path's MTU may have changed. */
+void tcp_mss_follow(const struct foyer_host *host, struct sock *sock);
 uint8_t tcp_rcv_scale(const struct foyer_host *host, const struct sock *sock);
 
 /* ---- tcp_listen.c ----------------------------------------------------------------------------- */

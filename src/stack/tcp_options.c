@@ -143,10 +143,10 @@ void tcp_options_negotiate(const struct foyer_host *host, struct sock *sock,
     tcb->rcv_mss = tcb->mss;
 }
 
-/* RFC 9293 section 3.7.1 (MUST-16, SHLD-6): Eff.snd.MSS. */
-void tcp_mss_update(const struct foyer_host *host, struct sock *sock)
+/* RFC 9293 section 3.7.1 (MUST-16): Eff.snd.MSS. */
+static uint16_t effective_mss(const struct foyer_host *host, const struct sock *sock)
 {
-    struct tcb *tcb = sock->tcb;
+    const struct tcb *tcb = sock->tcb;
     uint32_t mss = ip_path_mtu(host, sock) - headers_size(sock);
 
     if (mss > tcb->peer_mss)
@@ -154,7 +154,27 @@ void tcp_mss_update(const struct foyer_host *host, struct sock *sock)
     mss = bound_by_option(sock, mss);
     if ((tcb->flags & TCPF_TS_OK) != 0)
         mss -= TS_OPTION_SIZE;
-    tcb->mss = (uint16_t)mss;
+    return (uint16_t)mss;
+}
+
+void tcp_mss_update(const struct foyer_host *host, struct sock *sock)
+{
+    struct tcb *tcb = sock->tcb;
+
+    tcb->mss = effective_mss(host, sock);
+    /* A window below one segment would never be used. */
+    if (tcb->cwnd_bytes != 0 && tcb->cwnd_bytes < tcb->mss)
+        tcb->cwnd_bytes = tcb->mss;
+}
+
+/* SHLD-6: the path's MTU may have become known by others, or be forgotten again. It is followed
+ * down at once; up where nothing is in flight, so that a flight has one segment size. */
+void tcp_mss_follow(const struct foyer_host *host, struct sock *sock)
+{
+    uint16_t mss = effective_mss(host, sock);
+
+    if (mss < sock->tcb->mss || (mss > sock->tcb->mss && tcp_flight(sock->tcb) == 0))
+        tcp_mss_update(host, sock);
 }
 
 /*

@@ -414,6 +414,7 @@ bool tcp_output(struct foyer_host *host, struct sock *sock, struct tx *tx, foyer
     if (sock->state == FOYER_STATE_SYN_SENT)
         return false;
     if (may_send_data(sock)) {
+        tcp_mss_follow(host, sock);
         if (!tcp_send_look(host, sock, now))
             return false;
         if (output_data(host, sock, tx, now))
