@@ -138,7 +138,7 @@ $ foyer run --host visitor -- curl http://building/file.bin
 TEXT
 fetch() { # fetch SCHEME NUMBER
     foyer run --host visitor -- curl -sS --max-time 30 -o "$work/$1.$2" \
-        -w '%{local_ip}:%{local_port}' "$1://building/file.bin" \
+        -w '%{local_ip}:%{local_port}\n' "$1://building/file.bin" \
         >"$work/$1.$2.port" 2>"$work/$1.$2.error"
 }
 clients=()

@@ -39,8 +39,11 @@ static struct psocket *find_listener(struct psocket *psocket, struct building_ho
         if (!psocket->is_bound &&
             getrandom(&source.port, sizeof(source.port), 0) != (ssize_t)sizeof(source.port))
             return NULL;
-        foyer_socket found = foyer_socket_find(to->stack, FOYER_TCP, remote, &source);
-        struct psocket *listener = psocket_from_stack(psocket->daemon, to, found);
+        struct psocket *listener;
+        do {
+            foyer_socket found = foyer_socket_find(to->stack, FOYER_TCP, remote, &source);
+            listener = psocket_from_stack(psocket->daemon, to, found);
+        } while (listener != NULL && psocket_reap(listener));
         if (listener == NULL || listener->is_listening)
             return listener;
         /* By chance the port of a connection that is there already. */

@@ -27,7 +27,7 @@ int loop_init(struct loop *loop, void (*work)(void *context), void *context)
     loop->again = false;
     loop->now_ns = loop_clock_ns();
     timer_queue_init(&loop->timers, loop->now_ns);
-    list_init(&loop->garbage);
+    loop->garbage = NULL;
     loop->work = work;
     loop->context = context;
     return 0;
@@ -35,9 +35,11 @@ int loop_init(struct loop *loop, void (*work)(void *context), void *context)
 
 static void free_garbage(struct loop *loop)
 {
-    struct list_node *node;
-    while ((node = list_pop_front(&loop->garbage)) != NULL)
-        free(LIST_ENTRY(node, struct loop_garbage, node)->memory);
+    while (loop->garbage != NULL) {
+        void *memory = loop->garbage->memory;
+        loop->garbage = loop->garbage->next;
+        free(memory);
+    }
 }
 
 void loop_finish(struct loop *loop)
@@ -70,6 +72,19 @@ static int wait_events(struct loop *loop, struct epoll_event *events)
     return epoll_wait(loop->epoll_fd, events, LOOP_EVENTS_MAX, timeout_ms);
 }
 
+/*
+ * Hang-ups first: a program that closes a socket and then asks for its port expects to get it, and
+ * epoll tells both at once, in any order.
+ */
+static void dispatch(const struct epoll_event *events, int count, bool hang_ups)
+{
+    for (int i = 0; i < count; i++) {
+        struct watch *watch = events[i].data.ptr;
+        if (watch->is_active && ((events[i].events & EPOLLHUP) != 0) == hang_ups)
+            watch->ready(watch, events[i].events);
+    }
+}
+
 int loop_run(struct loop *loop)
 {
     struct epoll_event events[LOOP_EVENTS_MAX];
@@ -78,11 +93,8 @@ int loop_run(struct loop *loop)
         if (count < 0 && errno != EINTR)
             return -errno;
         loop->now_ns = loop_clock_ns();
-        for (int i = 0; i < count; i++) {
-            struct watch *watch = events[i].data.ptr;
-            if (watch->is_active)
-                watch->ready(watch, events[i].events);
-        }
+        dispatch(events, count, true);
+        dispatch(events, count, false);
         for (unsigned i = 0; i < LOOP_TIMERS_MAX; i++) {
             struct timer *timer = timer_queue_pop_due(&loop->timers, loop->now_ns);
             if (timer == NULL)
@@ -138,5 +150,6 @@ void loop_timer_cancel(struct loop *loop, struct loop_timer *timer)
 void loop_free_later(struct loop *loop, struct loop_garbage *garbage, void *memory)
 {
     garbage->memory = memory;
-    list_push_back(&loop->garbage, &garbage->node);
+    garbage->next = loop->garbage;
+    loop->garbage = garbage;
 }

@@ -7,6 +7,7 @@
 #include "daemon/psocket.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -264,6 +265,38 @@ int psocket_renew(struct psocket *psocket)
     return error;
 }
 
+bool psocket_reap(struct psocket *psocket)
+{
+    struct pollfd end = {.fd = psocket->watch.fd};
+    if (psocket->program_end >= 0 || poll(&end, 1, 0) != 1 || (end.revents & POLLHUP) == 0)
+        return false;
+    psocket_close(psocket);
+    return true;
+}
+
+/* The same for whoever holds what psocket wants. */
+static bool reap_holder(const struct psocket *psocket, foyer_socket holder)
+{
+    struct psocket *other = psocket_from_stack(psocket->daemon, psocket->host, holder);
+    return other != NULL && other != psocket && psocket_reap(other);
+}
+
+/* The same for all of a host: a 4-tuple is taken, and the stack does not say by whom. */
+static bool reap_host(struct psocket *psocket)
+{
+    const struct list_node *head = &psocket->host->sockets;
+    bool has_reaped = false;
+    struct list_node *node = head->next;
+    while (node != head) {
+        struct psocket *other = LIST_ENTRY(node, struct psocket, host_node);
+        bool is_gone = other != psocket && psocket_reap(other);
+        has_reaped |= is_gone;
+        /* A listener takes others with it: begin anew. */
+        node = is_gone ? head->next : node->next;
+    }
+    return has_reaped;
+}
+
 /* ---- the daemon end ------------------------------------------------------------------------------ */
 
 static void daemon_end_ready(struct watch *watch, uint32_t events)
@@ -372,7 +405,10 @@ int psocket_bind(struct psocket *psocket, const struct foyer_endpoint *endpoint,
     if (psocket->is_bound || psocket->is_listening || psocket->carrier == PSOCKET_LOCAL)
         return EINVAL;
     psocket_apply_options(psocket);
-    int error = foyer_socket_bind(psocket->host->stack, psocket->stack, endpoint, ret_conflict);
+    int error;
+    do {
+        error = foyer_socket_bind(psocket->host->stack, psocket->stack, endpoint, ret_conflict);
+    } while (error == -EADDRINUSE && reap_holder(psocket, *ret_conflict));
     if (error != 0)
         return -error;
     psocket_update_endpoints(psocket);
@@ -393,7 +429,10 @@ int psocket_listen(struct psocket *psocket, uint32_t backlog, foyer_socket *ret_
     if (backlog > PSOCKET_BACKLOG_MAX)
         backlog = PSOCKET_BACKLOG_MAX;
     psocket_apply_options(psocket);
-    int error = foyer_socket_listen(psocket->host->stack, psocket->stack, backlog, ret_conflict);
+    int error;
+    do {
+        error = foyer_socket_listen(psocket->host->stack, psocket->stack, backlog, ret_conflict);
+    } while (error == -EADDRINUSE && reap_holder(psocket, *ret_conflict));
     if (error != 0)
         return -error;
     psocket->backlog = backlog;
@@ -435,8 +474,12 @@ static int connect_tcp(struct psocket *psocket, const struct foyer_endpoint *rem
             return -error;
     }
     struct building_host *to = local_host_of(psocket->host, &remote->addr);
-    if (to != NULL)
-        return local_connect(psocket, to, remote, ret_fds);
+    if (to != NULL) {
+        int error = local_connect(psocket, to, remote, ret_fds);
+        if ((error == EADDRNOTAVAIL || error == EADDRINUSE) && reap_host(psocket))
+            error = local_connect(psocket, to, remote, ret_fds);
+        return error;
+    }
     if (building->daemon->fabric.link_count == 0)
         return building_contains(building, &remote->addr) ? EHOSTUNREACH : ENETUNREACH;
     return relay_connect(psocket, remote, ret_fds);

@@ -92,6 +92,12 @@ struct psocket *psocket_find(const struct daemon *daemon, uint64_t id);
 struct psocket *psocket_from_stack(const struct daemon *daemon, struct building_host *host,
                                    foyer_socket handle);
 
+/*
+ * Closes the socket where its last holder is gone and the loop has not told yet; close(2) gives a
+ * port back before it returns, so a conflict with such a socket is none. True: it is closed.
+ */
+bool psocket_reap(struct psocket *psocket);
+
 /* Tells the program's waiters to look at shared memory. Not on listeners. */
 void psocket_ring_bell(struct psocket *psocket);
 /* Addresses into the slot, then state, then bell (unless quiet: a reply tells as well). */
