@@ -71,6 +71,7 @@ static void listener_ready(struct watch *watch, uint32_t events)
     struct daemon *daemon = LIST_ENTRY(watch, struct daemon, listener);
     (void)events;
     for (unsigned i = 0; i < DAEMON_ACCEPTS_MAX; i++) {
+        // cppcheck-suppress nullPointer
         int fd = accept4(watch->fd, NULL, NULL, SOCK_CLOEXEC);
         if (fd < 0) {
             if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)

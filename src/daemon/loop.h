@@ -32,7 +32,7 @@ struct loop_timer {
 
 /* Embedded in objects that are freed at the end of the turn, when no event can name them. */
 struct loop_garbage {
-    struct list_node node;
+    struct loop_garbage *next;
     void *memory;
 };
 
@@ -42,7 +42,7 @@ struct loop {
     bool again;           /* work is left: the next turn does not wait */
     foyer_time_ns now_ns; /* CLOCK_MONOTONIC at the start of the turn */
     struct timer_queue timers;
-    struct list_node garbage; /* of loop_garbage.node */
+    struct loop_garbage *garbage;
     void (*work)(void *context);
     void *context;
 };

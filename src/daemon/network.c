@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "base/bytes.h"
 
@@ -51,13 +52,14 @@ int network_parse(const char *text, bool is_v4, struct network *ret_network)
 {
     char address[INET6_ADDRSTRLEN];
     struct network network;
-    unsigned length, consumed = 0;
+    char *end;
     const char *slash = strchr(text, '/');
     if (slash == NULL || (size_t)(slash - text) >= sizeof(address))
         return -EINVAL;
     memcpy(address, text, (size_t)(slash - text));
     address[slash - text] = '\0';
-    if (sscanf(slash, "/%3u%n", &length, (int *)&consumed) != 1 || slash[consumed] != '\0')
+    unsigned long length = strtoul(slash + 1, &end, 10);
+    if (slash[1] < '1' || slash[1] > '9' || *end != '\0')
         return -EINVAL;
     if (!address_parse(address, &network.prefix) || foyer_addr_is_v4(&network.prefix) != is_v4)
         return -EINVAL;

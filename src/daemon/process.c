@@ -103,13 +103,15 @@ static void read_descriptors(struct process_map *map, pid_t pid, uid_t uid)
     add(&map->seen, (uint64_t)pid, 0, pid, uid);
     struct dirent *entry;
     while ((entry = readdir(directory)) != NULL) {
-        unsigned long long inode;
+        static const char prefix[] = "socket:[";
         ssize_t size = readlinkat(dirfd(directory), entry->d_name, target, sizeof(target) - 1);
         if (size <= 0)
             continue;
         target[size] = '\0';
-        if (sscanf(target, "socket:[%llu]", &inode) == 1)
-            add(&map->by_inode, inode, (ino_t)inode, pid, uid);
+        if (strncmp(target, prefix, sizeof(prefix) - 1) != 0)
+            continue;
+        unsigned long long inode = strtoull(target + sizeof(prefix) - 1, NULL, 10);
+        add(&map->by_inode, inode, (ino_t)inode, pid, uid);
     }
     closedir(directory);
 }
