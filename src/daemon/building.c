@@ -279,8 +279,6 @@ static int create_stack(struct building *building, struct building_host *host)
         .allocator = building->daemon->allocator,
         .mtu = 1500,
         .link_capabilities = FOYER_LINK_TX_CHECKSUM | FOYER_LINK_TSO4 | FOYER_LINK_TSO6,
-        .ephemeral_first = 32768, /* Linux's own range: programs with lists of ports expect it */
-        .ephemeral_last = 60999,
         .max_sockets = 1u << 20,
     };
     memcpy(config.mac, host->mac, sizeof(config.mac));
