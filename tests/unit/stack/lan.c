@@ -122,6 +122,15 @@ void lan_wait(struct lan *lan, foyer_time_ns ns)
     foyer_host_tick(lan->host, lan->now);
 }
 
+void lan_live(struct lan *lan, foyer_time_ns ns)
+{
+    foyer_time_ns end = lan->now + ns;
+    while (lan->now < end) {
+        lan_wait(lan, end - lan->now < FOYER_NS_PER_S ? end - lan->now : FOYER_NS_PER_S);
+        lan_pull(lan);
+    }
+}
+
 unsigned lan_pull(struct lan *lan)
 {
     struct foyer_packet packets[64];
@@ -279,6 +288,7 @@ size_t lan_advertise(uint8_t *frame, const struct foyer_addr *target, bool solic
 void lan_introduce_peer(struct lan *lan)
 {
     uint8_t frame[256];
+    lan_pull(lan); /* what time has brought up */
     lan_input(lan, frame, lan_arp(frame, WIRE_ARP_REQUEST, &lan_peer4, &lan_host4, lan_host_mac));
     struct wire_ndp ndp = {
         .type = WIRE_ICMP6_NEIGHBOUR_SOLICITATION, .target = lan_host6, .has_source_mac = true};
@@ -290,7 +300,6 @@ void lan_introduce_peer(struct lan *lan)
     lan_seal(frame, at + size);
     lan_input(lan, frame, at + size);
     assert_int_equal(lan_pull(lan), 2); /* both answers */
-    lan_pull(lan);
 }
 
 bool lan_view(const struct lan_frame *frame, struct lan_view *ret_view)

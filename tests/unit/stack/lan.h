@@ -50,6 +50,8 @@ void lan_input(struct lan *lan, const uint8_t *frame, size_t size);
 void lan_input_flags(struct lan *lan, const uint8_t *frame, size_t size, uint8_t flags);
 /* Advances time through all deadlines in between. */
 void lan_wait(struct lan *lan, foyer_time_ns ns);
+/* The same, with what the host sends going nowhere. */
+void lan_live(struct lan *lan, foyer_time_ns ns);
 /* Takes what the host sends now; how many frames. The next lan_frame call starts over. */
 unsigned lan_pull(struct lan *lan);
 /* The next frame of the last pull; NULL: none. */
