@@ -84,8 +84,9 @@ FOYER_API void foyer_host_input(struct foyer_host *host, const struct foyer_pack
                                 size_t count, foyer_time_ns now);
 
 /*
- * Fills up to max packets that the host wants to send and returns how many; 0 when there is
- * nothing more. The spans point into the host's headers and into the sockets' rings and are
+ * Fills up to max packets (64 at most) that the host wants to send and returns how many; 0 when
+ * there is nothing more, or when the share of a call was used up by what the host sends to
+ * itself: foyer_host_deadline then says now. The spans point into the host's headers and into the sockets' rings and are
  * valid until the next call on this host. Packets to the host's own addresses are not given
  * out; they are delivered inside. Work: O(max + bytes delivered inside).
  */

@@ -111,8 +111,8 @@ FOYER_API int foyer_socket_accept(struct foyer_host *host, foyer_socket listener
 /*
  * Moves the socket's payload into rings the caller provides (shared with a program). The stack
  * reads tx and writes rx; bytes that waited in the socket's own buffers are moved over. The
- * memory must stay valid until the socket's FOYER_EVENT_CLOSED was taken and the socket closed,
- * or foyer_socket_clear_rings. UDP rings hold struct foyer_datagram_header records.
+ * memory must stay valid until foyer_socket_close or _abort has returned. UDP rings hold struct
+ * foyer_datagram_header records.
  * -ENOBUFS where what waits does not fit; -EINVAL for a bad size.
  */
 FOYER_API int foyer_socket_set_rings(struct foyer_host *host, foyer_socket socket,

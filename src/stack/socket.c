@@ -87,7 +87,8 @@ struct sock *sock_create(struct foyer_host *host, uint8_t family, uint8_t protoc
     sock->ttl = IP_TTL_DEFAULT;
     sock->local.addr = wildcard(family);
     sock->remote.addr = wildcard(family);
-    sock->timer.kind = TIMER_SOCK;
+    if (protocol == FOYER_TCP)
+        sock->timer.kind = TIMER_SOCK;
     sock->rx_size_wanted = host->config.receive_buffer_size;
     sock->tx_size_wanted = host->config.send_buffer_size;
     sock->linger_ns = -1;
@@ -95,8 +96,6 @@ struct sock *sock_create(struct foyer_host *host, uint8_t family, uint8_t protoc
     sock->keep_interval_s = 75;
     sock->keep_count = 9;
     sock->congestion = FOYER_CONGESTION_CUBIC;
-    list_init(&sock->accept_queue);
-    list_init(&sock->wait_node);
     host->slots[index].sock = sock;
     host->sock_count++;
     return sock;
@@ -105,13 +104,13 @@ struct sock *sock_create(struct foyer_host *host, uint8_t family, uint8_t protoc
 void sock_free(struct foyer_host *host, struct sock *sock)
 {
     ports_unbind(host, sock);
-    timer_cancel(&host->timers, &sock->timer);
-    list_remove(&sock->output_node);
-    list_remove(&sock->wait_node);
-    list_remove(&sock->event_node);
-    list_remove(&sock->release_node);
-    list_remove(&sock->accept_node);
-    list_remove(&sock->accept_queue);
+    if (sock->protocol == FOYER_TCP)
+        timer_cancel(&host->timers, &sock->timer);
+    else
+        list_remove(&sock->release_node);
+    list_remove(&sock->output_node); /* a listener's accept_queue: its children are let go */
+    list_remove(&sock->wait_node);   /* or its requests */
+    list_remove(&sock->event_node);  /* or a child's place in either */
     if (sock->tcb != NULL)
         tcp_free(host, sock->tcb);
     sock_drop_rings(host, sock);
@@ -296,7 +295,14 @@ int foyer_socket_listen(struct foyer_host *host, foyer_socket socket, uint32_t b
             ports_unbind(host, sock);
         return error;
     }
+    /* From here on the fields of a connection are those of a listener. */
+    list_remove(&sock->output_node);
+    list_remove(&sock->wait_node);
+    list_init(&sock->accept_queue);
+    list_init(&sock->requests);
     sock->backlog = backlog;
+    sock->accept_count = 0;
+    sock->request_count = 0;
     sock->state = FOYER_STATE_LISTEN;
     return 0;
 }
@@ -569,9 +575,11 @@ int foyer_socket_info(struct foyer_host *host, foyer_socket socket,
         .remote = sock->remote,
         .owner = sock->owner,
         .user = sock->user,
-        .accept_queue_count = sock->accept_count,
-        .backlog = sock->backlog,
     };
+    if (sock->state == FOYER_STATE_LISTEN) {
+        info.accept_queue_count = sock->accept_count;
+        info.backlog = sock->backlog;
+    }
     if (sock->tcb != NULL)
         tcp_info(host, sock, &info);
     *ret_info = info;

@@ -36,11 +36,15 @@ enum sock_flags {
     SOCK_EXTERNAL_RINGS = 1u << 8,
     SOCK_SHUT_READ = 1u << 9,
     SOCK_SHUT_WRITE = 1u << 10,
-    SOCK_PORT_CHOSEN = 1u << 11,  /* connect chose the port: it is shared with other remotes */
+    SOCK_PORT_CHOSEN = 1u << 11, /* connect chose the port: it is shared with other remotes */
     SOCK_IN_ACCEPT_QUEUE = 1u << 12,
     SOCK_ADDRESS_CHOSEN = 1u << 13, /* local.addr was the wildcard until connect */
 };
 
+/*
+ * Unions keep an idle connection small. A listener sends nothing and has no path; its children
+ * have no events for anybody before they are accepted; datagram sockets have no timer.
+ */
 struct sock {
     uint32_t index;      /* in the host's table */
     uint32_t generation; /* of the handle */
@@ -48,55 +52,68 @@ struct sock {
     uint8_t family;      /* enum foyer_family */
     uint8_t state;       /* enum foyer_socket_state */
     uint8_t ttl, tos;
-    uint32_t flags;      /* enum sock_flags */
-    int error;           /* pending, negative errno, or 0 */
+    uint8_t keep_count;
+    uint8_t congestion;
+    bool path_is_local; /* remote is one of the host's own addresses */
+    uint32_t flags;     /* enum sock_flags */
+    int error;          /* pending, negative errno, or 0 */
+    struct foyer_endpoint local, remote;
     uint32_t owner_uid;
     uint64_t owner, user;
-    struct foyer_endpoint local, remote;
 
     struct hash_node connected_node;
-    struct list_node bound_node;  /* in its port_group's list */
+    struct list_node bound_node;   /* in its port_group's list */
     struct port_group *port_group; /* ports.c; NULL while it holds no port */
-    uint32_t port_member;          /* index among the group's receivers, UINT32_MAX: none */
-    struct list_node output_node; /* on host->output_list while it has something to send */
+    union {
+        struct list_node output_node;  /* on host->output_list while it has something to send */
+        struct list_node accept_queue; /* listener: head of accept_node, the established */
+    };
     union {
         struct list_node wait_node; /* on neighbour->waiters while the path is not resolved */
         struct list_node requests;  /* listener: head of accept_node, children in SYN-RECEIVED */
     };
-    struct list_node event_node;  /* on host->event_list while events != 0 */
-    uint32_t events;              /* enum foyer_event_bits, not yet taken by the caller */
+    union {
+        struct list_node event_node;  /* on host->event_list while events != 0 */
+        struct list_node accept_node; /* while listener is set: in one of its two queues */
+    };
+    struct sock *listener; /* whose queue this one is in or will be in */
+    uint32_t events;       /* enum foyer_event_bits, not yet taken by the caller */
+    uint32_t port_member;  /* index among port_group's receivers, UINT32_MAX: none */
 
-    struct foyer_ring rx, tx;             /* unset until first needed or given by the caller */
+    struct foyer_ring rx, tx; /* unset until first needed or given by the caller */
     uint32_t rx_size_wanted, tx_size_wanted;
-    struct tcb *tcb;                      /* TCP only; allocated at connect or SYN */
-    struct timer timer; /* TCP's one timer, kind TIMER_SOCK: host.c calls tcp_timer when due */
-    /* UDP only: the stack's own positions, since what the rings hold can be forged. */
-    uint32_t udp_rx_head, udp_tx_tail;
-    uint32_t udp_tx_offset; /* payload of the record at the tail that is sent as segments already */
-    struct list_node release_node; /* on host->release_list until udp_tx_tail is published */
+    struct tcb *tcb; /* TCP only; allocated at connect or SYN */
+    union {
+        struct timer timer; /* TCP's one timer, kind TIMER_SOCK: host.c calls tcp_timer */
+        struct {
+            /* UDP: the stack's own positions, since what the rings hold can be forged. */
+            struct list_node release_node; /* host->release_list until the tail is published */
+            uint32_t udp_rx_head, udp_tx_tail;
+            uint32_t udp_tx_offset; /* payload at the tail that is sent as segments already */
+        };
+    };
 
-    /* Listener. */
-    uint32_t backlog;
-    uint32_t accept_count;                /* established, not yet accepted */
-    uint32_t request_count;               /* in SYN-RECEIVED */
-    struct list_node accept_queue;        /* head: of accept_node */
-    struct list_node accept_node;
-    struct sock *listener;                /* whose queue this one is in or will be in */
-
-    /* The way to remote, cached; see ip_path. */
-    struct neighbour *neighbour;
-    uint32_t path_generation;             /* compared with host->path_generation */
-    uint16_t path_mtu;                    /* IP bytes */
-    bool path_is_local;                   /* remote is one of the host's own addresses */
+    union {
+        struct {
+            /* The way to remote, cached; see ip_path. */
+            struct neighbour *neighbour;
+            uint32_t path_generation; /* compared with host->path_generation */
+        };
+        struct {
+            /* Listener. */
+            uint32_t backlog;
+            uint32_t accept_count;  /* established, not yet accepted */
+            uint32_t request_count; /* in SYN-RECEIVED */
+        };
+    };
+    uint16_t path_mtu; /* IP bytes */
 
     /* TCP option values wait here until there is a tcb. */
+    uint16_t max_segment;
     int64_t linger_ns; /* -1: off */
     uint32_t user_timeout_ms;
     uint16_t keep_idle_s, keep_interval_s;
-    uint16_t max_segment;
-    uint8_t keep_count;
-    uint8_t congestion;
-    bool keepalive, nodelay, cork, broadcast;
+    bool keepalive : 1, nodelay : 1, cork : 1, broadcast : 1;
 };
 
 struct sock *sock_from_handle(struct foyer_host *host, foyer_socket handle); /* NULL: stale */
@@ -140,7 +157,7 @@ struct sock *ports_find_bound(struct foyer_host *host, uint8_t protocol,
 /* What ip.c knows of a packet once its headers are off. All borrowed for the call. */
 struct rx {
     struct foyer_addr src, dst;
-    uint8_t family;   /* 4 or 6 */
+    uint8_t family; /* 4 or 6 */
     uint8_t protocol;
     uint8_t ttl, tos;
     bool checksum_valid;         /* the transport checksum need not be looked at */
@@ -149,8 +166,8 @@ struct rx {
     size_t size;                 /* transport header and payload together */
     struct foyer_span payload[FOYER_PACKET_SPANS_MAX + 1]; /* same bytes as spans, from transport */
     uint8_t payload_count;
-    uint16_t gso_size;           /* coalesced by the link: size of each segment, else 0 */
-    const uint8_t *ip_header;    /* for ICMP errors that quote the packet */
+    uint16_t gso_size;        /* coalesced by the link: size of each segment, else 0 */
+    const uint8_t *ip_header; /* for ICMP errors that quote the packet */
     size_t ip_contiguous;
     foyer_time_ns arrival_ns;
 };
@@ -168,10 +185,10 @@ void icmp6_input(struct foyer_host *host, const struct rx *rx, foyer_time_ns now
 
 /* An ICMP error that quotes a segment this host sent; transport points at the 8+ quoted bytes. */
 struct icmp_error {
-    int error;          /* errno it maps to, negative (RFC 1122 4.2.3.9, 3.2.2.1) */
-    bool is_hard;       /* ends an unestablished connection (RFC 5461 says never an established) */
-    bool is_local;      /* from this host's own neighbour cache; then transport is NULL, size 0 */
-    uint16_t mtu;       /* > 0: packet too big (RFC 1191, RFC 8201) */
+    int error;     /* errno it maps to, negative (RFC 1122 4.2.3.9, 3.2.2.1) */
+    bool is_hard;  /* ends an unestablished connection (RFC 5461 says never an established) */
+    bool is_local; /* from this host's own neighbour cache; then transport is NULL, size 0 */
+    uint16_t mtu;  /* > 0: packet too big (RFC 1191, RFC 8201) */
     const uint8_t *transport;
     size_t size;
 };
@@ -190,12 +207,12 @@ void udp_icmp_error(struct foyer_host *host, struct sock *sock, const struct icm
 
 /* One packet on its way down. transport.c fills header from TX_TRANSPORT_OFFSET on and payload. */
 struct tx {
-    uint8_t *header;          /* TX_HEADER_SIZE bytes */
-    uint16_t transport_size;  /* bytes filled at header + TX_TRANSPORT_OFFSET */
+    uint8_t *header;              /* TX_HEADER_SIZE bytes */
+    uint16_t transport_size;      /* bytes filled at header + TX_TRANSPORT_OFFSET */
     struct foyer_span payload[2]; /* usually spans of the ring */
     uint8_t payload_count;
     uint8_t tos, ttl;
-    uint8_t gso_type;         /* set by TCP where payload is larger than gso_size */
+    uint8_t gso_type; /* set by TCP where payload is larger than gso_size */
     uint16_t gso_size;
     bool dont_fragment;
 };
