@@ -18,6 +18,11 @@
 #include "daemon/local.h"
 #include "daemon/log.h"
 
+/*
+ * Datagrams that find no room are lost, and their reader may not get a processor for some
+ * milliseconds: room for 10 ms at 1 Gbit/s. Pages that are not needed are never touched.
+ */
+#define RELAY_RING_SIZE_UDP (1u << 20)
 #define RELAY_EVENTS_MAX 64
 #define RELAY_EVENT_BATCHES_MAX 16
 
@@ -34,7 +39,9 @@ static struct foyer_ring rx_ring(const struct psocket *psocket)
 int relay_attach(struct psocket *psocket)
 {
     struct channel *channel;
-    int error = channel_create(FOYER_CHANNEL_RING_SIZE_DEFAULT, true, &channel);
+    uint32_t ring_size =
+        psocket->protocol == FOYER_UDP ? RELAY_RING_SIZE_UDP : FOYER_CHANNEL_RING_SIZE_DEFAULT;
+    int error = channel_create(ring_size, true, &channel);
     if (error != 0)
         return error;
     psocket->channel = channel;

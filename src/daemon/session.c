@@ -272,6 +272,16 @@ static void serve_attach(struct session *session, const struct request *request,
     answer(session, &reply, sizeof(reply), &fds);
 }
 
+/*
+ * Segments that the local carrier does not have. Programs size their datagrams by it (iperf3), so
+ * it is what the path's MTU would give: that of Linux's loopback, or of the switch.
+ */
+static uint32_t local_mss(const struct psocket *psocket)
+{
+    bool is_inside = psocket->peer != NULL && psocket->peer->host == psocket->host;
+    return is_inside ? 32741 : 1448;
+}
+
 static void serve_info(struct session *session, const struct request *request)
 {
     struct foyer_reply_info reply;
@@ -290,7 +300,7 @@ static void serve_info(struct session *session, const struct request *request)
     reply.rto_us = info.rto_us;
     reply.cwnd_bytes = info.cwnd_bytes;
     reply.ssthresh_bytes = info.ssthresh_bytes;
-    reply.mss = info.mss;
+    reply.mss = psocket->carrier == PSOCKET_LOCAL ? local_mss(psocket) : info.mss;
     reply.retransmissions = (uint32_t)info.retransmissions;
     reply.bytes_sent = info.bytes_sent;
     reply.bytes_received = info.bytes_received;
