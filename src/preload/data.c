@@ -383,6 +383,9 @@ static ssize_t recv_loop(struct socket_object *sock, int fd, struct channel *cha
         slot_unlock(sock, LOCK_READ);
         if (likely(job->done >= job->target && job->done > 0))
             return (ssize_t)job->done;
+        /* recv of no bytes waits for some all the same; read does not (io.c). */
+        if (job->size == 0 && foyer_ring_used(&channel->rx) > 0)
+            return 0;
         if (!has_more) {
             if (job->done > 0 && (atomic_load(&sock->slot->error) != 0 ||
                                   socket_readiness(sock, fd) & (POLLRDHUP | POLLHUP)))
@@ -421,8 +424,6 @@ ssize_t stream_recv(struct socket_object *sock, int fd, const struct iovec *iov,
     ssize_t result;
     if (!recv_begin(sock, fd, flags, &channel, &result))
         return result;
-    if (size == 0)
-        return 0;
     struct recv_job job = {
         .cursor = {.iov = iov, .count = count}, .size = (size_t)size, .flags = flags};
     uint32_t low_water = sock->slot->receive_low_water;

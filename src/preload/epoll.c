@@ -13,9 +13,10 @@
  * Several threads in one epoll: a thread that goes off with events while others sleep announces
  * all that is active, else data for a socket that only the absent thread looks at would wait.
  *
- * Limits: an epoll shared with another process by fork delivers each doorbell to one of the two.
- * An epoll inside of another epoll wakes it when a doorbell rings, not while a socket inside stays
- * ready; poll() and select() on an epoll see both.
+ * An epoll inside of another one must be ready for the kernel whenever it has events: after each
+ * wait on it, its sockets are announced, and those still ready are armed again in the kernel.
+ *
+ * Limit: an epoll shared with another process by fork delivers each doorbell to one of the two.
  */
 #define _GNU_SOURCE
 
@@ -60,6 +61,7 @@ struct epoll_object {
     uint32_t *active;
     uint32_t active_count, active_capacity, cursor;
     _Atomic uint32_t sleepers;
+    bool is_nested; /* registered in another epoll */
     int64_t kernel_checked_ns;
 };
 
@@ -90,6 +92,7 @@ static struct object *epoll_object_create(void)
         epoll->object.kind = OBJECT_EPOLL;
         atomic_store(&epoll->object.fd_count, 0);
         atomic_store(&epoll->sleepers, 0);
+        epoll->is_nested = false;
         atomic_store(&epoll->object.references, 1);
     }
     pthread_mutex_unlock(&epolls_lock);
@@ -285,13 +288,18 @@ static void rearm(const struct epoll_object *epoll, int epfd, const struct regis
     raw_epoll_ctl(epfd, operation, item->fd, &event);
 }
 
+/* What the kernel's file says of a listener beyond connections is not a listener's. */
+static uint32_t listener_events(uint32_t events)
+{
+    return events & ~(uint32_t)(EPOLLOUT | EPOLLWRNORM | EPOLLWRBAND | EPOLLRDHUP);
+}
+
 /* A socket that was registered before listen(): from now on its readiness is the kernel's. */
 static bool hand_to_kernel(struct epoll_object *epoll, int epfd, struct registration *item)
 {
     if (slot_state(item->sock) != FOYER_SLOT_LISTENING)
         return false;
-    struct epoll_event event = {.events = item->events & ~(uint32_t)EPOLLEXCLUSIVE,
-                                .data = item->data};
+    struct epoll_event event = {.events = listener_events(item->events), .data = item->data};
     if (item->is_disabled)
         event.events = 0;
     raw_epoll_ctl(epfd, EPOLL_CTL_MOD, item->fd, &event);
@@ -403,8 +411,11 @@ static int sort_kernel_events(struct epoll_object *epoll, int epfd, struct epoll
     return kept;
 }
 
-/* This thread goes off with events; those who sleep must hear of the rest. */
-static void settle(struct epoll_object *epoll, int epfd)
+/*
+ * This thread goes off with events; those who sleep must hear of the rest. is_level: also of what
+ * was reported and is still ready.
+ */
+static void settle(struct epoll_object *epoll, int epfd, bool is_level)
 {
     pthread_mutex_lock(&epoll->lock);
     for (uint32_t i = 0; i < epoll->active_count; i++) {
@@ -489,7 +500,13 @@ static int control(struct epoll_object *epoll, int epfd, int operation, int fd,
     struct registration *item = find(epoll, fd);
     bool is_ours = item != NULL && item->sock == sock;
     if (!is_ours && (operation != EPOLL_CTL_ADD || slot_state(sock) == FOYER_SLOT_LISTENING)) {
-        error = raw_epoll_ctl(epfd, operation, fd, event);
+        struct epoll_event copy = {0};
+        bool is_listener = event != NULL && slot_state(sock) == FOYER_SLOT_LISTENING;
+        if (is_listener) {
+            copy.events = listener_events(event->events);
+            copy.data = event->data;
+        }
+        error = raw_epoll_ctl(epfd, operation, fd, is_listener ? &copy : event);
     } else if (operation == EPOLL_CTL_ADD) {
         error = event == NULL ? -EFAULT : control_add(epoll, epfd, fd, sock, event);
     } else if (operation == EPOLL_CTL_MOD) {
@@ -516,6 +533,21 @@ static struct epoll_object *get_epoll(int epfd)
     return NULL;
 }
 
+/* An epoll goes into another one. */
+static int nest(int epfd, int operation, int fd, struct epoll_event *event)
+{
+    int result = REAL(epoll_ctl)(epfd, operation, fd, event);
+    struct epoll_object *inner = result == 0 ? get_epoll(fd) : NULL;
+    if (inner != NULL) {
+        if (operation != EPOLL_CTL_DEL) {
+            inner->is_nested = true;
+            settle(inner, fd, true);
+        }
+        object_release(&inner->object);
+    }
+    return result;
+}
+
 ENTRY int epoll_ctl(int epfd, int operation, int fd, struct epoll_event *event)
 {
     if (likely(table_peek(fd) == NULL))
@@ -523,7 +555,9 @@ ENTRY int epoll_ctl(int epfd, int operation, int fd, struct epoll_event *event)
     if (table_is_hidden(fd) || table_is_hidden(epfd))
         return result_int(-EBADF);
     struct socket_object *sock = table_get_socket(fd);
-    struct epoll_object *epoll = sock == NULL ? NULL : get_epoll(epfd);
+    if (sock == NULL)
+        return nest(epfd, operation, fd, event);
+    struct epoll_object *epoll = get_epoll(epfd);
     int result;
     if (epoll == NULL)
         result = REAL(epoll_ctl)(epfd, operation, fd, event);
@@ -531,8 +565,7 @@ ENTRY int epoll_ctl(int epfd, int operation, int fd, struct epoll_event *event)
         result = result_int(control(epoll, epfd, operation, fd, sock, event));
     if (epoll != NULL)
         object_release(&epoll->object);
-    if (sock != NULL)
-        socket_release(sock);
+    socket_release(sock);
     return result;
 }
 
@@ -680,8 +713,8 @@ static int wait_core(int epfd, struct epoll_event *events, int max, int64_t time
     if (max <= 0 || events == NULL)
         return -EINVAL;
     int count = wait_loop(&call, timeout_ns != 0);
-    if (count > 0 && atomic_load(&epoll->sleepers) > 0)
-        settle(epoll, epfd);
+    if (epoll->is_nested || (count > 0 && atomic_load(&epoll->sleepers) > 0))
+        settle(epoll, epfd, epoll->is_nested);
     return count;
 }
 

@@ -38,6 +38,8 @@ static inline ssize_t leave(struct socket_object *sock, ssize_t result)
 ENTRY ssize_t read(int fd, void *bytes, size_t size)
 {
     ENTER(fd, sock, REAL(read)(fd, bytes, size));
+    if (unlikely(size == 0 && sock->type == SOCK_STREAM))
+        return leave(sock, 0);
     return leave(sock, sock_recv(sock, fd, bytes, size, 0));
 }
 
@@ -61,10 +63,21 @@ ENTRY ssize_t send(int fd, const void *bytes, size_t size, int flags)
 
 /* ---- vectors ------------------------------------------------------------------------------- */
 
+static bool iov_is_empty(const struct iovec *iov, int count)
+{
+    for (int i = 0; i < count; i++) {
+        if (iov[i].iov_len != 0)
+            return false;
+    }
+    return true;
+}
+
 static ssize_t sock_readv(struct socket_object *sock, int fd, const struct iovec *iov, int count)
 {
     if (count < 0 || count > IOV_MAX)
         return -EINVAL;
+    if (sock->type == SOCK_STREAM && iov_is_empty(iov, count))
+        return 0;
     if (sock->type == SOCK_STREAM)
         return stream_recv(sock, fd, iov, (size_t)count, 0);
     struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)iov,

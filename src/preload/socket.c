@@ -552,6 +552,16 @@ static void wake_own_sleepers(struct socket_object *sock)
     session_tell(&request);
 }
 
+/* Both FINs are exchanged: the kernel's socket is in TIME-WAIT or beyond, and not connected. */
+static bool is_finished(const struct socket_object *sock)
+{
+    const struct channel *channel = socket_channel_now(sock);
+    uint32_t options = slot_options(sock);
+    return (options & FOYER_SLOT_RESET_SEEN) != 0 ||
+           ((options & FOYER_SLOT_SHUT_WRITE) != 0 && channel != NULL &&
+            atomic_load(&channel->rx.shared->writer_state) == FOYER_RING_FIN);
+}
+
 static int socket_shutdown(struct socket_object *sock, int fd, int how)
 {
     if (how != SHUT_RD && how != SHUT_WR && how != SHUT_RDWR)
@@ -575,7 +585,8 @@ static int socket_shutdown(struct socket_object *sock, int fd, int how)
         return 0;
     }
     struct channel *channel = socket_channel(sock, fd);
-    if (state != FOYER_SLOT_CONNECTED || channel == NULL || socket_is_reset(sock, channel))
+    if (state != FOYER_SLOT_CONNECTED || channel == NULL || socket_is_reset(sock, channel) ||
+        is_finished(sock))
         return -ENOTCONN;
     atomic_fetch_or(&sock->slot->options, bits);
     if ((bits & FOYER_SLOT_SHUT_WRITE) != 0) {
@@ -610,7 +621,7 @@ static int name_of(struct socket_object *sock, bool is_peer, struct sockaddr *ad
         uint32_t state = slot_state(sock);
         uint32_t options = slot_options(sock);
         bool has_peer = state == FOYER_SLOT_CONNECTED
-                            ? (options & FOYER_SLOT_RESET_SEEN) == 0
+                            ? !is_finished(sock)
                             : state == FOYER_SLOT_DATAGRAM && (options & FOYER_SLOT_PEER) != 0;
         if (!has_peer)
             return -ENOTCONN;
