@@ -425,7 +425,8 @@ static void settle(struct epoll_object *epoll, int epfd, bool is_level)
             continue;
         announce(item);
         if (evaluate(item, &signature) != 0 &&
-            !(item->has_reported && memcmp(&signature, &item->reported, sizeof(signature)) == 0))
+            (is_level || !item->has_reported ||
+             memcmp(&signature, &item->reported, sizeof(signature)) != 0))
             rearm(epoll, epfd, item, EPOLL_CTL_MOD);
     }
     pthread_mutex_unlock(&epoll->lock);
