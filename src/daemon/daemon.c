@@ -66,6 +66,23 @@ static void turn_work(void *context)
 
 /* ---- accepting sessions ------------------------------------------------------------------------ */
 
+/* Out of descriptors, the listener stays readable: look again later, not in a circle. */
+#define DAEMON_ACCEPT_PAUSE_NS (100 * FOYER_NS_PER_MS)
+
+static void accept_again(struct loop_timer *timer)
+{
+    struct daemon *daemon = LIST_ENTRY(timer, struct daemon, accept_timer);
+    loop_watch_change(&daemon->loop, &daemon->listener, EPOLLIN);
+}
+
+static void pause_accepting(struct daemon *daemon)
+{
+    log_warning("a session can't be accepted: %s", strerror(errno));
+    loop_watch_change(&daemon->loop, &daemon->listener, 0);
+    loop_timer_set(&daemon->loop, &daemon->accept_timer,
+                   daemon->loop.now_ns + DAEMON_ACCEPT_PAUSE_NS, accept_again);
+}
+
 static void listener_ready(struct watch *watch, uint32_t events)
 {
     struct daemon *daemon = LIST_ENTRY(watch, struct daemon, listener);
@@ -75,7 +92,7 @@ static void listener_ready(struct watch *watch, uint32_t events)
         int fd = accept4(watch->fd, NULL, NULL, SOCK_CLOEXEC);
         if (fd < 0) {
             if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
-                log_warning("a session can't be accepted: %s", strerror(errno));
+                pause_accepting(daemon);
             return;
         }
         int error = session_create(daemon, fd, NULL);

@@ -42,6 +42,7 @@ struct daemon {
     struct list_node sessions;    /* of session.node */
     uint32_t session_count, arena_count;
     struct watch listener, signals;
+    struct loop_timer accept_timer;
     int lock_fd;
     foyer_time_ns started_ns;
 };

@@ -9,6 +9,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#define LOG_LINES_PER_SECOND_MAX 200u
+
 static const char *const level_names[] = {
     [LOG_LEVEL_ERROR] = "error",
     [LOG_LEVEL_WARNING] = "warning",
@@ -34,6 +36,21 @@ bool log_level_parse(const char *text, enum log_level *ret_level)
     return false;
 }
 
+/*
+ * Programs can make foyerd say things (a malformed request is a line), so there is a limit to how
+ * fast the file grows. False: this line is left out.
+ */
+static bool is_within_rate(const struct timespec *now)
+{
+    static time_t second;
+    static unsigned count;
+    if (now->tv_sec != second) {
+        second = now->tv_sec;
+        count = 0;
+    }
+    return ++count <= LOG_LINES_PER_SECOND_MAX;
+}
+
 void log_line(enum log_level level, const char *form, ...)
 {
     if (level > threshold)
@@ -43,6 +60,8 @@ void log_line(enum log_level level, const char *form, ...)
     struct timespec now;
     struct tm parts;
     clock_gettime(CLOCK_REALTIME, &now);
+    if (threshold < LOG_LEVEL_DEBUG && !is_within_rate(&now))
+        return;
     localtime_r(&now.tv_sec, &parts);
     size_t size = strftime(line, sizeof(line), "%F %T", &parts);
     size += (size_t)snprintf(line + size, sizeof(line) - size, ".%03ld %s ", now.tv_nsec / 1000000,

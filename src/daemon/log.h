@@ -17,7 +17,7 @@ bool log_level_parse(const char *text, enum log_level *ret_level);
 
 /*
  * Writes "time level text\n". Control characters in the text (names come from outside) become
- * '?'. Lines longer than 1 KiB are cut.
+ * '?'. Lines longer than 1 KiB are cut; more than 200 a second are left out, but for debugging.
  */
 void log_line(enum log_level level, const char *form, ...) __attribute__((format(printf, 2, 3)));
 

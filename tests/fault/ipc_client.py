@@ -9,6 +9,7 @@ import json
 import mmap
 import os
 import pathlib
+import resource
 import shutil
 import signal
 import socket
@@ -47,7 +48,8 @@ def endpoint_text(data):
 class Daemon:
     """A foyerd in the foreground with a runtime folder of its own; stops it at the end."""
 
-    def __init__(self, *options, directory=None):
+    def __init__(self, *options, directory=None, limit=None):
+        self.limit = limit  # of descriptors
         self.own_directory = directory is None
         self.directory = pathlib.Path(directory or tempfile.mkdtemp(prefix="foyerd-test."))
         self.socket_path = str(self.directory / "default" / "foyerd.sock")
@@ -62,6 +64,8 @@ class Daemon:
         self.process = subprocess.Popen(
             [FOYERD, "--building", "default", "--foreground", "--log-level", "debug", "--ready-fd",
              str(ready_writer), *self.options], env=env, pass_fds=[ready_writer], stderr=self.log)
+        if self.limit is not None:  # now: at its start foyerd takes what it may have
+            resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE, (self.limit, self.limit))
         os.close(ready_writer)
         byte = os.read(ready, 1)
         os.close(ready)

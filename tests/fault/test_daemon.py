@@ -549,6 +549,30 @@ class Hostile(DaemonCase):
         wait_until(lambda: self.daemon.control("status")["sockets"] == 0, "the sockets to go")
 
 
+class OutOfDescriptors(unittest.TestCase):
+    """foyerd with room for few: it refuses, stays calm, and recovers."""
+
+    def test_limits_are_survived(self):
+        with Daemon(limit=64) as daemon:
+            keep = Session(daemon, host="web")
+            self.addCleanup(keep.close)
+            with self.assertRaises(OSError) as caught:
+                for _ in range(100):
+                    keep.socket()
+            self.assertIn(caught.exception.errno, (errno.EMFILE, errno.ENFILE))
+            waiting = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            waiting.connect(daemon.socket_path)
+            late = Session(daemon, sock=waiting, hello=False)
+            for one in keep.sockets:
+                one.close()
+            keep.sockets.clear()
+            late.hello(ipc.PROGRAM, "web")
+            self.addCleanup(late.close)
+            listener = late.socket()
+            self.assertEqual((listener.bind("0.0.0.0", 80), listener.listen()), (0, 0))
+            self.assertEqual(keep.socket().connect("127.0.0.1", 80), 0)
+
+
 class Control(DaemonCase):
     def test_rubbish(self):
         with self.session(role=ipc.CONTROLLER) as session:
