@@ -29,7 +29,7 @@ ALLOWED = {
     "stack": {TYPES, "base", "wire", PUBLIC},
     "registry": {TYPES, "base"},
     "ipc": {TYPES, "base"},
-    "link": {TYPES, "base", PUBLIC},
+    "link": {TYPES, "base", "wire", PUBLIC},  # impairment must tell IP from the rest
     "daemon": {TYPES, "base", "wire", "stack", "registry", "ipc", "link", PUBLIC},
     "preload": {TYPES, "ipc", "base"},
     "cli": {TYPES, "ipc", "registry", "base"},

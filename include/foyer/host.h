@@ -67,8 +67,7 @@ FOYER_API void foyer_host_destroy(struct foyer_host *host);
 FOYER_API int foyer_host_add_address(struct foyer_host *host, const struct foyer_addr *addr,
                                      uint8_t prefix_length);
 FOYER_API int foyer_host_remove_address(struct foyer_host *host, const struct foyer_addr *addr);
-FOYER_API bool foyer_host_has_address(const struct foyer_host *host,
-                                      const struct foyer_addr *addr);
+FOYER_API bool foyer_host_has_address(const struct foyer_host *host, const struct foyer_addr *addr);
 
 /* Route of prefix/prefix_length (IPv4 lengths are 0..32) through a neighbour. Longest wins. */
 FOYER_API int foyer_host_add_route(struct foyer_host *host, const struct foyer_addr *prefix,
@@ -105,15 +104,15 @@ FOYER_API bool foyer_host_has_output(const struct foyer_host *host);
 /* Counters since create. The names are those of RFC 4022, 4113 and 4293 where they have one. */
 struct foyer_host_stats {
     uint64_t in_frames, out_frames;
-    uint64_t in_dropped_malformed;  /* header cut short, bad length or version */
-    uint64_t in_dropped_checksum;   /* IPv4 header, ICMP, UDP or TCP checksum */
-    uint64_t in_dropped_address;    /* not for this host */
-    uint64_t in_dropped_protocol;   /* unknown ethertype or IP protocol */
+    uint64_t in_dropped_malformed; /* header cut short, bad length or version */
+    uint64_t in_dropped_checksum;  /* IPv4 header, ICMP, UDP or TCP checksum */
+    uint64_t in_dropped_address;   /* not for this host */
+    uint64_t in_dropped_protocol;  /* unknown ethertype or IP protocol */
     uint64_t in_dropped_memory;
-    uint64_t in_fragments;          /* seen */
-    uint64_t in_reassembled;        /* datagrams that became whole */
-    uint64_t in_reassembly_failed;  /* those that did not: time, overlap, limits */
-    uint64_t out_control_full; /* resets, ICMP or ARP that found the queue full */
+    uint64_t in_fragments;         /* seen */
+    uint64_t in_reassembled;       /* datagrams that became whole */
+    uint64_t in_reassembly_failed; /* those that did not: time, overlap, limits */
+    uint64_t out_control_full;     /* resets, ICMP or ARP that found the queue full */
     uint64_t icmp_in, icmp_out, icmp_out_limited;
     uint64_t ndp_router_advertisements; /* valid ones */
     uint64_t udp_in_datagrams, udp_out_datagrams, udp_no_ports, udp_in_errors, udp_full;

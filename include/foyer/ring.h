@@ -162,7 +162,7 @@ struct foyer_datagram_header {
     uint16_t flags;        /* enum foyer_datagram_flags */
     uint16_t peer_port;    /* host byte order; on receipt 0 means the sender gave none (RFC 768) */
     uint16_t reserved[3];
-    uint8_t peer_addr[16]; /* as struct foyer_addr */
+    uint8_t peer_addr[16];  /* as struct foyer_addr */
     uint8_t local_addr[16]; /* on receipt: the destination address the datagram was sent to */
 };
 

@@ -105,8 +105,8 @@ FOYER_API int foyer_socket_connect(struct foyer_host *host, foyer_socket socket,
                                    const struct foyer_endpoint *remote, foyer_time_ns now);
 
 /* Takes one established connection from a listener. -EAGAIN when there is none. */
-FOYER_API int foyer_socket_accept(struct foyer_host *host, foyer_socket listener,
-                                  uint64_t owner, foyer_socket *ret_socket);
+FOYER_API int foyer_socket_accept(struct foyer_host *host, foyer_socket listener, uint64_t owner,
+                                  foyer_socket *ret_socket);
 
 /*
  * Moves the socket's payload into rings the caller provides (shared with a program). The stack
@@ -125,8 +125,8 @@ FOYER_API void foyer_socket_poke(struct foyer_host *host, foyer_socket socket, f
  * Copying calls for those who do not share rings. send: how many bytes were taken, -EAGAIN,
  * -EPIPE after shutdown, or the pending error. recv: bytes, 0 at the peer's FIN, -EAGAIN.
  */
-FOYER_API int64_t foyer_socket_send(struct foyer_host *host, foyer_socket socket,
-                                    const void *bytes, size_t size, foyer_time_ns now);
+FOYER_API int64_t foyer_socket_send(struct foyer_host *host, foyer_socket socket, const void *bytes,
+                                    size_t size, foyer_time_ns now);
 FOYER_API int64_t foyer_socket_recv(struct foyer_host *host, foyer_socket socket, void *bytes,
                                     size_t size, foyer_time_ns now);
 
@@ -135,9 +135,8 @@ FOYER_API int64_t foyer_socket_send_to(struct foyer_host *host, foyer_socket soc
                                        const void *bytes, size_t size,
                                        const struct foyer_endpoint *remote, foyer_time_ns now);
 /* Returns the datagram's own size even where it was cut to size. ret_* may be NULL. */
-FOYER_API int64_t foyer_socket_recv_from(struct foyer_host *host, foyer_socket socket,
-                                         void *bytes, size_t size,
-                                         struct foyer_endpoint *ret_remote,
+FOYER_API int64_t foyer_socket_recv_from(struct foyer_host *host, foyer_socket socket, void *bytes,
+                                         size_t size, struct foyer_endpoint *ret_remote,
                                          struct foyer_addr *ret_local);
 
 enum foyer_shutdown {
@@ -160,13 +159,13 @@ FOYER_API int foyer_socket_close(struct foyer_host *host, foyer_socket socket, f
 FOYER_API int foyer_socket_abort(struct foyer_host *host, foyer_socket socket, foyer_time_ns now);
 
 enum foyer_option {
-    FOYER_OPT_REUSEADDR = 1,  /* 0 or 1 */
-    FOYER_OPT_REUSEPORT,      /* 0 or 1 */
-    FOYER_OPT_V6ONLY,         /* 0 or 1; before bind */
-    FOYER_OPT_NODELAY,        /* 0 or 1 */
-    FOYER_OPT_CORK,           /* 0 or 1 */
-    FOYER_OPT_LINGER_NS,      /* -1: off; 0: reset on close */
-    FOYER_OPT_KEEPALIVE,      /* 0 or 1 */
+    FOYER_OPT_REUSEADDR = 1, /* 0 or 1 */
+    FOYER_OPT_REUSEPORT,     /* 0 or 1 */
+    FOYER_OPT_V6ONLY,        /* 0 or 1; before bind */
+    FOYER_OPT_NODELAY,       /* 0 or 1 */
+    FOYER_OPT_CORK,          /* 0 or 1 */
+    FOYER_OPT_LINGER_NS,     /* -1: off; 0: reset on close */
+    FOYER_OPT_KEEPALIVE,     /* 0 or 1 */
     FOYER_OPT_KEEPIDLE_S,
     FOYER_OPT_KEEPINTVL_S,
     FOYER_OPT_KEEPCNT,
@@ -175,9 +174,9 @@ enum foyer_option {
     FOYER_OPT_CONGESTION,     /* enum foyer_congestion */
     FOYER_OPT_RECEIVE_BUFFER, /* bytes; rounded up to a power of two; before data */
     FOYER_OPT_SEND_BUFFER,
-    FOYER_OPT_TTL,            /* 1..255 */
-    FOYER_OPT_TOS,            /* 0..255 */
-    FOYER_OPT_OWNER_UID,      /* who may share the port by REUSEPORT, as Linux compares uids */
+    FOYER_OPT_TTL,       /* 1..255 */
+    FOYER_OPT_TOS,       /* 0..255 */
+    FOYER_OPT_OWNER_UID, /* who may share the port by REUSEPORT, as Linux compares uids */
     FOYER_OPT_BROADCAST,
 };
 

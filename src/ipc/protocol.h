@@ -35,23 +35,23 @@
 #include "ipc/shm.h"
 
 #define FOYER_PROTOCOL_VERSION 1u
-#define FOYER_NAME_MAX 64u         /* host and program names, with terminating 0 */
-#define FOYER_MESSAGE_MAX 65536u   /* bytes of any message */
+#define FOYER_NAME_MAX 64u       /* host and program names, with terminating 0 */
+#define FOYER_MESSAGE_MAX 65536u /* bytes of any message */
 #define FOYER_MESSAGE_FDS_MAX 4u
 
 enum foyer_request_type {
     FOYER_REQUEST_HELLO = 1, /* foyer_hello; reply foyer_welcome + [arena fd] for programs */
     FOYER_REQUEST_SESSION,   /* birth channel only: + [session fd]; no reply here */
-    FOYER_REQUEST_SOCKET,    /* foyer_request_socket; foyer_reply_socket + [program end, (channel)] */
-    FOYER_REQUEST_BIND,      /* foyer_request_endpoint; foyer_reply_endpoint */
-    FOYER_REQUEST_LISTEN,    /* foyer_request_listen; foyer_reply_endpoint */
-    FOYER_REQUEST_CONNECT,   /* foyer_request_endpoint; foyer_reply_connect + [channel, (peer bell)] */
-    FOYER_REQUEST_OPTIONS,   /* foyer_request: the slot's options changed; no reply */
-    FOYER_REQUEST_ATTACH,    /* foyer_request + [program end]; foyer_reply_attach + [arena,
+    FOYER_REQUEST_SOCKET,  /* foyer_request_socket; foyer_reply_socket + [program end, (channel)] */
+    FOYER_REQUEST_BIND,    /* foyer_request_endpoint; foyer_reply_endpoint */
+    FOYER_REQUEST_LISTEN,  /* foyer_request_listen; foyer_reply_endpoint */
+    FOYER_REQUEST_CONNECT, /* foyer_request_endpoint; foyer_reply_connect + [channel, (peer bell)] */
+    FOYER_REQUEST_OPTIONS, /* foyer_request: the slot's options changed; no reply */
+    FOYER_REQUEST_ATTACH,  /* foyer_request + [program end]; foyer_reply_attach + [arena,
                                 (channel), (peer bell)] */
-    FOYER_REQUEST_RESOLVE,   /* foyer_request_resolve; foyer_reply_resolve */
-    FOYER_REQUEST_INFO,      /* foyer_request: TCP_INFO; foyer_reply_info */
-    FOYER_REQUEST_CONTROL,   /* foyer_request then JSON text, (+ [fd]); foyer_reply + [memfd with
+    FOYER_REQUEST_RESOLVE, /* foyer_request_resolve; foyer_reply_resolve */
+    FOYER_REQUEST_INFO,    /* foyer_request: TCP_INFO; foyer_reply_info */
+    FOYER_REQUEST_CONTROL, /* foyer_request then JSON text, (+ [fd]); foyer_reply + [memfd with
                                 JSON]. For the foyer command; see docs/control.md */
 };
 
@@ -149,7 +149,7 @@ struct foyer_accept {
     uint64_t id;
     uint32_t arena, slot; /* the listener's arena */
     uint32_t ring_size;
-    uint32_t side;        /* which the acceptor is: 1 for the local carrier, 0 when relayed */
+    uint32_t side; /* which the acceptor is: 1 for the local carrier, 0 when relayed */
     uint32_t is_local;
     struct foyer_endpoint local, remote;
 };

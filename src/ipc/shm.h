@@ -47,8 +47,8 @@ static inline struct foyer_ring foyer_channel_ring(void *memory, uint32_t ring_s
     struct foyer_channel *channel = memory;
     struct foyer_ring ring = {
         .shared = &channel->rings[writer_side & 1],
-        .data = (uint8_t *)memory + FOYER_CHANNEL_DATA_OFFSET +
-                (size_t)(writer_side & 1) * ring_size,
+        .data =
+            (uint8_t *)memory + FOYER_CHANNEL_DATA_OFFSET + (size_t)(writer_side & 1) * ring_size,
         .size = ring_size,
     };
     return ring;
@@ -82,7 +82,7 @@ enum foyer_slot_options {
     FOYER_SLOT_SHUT_READ = 1u << 9,
     FOYER_SLOT_SHUT_WRITE = 1u << 10,
     FOYER_SLOT_BOUND = 1u << 11,
-    FOYER_SLOT_PEER = 1u << 12,     /* remote is set (UDP: connected) */
+    FOYER_SLOT_PEER = 1u << 12, /* remote is set (UDP: connected) */
     FOYER_SLOT_RECV_PKTINFO = 1u << 13,
     /* A holder saw the connection's reset and has put it into error: not a second time. */
     FOYER_SLOT_RESET_SEEN = 1u << 14,
@@ -90,11 +90,11 @@ enum foyer_slot_options {
 };
 
 struct foyer_slot {
-    _Atomic uint64_t id;        /* the socket's id; 0: free. Written by foyerd. */
-    _Atomic uint32_t state;     /* enum foyer_slot_state; written by foyerd */
-    _Atomic int32_t error;      /* pending SO_ERROR, positive errno; taken by exchange with 0 */
-    _Atomic uint32_t options;   /* enum foyer_slot_options; read by foyerd as wishes */
-    _Atomic uint32_t accepted;  /* how many accept messages programs have taken from a listener;
+    _Atomic uint64_t id;            /* the socket's id; 0: free. Written by foyerd. */
+    _Atomic uint32_t state;         /* enum foyer_slot_state; written by foyerd */
+    _Atomic int32_t error;          /* pending SO_ERROR, positive errno; taken by exchange with 0 */
+    _Atomic uint32_t options;       /* enum foyer_slot_options; read by foyerd as wishes */
+    _Atomic uint32_t accepted;      /* how many accept messages programs have taken from a listener;
                                    foyerd clamps it to what it sent */
     _Atomic uint32_t accept_wanted; /* foyerd: connections wait for room; ring it after accept */
     /*
@@ -104,7 +104,7 @@ struct foyer_slot {
     _Atomic uint32_t read_lock, write_lock;
     /* Threads that sleep in the kernel on this socket, per direction. Not read by foyerd. */
     _Atomic uint32_t read_sleepers, write_sleepers;
-    _Atomic uint32_t bell_dirty; /* a doorbell byte may be in the descriptor's queue */
+    _Atomic uint32_t bell_dirty;     /* a doorbell byte may be in the descriptor's queue */
     uint32_t family, type, protocol; /* AF_*, SOCK_*, IPPROTO_*; set once */
     int32_t linger_s;
     int64_t receive_timeout_us, send_timeout_us; /* 0: none */
@@ -113,7 +113,7 @@ struct foyer_slot {
     uint32_t user_timeout_ms;
     uint16_t keep_idle_s, keep_interval_s, max_segment, keep_count;
     uint8_t ttl, tos, reserved[2];
-    uint32_t ring_size; /* of the channel, for information only */
+    uint32_t ring_size;                  /* of the channel, for information only */
     struct foyer_endpoint local, remote; /* written by foyerd before state */
     /*
      * Threads that sleep in poll or recv on the descriptor, and bit 31 while one drains the

@@ -13,6 +13,8 @@
  * A segment may be a super-segment of many mss that the link (or ip.c, at the last moment) cuts;
  * its payload are one or two spans of the program's ring.
  */
+#include <assert.h>
+
 #include <errno.h>
 
 #include "stack/tcp.h"
@@ -191,6 +193,7 @@ static bool output_syn(struct foyer_host *host, struct sock *sock, struct tx *tx
 /* What a pull may carry: multiples of mss as far as room goes, at most what is there. */
 static uint32_t whole_segments(uint32_t size, uint32_t mss)
 {
+    assert(mss > 0);
     return size < mss ? size : size - size % mss;
 }
 
