@@ -155,6 +155,13 @@ int foyer_socket_set_rings(struct foyer_host *host, foyer_socket socket,
     if (sock == NULL)
         return -EBADF;
     host_begin(host, host->now_ns);
+    if (sock->flags & SOCK_EXTERNAL_RINGS) {
+        /* Bytes can't be moved within one ring, and the two must not change places. */
+        const struct foyer_ring_shared *old_rx = sock->rx.shared, *old_tx = sock->tx.shared;
+        if (rx->shared == old_rx || rx->shared == old_tx || tx->shared == old_rx ||
+            tx->shared == old_tx)
+            return -EINVAL;
+    }
     if (sock->state == FOYER_STATE_LISTEN || !is_ring_valid(sock, rx, &sock->rx) ||
         !is_ring_valid(sock, tx, &sock->tx))
         return -EINVAL;
