@@ -47,7 +47,6 @@ void frame_free(struct frame *frame)
 void frame_free_all(struct list_node *frames)
 {
     struct list_node *node;
-    /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): a popped node is on no list any more */
     while ((node = list_pop_front(frames)) != NULL)
         frame_free(LIST_ENTRY(node, struct frame, node));
 }
