@@ -47,6 +47,7 @@ struct registration {
     bool is_active, is_disabled, has_reported;
     uint8_t idle_looks;
     uint32_t next_free;
+    uint64_t stamp; /* of the wait that last reported it: once per wait, whatever comes twice */
 };
 
 struct epoll_object {
@@ -63,6 +64,19 @@ struct epoll_object {
     _Atomic uint32_t sleepers;
     bool is_nested; /* registered in another epoll */
     int64_t kernel_checked_ns;
+    bool was_kernel_first;
+    _Atomic uint64_t next_stamp;
+};
+
+/* One epoll_wait. */
+struct epoll_wait_call {
+    struct epoll_object *epoll;
+    int epfd;
+    struct epoll_event *events;
+    int max;
+    const sigset_t *mask;
+    int64_t deadline_ns;
+    uint64_t stamp;
 };
 
 static pthread_mutex_t epolls_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -230,18 +244,16 @@ void epoll_destroy(struct epoll_object *epoll)
 
 /* ---- readiness ----------------------------------------------------------------------------- */
 
-static struct signature sign(const struct registration *item, uint32_t bits)
+static struct signature sign(const struct registration *item)
 {
     struct socket_object *sock = item->sock;
     const struct channel *channel = socket_channel_now(sock);
-    struct signature now = {.state = slot_state(sock), .bits = bits & (EPOLLRDHUP | EPOLLHUP)};
+    struct signature now = {.state = slot_state(sock),
+                            .no_space_count = atomic_load(&sock->no_space_count)};
     if (channel != NULL) {
         now.head = foyer_ring_head(&channel->rx);
         now.writer_state = atomic_load(&channel->rx.shared->writer_state);
     }
-    /* Writable again after a sender had met a full ring. */
-    now.no_space_count =
-        (bits & EPOLLOUT) != 0 ? atomic_load(&sock->no_space_count) : item->reported.no_space_count;
     return now;
 }
 
@@ -250,9 +262,12 @@ static uint32_t evaluate(const struct registration *item, struct signature *ret_
 {
     if (item->is_disabled)
         return 0;
-    /* Read before the readiness, so that news in between are an edge the next time. */
+    /* Before the readiness, so that news in between are an edge the next time. */
+    *ret_signature = sign(item);
     uint32_t bits = socket_readiness(item->sock, item->fd);
-    *ret_signature = sign(item, bits);
+    ret_signature->bits = bits & (EPOLLRDHUP | EPOLLHUP);
+    if ((bits & EPOLLOUT) == 0) /* an edge only once it is writable again */
+        ret_signature->no_space_count = item->reported.no_space_count;
     uint32_t events = bits & (item->events | EPOLLERR | EPOLLHUP) & 0x7fffu;
     if (events == 0)
         return 0;
@@ -262,12 +277,13 @@ static uint32_t evaluate(const struct registration *item, struct signature *ret_
     return events;
 }
 
-static bool emit(struct registration *item, struct epoll_event *ret_event)
+static bool emit(struct registration *item, uint64_t stamp, struct epoll_event *ret_event)
 {
     struct signature signature;
-    uint32_t events = evaluate(item, &signature);
+    uint32_t events = item->stamp == stamp ? 0 : evaluate(item, &signature);
     if (events == 0)
         return false;
+    item->stamp = stamp;
     item->reported = signature;
     item->has_reported = true;
     item->idle_looks = 0;
@@ -348,19 +364,19 @@ static bool announce_all(struct epoll_object *epoll)
     return is_ready;
 }
 
-/* Looks at the active sockets. */
-static int collect(struct epoll_object *epoll, int epfd, struct epoll_event *events, int max)
+/* Looks at the active sockets; adds to the count events that are there already. */
+static int collect(const struct epoll_wait_call *call, int count, int max)
 {
-    int count = 0;
+    struct epoll_object *epoll = call->epoll;
     bool has_quiet = false;
     pthread_mutex_lock(&epoll->lock);
     uint32_t active_count = epoll->active_count, looked = 0;
     uint32_t start = active_count > 0 ? epoll->cursor % active_count : 0;
     for (; looked < active_count && count < max; looked++) {
         struct registration *item = &epoll->items[epoll->active[(start + looked) % active_count]];
-        if (item->sock == NULL || hand_to_kernel(epoll, epfd, item)) {
+        if (item->sock == NULL || hand_to_kernel(epoll, call->epfd, item)) {
             has_quiet = true;
-        } else if (emit(item, &events[count])) {
+        } else if (emit(item, call->stamp, &call->events[count])) {
             count++;
         } else if (++item->idle_looks >= IDLE_AFTER || item->is_disabled) {
             item->idle_looks = IDLE_AFTER;
@@ -375,13 +391,14 @@ static int collect(struct epoll_object *epoll, int epfd, struct epoll_event *eve
 }
 
 /* One event of the kernel under our tag. True: it became an event for the program. */
-static bool take_doorbell(struct epoll_object *epoll, int epfd, struct epoll_event *event)
+static bool take_doorbell(const struct epoll_wait_call *call, struct epoll_event *event)
 {
+    struct epoll_object *epoll = call->epoll;
     bool is_event = false;
     pthread_mutex_lock(&epoll->lock);
     uint32_t index = (uint32_t)event->data.u64;
     struct registration *item = index < epoll->item_count ? &epoll->items[index] : NULL;
-    if (item != NULL && item->sock != NULL && !hand_to_kernel(epoll, epfd, item)) {
+    if (item != NULL && item->sock != NULL && !hand_to_kernel(epoll, call->epfd, item)) {
         if ((event->events & EPOLLHUP) != 0)
             socket_note_orphan(item->sock);
         if ((event->events & EPOLLIN) != 0 &&
@@ -392,23 +409,23 @@ static bool take_doorbell(struct epoll_object *epoll, int epfd, struct epoll_eve
             item->idle_looks = 0; /* it was, or will be, looked at as such */
         } else {
             activate(epoll, item);
-            is_event = emit(item, event);
+            is_event = emit(item, call->stamp, event);
         }
     }
     pthread_mutex_unlock(&epoll->lock);
     return is_event;
 }
 
-/* Sorts what the kernel gave at events[from..from + count): how many are for the program. */
-static int sort_kernel_events(struct epoll_object *epoll, int epfd, struct epoll_event *events,
-                              int count)
+/* Sorts what the kernel gave behind the first `from` events: how many are for the program. */
+static int sort_kernel_events(const struct epoll_wait_call *call, int from, int count)
 {
-    int kept = 0;
-    for (int i = 0; i < count; i++) {
-        if (events[i].data.u64 >> 32 != epoll->tag || take_doorbell(epoll, epfd, &events[i]))
-            events[kept++] = events[i];
+    int kept = from;
+    for (int i = from; i < from + count; i++) {
+        if (call->events[i].data.u64 >> 32 != call->epoll->tag ||
+            take_doorbell(call, &call->events[i]))
+            call->events[kept++] = call->events[i];
     }
-    return kept;
+    return kept - from;
 }
 
 /*
@@ -596,15 +613,6 @@ ENTRY int epoll_create1(int flags)
 
 /* ---- waiting ------------------------------------------------------------------------------- */
 
-struct epoll_wait_call {
-    struct epoll_object *epoll;
-    int epfd;
-    struct epoll_event *events;
-    int max;
-    const sigset_t *mask;
-    int64_t deadline_ns;
-};
-
 static void wait_cancelled(void *context)
 {
     struct epoll_wait_call *call = context;
@@ -630,20 +638,40 @@ static int kernel_wait(const struct epoll_wait_call *call, int from, int64_t lef
     return count < 0 ? -errno : count;
 }
 
-/* Adds what the kernel has now to the `have` events found in memory. */
-static int check_kernel(const struct epoll_wait_call *call, int have)
+/* Adds what the kernel has now, without sleeping. The count of events, -errno. */
+static int check_kernel(const struct epoll_wait_call *call, int have, int64_t now_ns)
 {
-    struct epoll_object *epoll = call->epoll;
     if (have == call->max)
         return have;
-    int64_t now = clock_ns();
-    if (have > 0 && now - epoll->kernel_checked_ns < KERNEL_INTERVAL_NS)
-        return have;
-    epoll->kernel_checked_ns = now;
+    call->epoll->kernel_checked_ns = now_ns;
     int count = kernel_wait(call, have, 0);
     if (count < 0)
         return have > 0 ? have : count;
-    return have + sort_kernel_events(epoll, call->epfd, call->events + have, count);
+    return have + sort_kernel_events(call, have, count);
+}
+
+/*
+ * What is there now. Busy foyer sockets alone cost no system call, except that the kernel's
+ * descriptors and doorbells get their turn every KERNEL_INTERVAL_NS; and since either kind may
+ * fill the program's array, the two take turns in being first.
+ */
+static int look(const struct epoll_wait_call *call, bool may_sleep)
+{
+    struct epoll_object *epoll = call->epoll;
+    int64_t now = clock_ns();
+    bool is_due = now - epoll->kernel_checked_ns >= KERNEL_INTERVAL_NS;
+    if (is_due && !epoll->was_kernel_first) {
+        epoll->was_kernel_first = true;
+        int count = check_kernel(call, 0, now);
+        return count < 0 ? count : collect(call, count, call->max);
+    }
+    int count = collect(call, 0, call->max);
+    /* With nothing here the kernel is asked by the sleep that follows. */
+    if (count == 0 ? !may_sleep : is_due) {
+        epoll->was_kernel_first = false;
+        return check_kernel(call, count, now);
+    }
+    return count;
 }
 
 static int sleep_once(struct epoll_wait_call *call)
@@ -662,14 +690,14 @@ static int sleep_once(struct epoll_wait_call *call)
 }
 
 struct spin_context {
-    struct epoll_wait_call *call;
+    const struct epoll_wait_call *call;
     int count;
 };
 
 static bool spin_collect(void *context)
 {
     struct spin_context *spin = context;
-    spin->count = collect(spin->call->epoll, spin->call->epfd, spin->call->events, spin->call->max);
+    spin->count = collect(spin->call, 0, spin->call->max);
     return spin->count > 0;
 }
 
@@ -678,12 +706,11 @@ static int wait_loop(struct epoll_wait_call *call, bool may_sleep)
     struct epoll_object *epoll = call->epoll;
     for (unsigned rounds = 0;; rounds++) {
         struct spin_context spin = {.call = call};
-        int count = collect(epoll, call->epfd, call->events, call->max);
-        if (count == 0 && may_sleep && rounds == 0 && epoll->active_count > 0 &&
-            wait_spin(spin_collect, &spin))
-            count = spin.count;
-        if (count > 0 || !may_sleep)
-            return check_kernel(call, count);
+        int count = look(call, may_sleep);
+        if (count != 0 || !may_sleep)
+            return count;
+        if (rounds == 0 && epoll->active_count > 0 && wait_spin(spin_collect, &spin))
+            return spin.count;
         atomic_fetch_add(&epoll->sleepers, 1);
         if (announce_all(epoll)) {
             atomic_fetch_sub(&epoll->sleepers, 1);
@@ -694,7 +721,7 @@ static int wait_loop(struct epoll_wait_call *call, bool may_sleep)
         if (count <= 0)
             return count;
         epoll->kernel_checked_ns = clock_ns();
-        count = sort_kernel_events(epoll, call->epfd, call->events, count);
+        count = sort_kernel_events(call, 0, count);
         if (count > 0)
             return count;
     }
@@ -710,6 +737,7 @@ static int wait_core(int epfd, struct epoll_event *events, int max, int64_t time
         .max = max,
         .mask = mask,
         .deadline_ns = timeout_ns < 0 ? NO_DEADLINE : clock_ns() + timeout_ns,
+        .stamp = atomic_fetch_add(&epoll->next_stamp, 1) + 1,
     };
     if (max <= 0 || events == NULL)
         return -EINVAL;
