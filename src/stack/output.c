@@ -302,10 +302,14 @@ static enum step next_tcp(struct foyer_host *host, struct sock *sock, struct tx 
         neighbour_park(sock->neighbour, sock);
         return STEP_AGAIN;
     }
+    /* A copy: TCP may ask for the path anew, and the cache then let this neighbour go. */
+    uint8_t mac[6] = {0};
+    if (has_path && sock->neighbour != NULL)
+        memcpy(mac, sock->neighbour->mac, 6);
     struct ip_out out = {.src = sock->local.addr,
                          .dst = sock->remote.addr,
                          .protocol = WIRE_PROTOCOL_TCP,
-                         .mac = has_path && sock->neighbour != NULL ? sock->neighbour->mac : NULL};
+                         .mac = mac};
     bool is_local = has_path && sock->path_is_local;
     if (!tcp_output(host, sock, tx, now)) {
         list_remove(&sock->output_node);

@@ -55,7 +55,8 @@ int sock_need_rx(struct foyer_host *host, struct sock *sock)
 {
     if (foyer_ring_is_set(&sock->rx))
         return 0;
-    sock->udp_rx_head = 0;
+    if (sock->protocol == FOYER_UDP)
+        sock->udp_rx_head = 0;
     return own_ring_init(host, &sock->rx, sock->rx_size_wanted);
 }
 
@@ -63,7 +64,8 @@ int sock_need_tx(struct foyer_host *host, struct sock *sock)
 {
     if (foyer_ring_is_set(&sock->tx))
         return 0;
-    sock->udp_tx_tail = 0;
+    if (sock->protocol == FOYER_UDP)
+        sock->udp_tx_tail = 0;
     return own_ring_init(host, &sock->tx, sock->tx_size_wanted);
 }
 
