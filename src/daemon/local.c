@@ -207,7 +207,10 @@ void local_hang_up(struct psocket *psocket, bool reset)
     /* RFC 1122 section 4.2.2.13: closing with data unread SHOULD send a reset. Also where the
      * indexes contradict each other. */
     reset = reset || foyer_ring_used(&rx) != 0;
-    set_state_once(&tx.shared->writer_state, reset ? FOYER_RING_RESET : FOYER_RING_FIN);
+    /* A FIN that was sent stays known: what a reset means to the peer depends on it (tcp_reset). */
+    uint32_t open = FOYER_RING_OPEN;
+    atomic_compare_exchange_strong(&tx.shared->writer_state, &open,
+                                   reset ? FOYER_RING_RESET : FOYER_RING_FIN);
     set_state_once(&rx.shared->reader_state, reset ? FOYER_RING_RESET : FOYER_RING_FIN);
     peer->peer = NULL;
     psocket->peer = NULL;

@@ -313,6 +313,7 @@ static void serve_options(struct session *session, const struct request *request
     if (psocket == NULL)
         return; /* there is no answer to say so in */
     psocket_apply_options(psocket);
+    psocket_ring_bell(psocket); /* shutdown in one thread ends the sleep of another */
     building_host_touch(psocket->host);
 }
 

@@ -46,7 +46,8 @@ enum foyer_request_type {
     FOYER_REQUEST_BIND,    /* foyer_request_endpoint; foyer_reply_endpoint */
     FOYER_REQUEST_LISTEN,  /* foyer_request_listen; foyer_reply_endpoint */
     FOYER_REQUEST_CONNECT, /* foyer_request_endpoint; foyer_reply_connect + [channel, (peer bell)] */
-    FOYER_REQUEST_OPTIONS, /* foyer_request: the slot's options changed; no reply */
+    FOYER_REQUEST_OPTIONS, /* foyer_request: the slot's options changed; no reply.
+                                Rings: whoever sleeps on the socket looks at the slot again */
     FOYER_REQUEST_ATTACH,  /* foyer_request + [program end]; foyer_reply_attach + [arena,
                                 (channel), (peer bell)] */
     FOYER_REQUEST_RESOLVE, /* foyer_request_resolve; foyer_reply_resolve */

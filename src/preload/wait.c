@@ -119,7 +119,8 @@ bool socket_is_reset(struct socket_object *sock, const struct channel *channel)
                foyer_ring_used(&channel->rx) != UINT32_MAX &&
                foyer_ring_free(&channel->tx) != UINT32_MAX))
         return false;
-    socket_note_reset(sock, ECONNRESET);
+    /* tcp_reset: in CLOSE-WAIT the error is EPIPE. */
+    socket_note_reset(sock, writer == FOYER_RING_FIN ? EPIPE : ECONNRESET);
     return true;
 }
 

@@ -485,6 +485,24 @@ static void reset_after_data(void)
     say_result("recv", recv(b, text, sizeof(text), 0));
 }
 
+static void fin_then_reset(void)
+{
+    int a, b;
+    char text[16];
+    stream_pair(&a, &b);
+    send(b, "unread", 6, 0);
+    poll_for(a, POLLIN, 2000);
+    shutdown(a, SHUT_WR);
+    poll_for(b, POLLRDHUP, 2000);
+    close(a);
+    while ((poll_for(b, POLLHUP, 2000) & POLLHUP) == 0)
+        ;
+    say_poll("b", b);
+    say_result("recv", recv(b, text, sizeof(text), 0));
+    say_error("error", b);
+    say_result("send", send(b, "x", 1, MSG_NOSIGNAL));
+}
+
 static void peer_killed(void)
 {
     char text[16];
@@ -728,6 +746,7 @@ static const struct semantics_case cases[] = {
     {"peer_resets_send_first", peer_resets_send_first},
     {"close_with_unread", close_with_unread},
     {"reset_after_data", reset_after_data},
+    {"fin_then_reset", fin_then_reset},
     {"peer_killed", peer_killed},
     {"sigpipe", sigpipe},
     {"sigpipe_kills", sigpipe_kills},
