@@ -160,13 +160,14 @@ ssize_t datagram_send(struct socket_object *sock, int fd, const struct msghdr *m
         if (size > PAYLOAD_MAX_V6 || message->msg_iov[i].iov_len > PAYLOAD_MAX_V6)
             return -EMSGSIZE;
     }
-    int error = choose_destination(sock, message, &header);
+    /* inet_send_prepare: the port comes before the arguments are looked at. */
+    int error = socket_autobind(sock);
+    if (error == 0)
+        error = choose_destination(sock, message, &header);
     if (error == 0)
         error = parse_control(message, &header);
     if (error == 0 && payload_is_too_long(sock, &header, size))
         error = -EMSGSIZE;
-    if (error == 0)
-        error = socket_autobind(sock);
     if (error < 0)
         return error;
     header.payload_size = (uint32_t)size;

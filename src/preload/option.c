@@ -288,6 +288,8 @@ static int option_set(struct socket_object *sock, int level, int name, const voi
         return -ENOPROTOOPT;
     if (level == IPPROTO_TCP && sock->type != SOCK_STREAM)
         return -ENOPROTOOPT;
+    if ((int)size < 0)
+        return -EINVAL;
     if (value == NULL)
         return -EFAULT;
     int error = set_text(level, name, value, size, &is_text);
@@ -476,7 +478,10 @@ static int option_get(struct socket_object *sock, int level, int name, void *ret
 {
     if ((level == IPPROTO_IPV6 && sock->family != AF_INET6) ||
         (level == IPPROTO_TCP && sock->type != SOCK_STREAM))
-        return level == IPPROTO_TCP ? -EOPNOTSUPP : -ENOPROTOOPT;
+        return -EOPNOTSUPP;
+    if (level != SOL_SOCKET && level != IPPROTO_TCP && level != IPPROTO_IP &&
+        level != IPPROTO_IPV6 && level != IPPROTO_UDP)
+        return -EOPNOTSUPP;
     if (level == SOL_SOCKET && name == SO_RCVTIMEO)
         return put_timeout(sock->slot->receive_timeout_us, ret_value, io_size);
     if (level == SOL_SOCKET && name == SO_SNDTIMEO)
