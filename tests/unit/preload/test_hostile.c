@@ -1,0 +1,187 @@
+/* A peer may write anything into the rings it shares with us: it spoils its own stream only. */
+#include "harness.h"
+
+static ssize_t receive(struct fixture *fixture, void *bytes, size_t size)
+{
+    return sock_recv(&fixture->sock, fixture->ends[0], bytes, size, MSG_DONTWAIT);
+}
+
+static ssize_t transmit(struct fixture *fixture, const void *bytes, size_t size)
+{
+    return sock_send(&fixture->sock, fixture->ends[0], bytes, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+/* ---- streams ------------------------------------------------------------------------------- */
+
+static void head_too_far_ahead_resets(void **state)
+{
+    (void)state;
+    struct fixture *fixture = fixture_create(SOCK_STREAM);
+    char bytes[2 * RING_SIZE];
+    atomic_store(&fixture->shared[1].head, RING_SIZE + 1);
+    assert_int_equal(receive(fixture, bytes, sizeof(bytes)), -ECONNRESET);
+    assert_int_equal(receive(fixture, bytes, sizeof(bytes)), 0);
+    assert_int_equal(transmit(fixture, bytes, 1), -EPIPE);
+    fixture_destroy(fixture);
+}
+
+static void head_behind_tail_resets(void **state)
+{
+    (void)state;
+    struct fixture *fixture = fixture_create(SOCK_STREAM);
+    char bytes[16];
+    atomic_store(&fixture->shared[1].tail, 100);
+    atomic_store(&fixture->shared[1].head, 99);
+    assert_int_equal(receive(fixture, bytes, sizeof(bytes)), -ECONNRESET);
+    fixture_destroy(fixture);
+}
+
+static void full_ring_at_wrap_is_read_whole(void **state)
+{
+    (void)state;
+    struct fixture *fixture = fixture_create(SOCK_STREAM);
+    static uint8_t bytes[RING_SIZE + 8];
+    uint32_t tail = UINT32_MAX - 1000; /* positions wrap, too */
+    atomic_store(&fixture->shared[1].tail, tail);
+    for (uint32_t i = 0; i < RING_SIZE; i++)
+        fixture->data[1][(tail + i) & (RING_SIZE - 1)] = (uint8_t)(i * 3);
+    atomic_store(&fixture->shared[1].head, tail + RING_SIZE);
+    assert_int_equal(receive(fixture, bytes, sizeof(bytes)), RING_SIZE);
+    for (uint32_t i = 0; i < RING_SIZE; i++)
+        assert_int_equal(bytes[i], (uint8_t)(i * 3));
+    assert_int_equal(receive(fixture, bytes, 1), -EAGAIN);
+    fixture_destroy(fixture);
+}
+
+static void tail_nonsense_resets_sender(void **state)
+{
+    (void)state;
+    struct fixture *fixture = fixture_create(SOCK_STREAM);
+    char bytes[16] = {0};
+    atomic_store(&fixture->shared[0].tail, 5);
+    assert_int_equal(transmit(fixture, bytes, sizeof(bytes)), -ECONNRESET);
+    assert_int_equal(transmit(fixture, bytes, sizeof(bytes)), -EPIPE);
+    fixture_destroy(fixture);
+}
+
+static void unknown_states_are_a_reset(void **state)
+{
+    (void)state;
+    struct fixture *fixture = fixture_create(SOCK_STREAM);
+    char byte;
+    atomic_store(&fixture->shared[1].writer_state, 77);
+    assert_int_equal(receive(fixture, &byte, 1), -ECONNRESET);
+    assert_int_equal(socket_readiness(&fixture->sock, fixture->ends[0]) & POLLHUP, POLLHUP);
+    fixture_destroy(fixture);
+}
+
+struct scribbler {
+    struct fixture *fixture;
+    _Atomic bool is_over;
+};
+
+/* Writes nonsense into both control blocks, without pause. */
+static void *scribble(void *argument)
+{
+    struct scribbler *scribbler = argument;
+    uint64_t random = 88172645463325252u;
+    while (!atomic_load(&scribbler->is_over)) {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        struct foyer_ring_shared *shared = &scribbler->fixture->shared[random & 1];
+        uint32_t value = (uint32_t)(random >> 32);
+        if ((random & 2) != 0)
+            value %= RING_SIZE; /* often plausible */
+        if ((random & 4) != 0)
+            atomic_store(&shared->head, value);
+        else
+            atomic_store(&shared->tail, value);
+        if ((random & 0xff0) == 0)
+            atomic_store(&shared->writer_state, value & 3);
+        if ((random & 0xff00) == 0)
+            atomic_store(&shared->reader_state, value & 3);
+    }
+    return NULL;
+}
+
+static void scribbling_peer_does_no_harm(void **state)
+{
+    (void)state;
+    for (uint32_t type = SOCK_STREAM; type <= SOCK_DGRAM; type++) {
+        struct fixture *fixture = fixture_create(type);
+        struct scribbler scribbler = {.fixture = fixture};
+        pthread_t thread;
+        char bytes[3000] = {0};
+        unsigned moved = 0;
+        atomic_fetch_or(&fixture->slot.options, FOYER_SLOT_PEER);
+        assert_int_equal(pthread_create(&thread, NULL, scribble, &scribbler), 0);
+        for (unsigned i = 0; i < 100000; i++) {
+            size_t size = i % sizeof(bytes);
+            ssize_t result =
+                (i & 1) != 0 ? receive(fixture, bytes, size) : transmit(fixture, bytes, size);
+            assert_true(result <= (ssize_t)size);
+            moved += result > 0;
+            /* A new connection, so to say: else nothing is looked at any more. */
+            atomic_store(&fixture->slot.options, FOYER_SLOT_PEER);
+            atomic_store(&fixture->slot.error, 0);
+        }
+        atomic_store(&scribbler.is_over, true);
+        pthread_join(thread, NULL);
+        assert_true(moved > 0);
+        fixture_destroy(fixture);
+    }
+}
+
+/* ---- datagrams ----------------------------------------------------------------------------- */
+
+static void put_datagram(struct fixture *fixture, uint32_t claimed, uint32_t used)
+{
+    struct foyer_datagram_header header = {.payload_size = claimed, .peer_port = 7};
+    uint32_t head = atomic_load(&fixture->shared[1].head);
+    foyer_ring_put(&fixture->channel.rx, head, &header, sizeof(header));
+    atomic_store(&fixture->shared[1].head, head + used);
+}
+
+static void datagram_larger_than_its_ring_is_dropped(void **state)
+{
+    (void)state;
+    static const uint32_t claims[] = {RING_SIZE,  65527,      65528,
+                                      0x7fffffff, UINT32_MAX, UINT32_MAX - 54};
+    static char bytes[70000];
+    for (size_t i = 0; i < sizeof(claims) / sizeof(claims[0]); i++) {
+        struct fixture *fixture = fixture_create(SOCK_DGRAM);
+        put_datagram(fixture, claims[i], 64);
+        assert_int_equal(receive(fixture, bytes, sizeof(bytes)), -EAGAIN);
+        /* And the next one is read as if nothing had been. */
+        put_datagram(fixture, 8, foyer_datagram_record_size(8));
+        assert_int_equal(receive(fixture, bytes, sizeof(bytes)), 8);
+        fixture_destroy(fixture);
+    }
+}
+
+static void datagram_without_a_whole_header_is_dropped(void **state)
+{
+    (void)state;
+    struct fixture *fixture = fixture_create(SOCK_DGRAM);
+    char bytes[64];
+    put_datagram(fixture, 0, 40);
+    assert_int_equal(receive(fixture, bytes, sizeof(bytes)), -EAGAIN);
+    assert_int_equal(foyer_ring_used(&fixture->channel.rx), 0);
+    fixture_destroy(fixture);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(head_too_far_ahead_resets),
+        cmocka_unit_test(head_behind_tail_resets),
+        cmocka_unit_test(full_ring_at_wrap_is_read_whole),
+        cmocka_unit_test(tail_nonsense_resets_sender),
+        cmocka_unit_test(unknown_states_are_a_reset),
+        cmocka_unit_test(scribbling_peer_does_no_harm),
+        cmocka_unit_test(datagram_larger_than_its_ring_is_dropped),
+        cmocka_unit_test(datagram_without_a_whole_header_is_dropped),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

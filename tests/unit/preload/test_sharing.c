@@ -1,0 +1,238 @@
+/* What threads and processes share: the table, a slot's locks, the doorbell. */
+#include "harness.h"
+
+#include <sys/wait.h>
+
+/* ---- the table ----------------------------------------------------------------------------- */
+
+static void last_reference_gives_the_object_back(void **state)
+{
+    (void)state;
+    assert_true(table_size != 0 || table_init(1024, 512));
+    struct socket_object *first = socket_object_create();
+    table_set(300, &first->object);
+    table_replace(301, &first->object);
+    socket_release(first);
+    assert_ptr_equal(table_get_socket(300), first);
+    assert_true(table_clear(300));
+    assert_null(table_get(300));
+    assert_true(table_clear(301));
+    assert_int_equal(atomic_load(&first->object.references), 1); /* ours, of table_get_socket */
+    socket_release(first);
+    struct socket_object *second = socket_object_create();
+    assert_ptr_equal(second, first); /* its memory serves again */
+    socket_release(second);
+    assert_false(table_clear(301));
+}
+
+static void hidden_descriptors_are_nobodys(void **state)
+{
+    (void)state;
+    int fd = table_hide(dup(2));
+    assert_true(fd >= table_hidden_base);
+    assert_true(table_is_hidden(fd));
+    assert_null(table_get_socket(fd));
+    assert_false(table_clear(fd));
+    assert_true(table_is_hidden(fd));
+    table_close_hidden(fd);
+    assert_false(table_is_hidden(fd));
+    assert_int_equal(fcntl(fd, F_GETFD), -1);
+}
+
+static _Atomic bool is_over;
+
+static void *look_up(void *argument)
+{
+    unsigned *found = argument;
+    while (!atomic_load(&is_over)) {
+        for (int fd = 310; fd < 314; fd++) {
+            struct socket_object *sock = table_get_socket(fd);
+            if (sock == NULL)
+                continue;
+            /* Whoever holds a reference holds the object that was entered under this number. */
+            if (sock->id != (uint64_t)fd)
+                return "wrong object";
+            ++*found;
+            socket_release(sock);
+        }
+    }
+    return NULL;
+}
+
+static void lookups_never_meet_a_reused_object(void **state)
+{
+    (void)state;
+    pthread_t threads[2];
+    unsigned found[2] = {0};
+    atomic_store(&is_over, false);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, look_up, &found[i]), 0);
+    for (unsigned i = 0; i < 200000 || found[0] == 0 || found[1] == 0; i++) {
+        int fd = 310 + (int)(i % 4);
+        struct socket_object *sock = socket_object_create();
+        assert_non_null(sock);
+        sock->id = (uint64_t)fd;
+        table_set(fd, &sock->object);
+        socket_release(sock);
+        table_clear(310 + (int)((i * 7 + 3) % 4));
+    }
+    atomic_store(&is_over, true);
+    for (int i = 0; i < 2; i++) {
+        void *problem;
+        pthread_join(threads[i], &problem);
+        assert_null(problem);
+    }
+    for (int fd = 310; fd < 314; fd++)
+        table_clear(fd);
+}
+
+/* ---- locks --------------------------------------------------------------------------------- */
+
+static void lock_of_a_dead_thread_is_taken_over(void **state)
+{
+    (void)state;
+    struct fixture *fixture = fixture_create(SOCK_STREAM);
+    pid_t child = fork();
+    if (child == 0)
+        _exit(0);
+    waitpid(child, NULL, 0); /* its number names nobody now */
+    atomic_store(&fixture->slot.write_lock, (uint32_t)child);
+    assert_int_equal(slot_lock(&fixture->sock, LOCK_WRITE), 0);
+    assert_int_equal(atomic_load(&fixture->slot.write_lock), (uint32_t)preload_thread_id());
+    slot_unlock(&fixture->sock, LOCK_WRITE);
+    fixture_destroy(fixture);
+}
+
+/* A signal handler that comes in the middle of the same call must not wait for itself. */
+static void own_lock_is_an_error(void **state)
+{
+    (void)state;
+    struct fixture *fixture = fixture_create(SOCK_STREAM);
+    char byte = 0;
+    assert_int_equal(slot_lock(&fixture->sock, LOCK_WRITE), 0);
+    assert_int_equal(slot_lock(&fixture->sock, LOCK_WRITE), -EDEADLK);
+    assert_int_equal(sock_send(&fixture->sock, fixture->ends[0], &byte, 1, 0), -EAGAIN);
+    slot_unlock(&fixture->sock, LOCK_WRITE);
+    fixture_destroy(fixture);
+}
+
+/* ---- the doorbell -------------------------------------------------------------------------- */
+
+static void sleepers_keep_the_byte(void **state)
+{
+    (void)state;
+    struct fixture *fixture = fixture_create(SOCK_STREAM);
+    char byte;
+    assert_int_equal(send(fixture->ends[1], "x", 1, 0), 1);
+    bell_enter(&fixture->sock);
+    assert_false(bell_drain(&fixture->sock, fixture->ends[0], false));
+    assert_int_equal(recv(fixture->ends[0], &byte, 1, MSG_PEEK | MSG_DONTWAIT), 1);
+    bell_leave(&fixture->sock);
+    assert_true(bell_drain(&fixture->sock, fixture->ends[0], false));
+    assert_int_equal(recv(fixture->ends[0], &byte, 1, MSG_PEEK | MSG_DONTWAIT), -1);
+    assert_int_equal(atomic_load(&fixture->slot.bell_sleepers), 0);
+    fixture_destroy(fixture);
+}
+
+/* A sleeper that was killed stays counted, and may not make the others spin for ever. */
+static void a_dead_sleeper_does_not_stop_the_rest(void **state)
+{
+    (void)state;
+    struct fixture *fixture = fixture_create(SOCK_STREAM);
+    char byte;
+    bell_enter(&fixture->sock); /* and is never seen again */
+    assert_int_equal(send(fixture->ends[1], "x", 1, 0), 1);
+    fixture->slot.receive_timeout_us = 300000;
+    assert_int_equal(sock_recv(&fixture->sock, fixture->ends[0], &byte, 1, 0), -EAGAIN);
+    assert_int_equal(recv(fixture->ends[0], &byte, 1, MSG_PEEK | MSG_DONTWAIT), -1);
+    fixture_destroy(fixture);
+}
+
+struct side {
+    struct fixture *fixture;
+    unsigned count;
+};
+
+/* The other end, by hand: echoes what comes, ringing only where it is asked to. */
+static void *echo(void *argument)
+{
+    struct side *side = argument;
+    struct foyer_ring *in = &side->fixture->channel.tx, *out = &side->fixture->channel.rx;
+    for (unsigned done = 0; done < side->count;) {
+        uint32_t used = foyer_ring_used(in);
+        uint32_t room = foyer_ring_free(out);
+        uint8_t bytes[RING_SIZE];
+        uint32_t part = used < room ? used : room;
+        if (part == 0) {
+            sched_yield();
+            continue;
+        }
+        uint32_t tail = foyer_ring_tail(in), head = foyer_ring_head(out);
+        foyer_ring_get(in, tail, bytes, part);
+        foyer_ring_put(out, head, bytes, part);
+        foyer_ring_publish_tail(in, tail + part);
+        foyer_ring_publish_head(out, head + part);
+        bool rings = foyer_ring_take_reader_waiting(out);
+        if (foyer_ring_free(in) >= in->size / 3)
+            rings |= foyer_ring_take_writer_waiting(in);
+        if (rings && send(side->fixture->ends[1], "", 1, MSG_DONTWAIT | MSG_NOSIGNAL) != 1)
+            return "queue full";
+        done += part;
+    }
+    return NULL;
+}
+
+static void *write_all(void *argument)
+{
+    struct side *side = argument;
+    static uint8_t bytes[1500];
+    for (unsigned done = 0; done < side->count;) {
+        size_t part = side->count - done < sizeof(bytes) ? side->count - done : sizeof(bytes);
+        ssize_t size = sock_send(&side->fixture->sock, side->fixture->ends[0], bytes, part, 0);
+        if (size <= 0)
+            return "send failed";
+        done += (unsigned)size;
+    }
+    return NULL;
+}
+
+/* A reader and a writer sleep on one doorbell, over and over: neither may miss its wake-up. */
+static void both_directions_sleep_and_wake(void **state)
+{
+    (void)state;
+    struct fixture *fixture = fixture_create(SOCK_STREAM);
+    struct side side = {.fixture = fixture, .count = 20u << 20};
+    pthread_t threads[2];
+    void *problem;
+    alarm(100);
+    assert_int_equal(pthread_create(&threads[0], NULL, echo, &side), 0);
+    assert_int_equal(pthread_create(&threads[1], NULL, write_all, &side), 0);
+    for (unsigned done = 0; done < side.count;) {
+        char bytes[1100];
+        ssize_t size = sock_recv(&fixture->sock, fixture->ends[0], bytes, sizeof(bytes), 0);
+        assert_true(size > 0);
+        done += (unsigned)size;
+    }
+    for (int i = 0; i < 2; i++) {
+        pthread_join(threads[i], &problem);
+        assert_null(problem);
+    }
+    alarm(0);
+    assert_int_equal(atomic_load(&fixture->slot.bell_sleepers), 0);
+    fixture_destroy(fixture);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(last_reference_gives_the_object_back),
+        cmocka_unit_test(hidden_descriptors_are_nobodys),
+        cmocka_unit_test(lookups_never_meet_a_reused_object),
+        cmocka_unit_test(lock_of_a_dead_thread_is_taken_over),
+        cmocka_unit_test(own_lock_is_an_error),
+        cmocka_unit_test(sleepers_keep_the_byte),
+        cmocka_unit_test(a_dead_sleeper_does_not_stop_the_rest),
+        cmocka_unit_test(both_directions_sleep_and_wake),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
