@@ -10,7 +10,7 @@ _foyer_options()
     services) echo "--json --protocol" ;;
     host) echo "--json --address4 --address6" ;;
     link) echo "--json --address" ;;
-    up) echo "--net4 --net6" ;;
+    up) echo "--net4 --net6 --ephemeral-ports" ;;
     down) echo "--force" ;;
     status) echo "--json" ;;
     esac
@@ -81,7 +81,7 @@ _foyer()
             mapfile -t COMPREPLY < <(compgen -W "$(_foyer_names host)" -- "$current")
             return
             ;;
-        --building | --net4 | --net6 | --address | --address4 | --address6)
+        --building | --net4 | --net6 | --ephemeral-ports | --address | --address4 | --address6)
             return
             ;;
         esac

@@ -1,4 +1,4 @@
-/* foyer up: starts foyerd, or checks that it runs; sets the building's networks. */
+/* foyer up: starts foyerd, or checks that it runs; sets the building's networks and ports. */
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
@@ -8,7 +8,12 @@
 
 #define END_TIMEOUT_MS 10000
 
-enum { OPTION_NET4 = '4', OPTION_NET6 = '6' };
+enum { OPTION_NET4 = '4', OPTION_NET6 = '6', OPTION_PORTS = 'p' };
+
+/* What the person asked for; NULL: nothing. */
+struct wishes {
+    const char *net4, *net6, *ephemeral_ports;
+};
 
 /* The bounds are foyerd's (docs/control.md); it refuses what does not fit. */
 static bool check_network(struct cli_invocation *invocation, const char *text, bool is_v4)
@@ -22,11 +27,12 @@ static bool check_network(struct cli_invocation *invocation, const char *text, b
 }
 
 static int set_networks(const struct cli_invocation *invocation, struct client *client,
-                        const char *net4, const char *net6)
+                        const struct wishes *wishes)
 {
     json_t *answer;
     json_t *request =
-        json_pack("{s:s, s:s*, s:s*}", "command", "net-set", "net4", net4, "net6", net6);
+        json_pack("{s:s, s:s*, s:s*, s:s*}", "command", "net-set", "net4", wishes->net4, "net6",
+                  wishes->net6, "ephemeral_ports", wishes->ephemeral_ports);
     int error = client_control(invocation, client, request, -1, &answer);
     if (error == 0)
         json_decref(answer);
@@ -53,20 +59,23 @@ static int run(struct cli_invocation *invocation)
         CLI_OPTIONS_COMMON,
         {"net4", required_argument, NULL, OPTION_NET4},
         {"net6", required_argument, NULL, OPTION_NET6},
+        {"ephemeral-ports", required_argument, NULL, OPTION_PORTS},
         {0},
     };
-    const char *net4 = NULL, *net6 = NULL;
+    struct wishes wishes = {0};
     int option;
     while ((option = cli_option_next(invocation, options, false)) >= 0) {
         if (option == OPTION_NET4)
-            net4 = optarg;
+            wishes.net4 = optarg;
+        else if (option == OPTION_NET6)
+            wishes.net6 = optarg;
         else
-            net6 = optarg;
+            wishes.ephemeral_ports = optarg;
     }
     if (option == CLI_OPTION_STOP || !cli_operands_check(invocation, 0, 0))
         return invocation->exit_status;
-    if ((net4 != NULL && !check_network(invocation, net4, true)) ||
-        (net6 != NULL && !check_network(invocation, net6, false)))
+    if ((wishes.net4 != NULL && !check_network(invocation, wishes.net4, true)) ||
+        (wishes.net6 != NULL && !check_network(invocation, wishes.net6, false)))
         return CLI_USAGE;
 
     struct client client;
@@ -74,8 +83,8 @@ static int run(struct cli_invocation *invocation)
     if (start_client_open(invocation, FOYER_ROLE_CONTROL, NULL, NULL, &client, &was_started) != 0)
         return CLI_FAILURE;
     int error = 0;
-    if (net4 != NULL || net6 != NULL)
-        error = set_networks(invocation, &client, net4, net6);
+    if (wishes.net4 != NULL || wishes.net6 != NULL || wishes.ephemeral_ports != NULL)
+        error = set_networks(invocation, &client, &wishes);
     if (error != 0 && was_started)
         end_again(invocation, &client);
     if (error == 0)
@@ -88,7 +97,8 @@ static int run(struct cli_invocation *invocation)
 
 const struct cli_command command_up = {
     .name = "up",
-    .arguments = "[--building NAME] [--net4 NETWORK] [--net6 NETWORK]",
+    .arguments = "[--building NAME] [--net4 NETWORK] [--net6 NETWORK] "
+                 "[--ephemeral-ports FIRST-LAST]",
     .summary = "start foyerd, or set the building's networks",
     .help =
         "'foyer run' starts foyerd by itself; this command is for choosing the networks, and for\n"
@@ -97,8 +107,10 @@ const struct cli_command command_up = {
         "Options:\n"
         "  --net4 NETWORK  the building's IPv4 network, like 10.177.0.0/16\n"
         "  --net6 NETWORK  the building's IPv6 network, like fd66:6f79:6572::/64\n"
+        "  --ephemeral-ports FIRST-LAST\n"
+        "                  where clients get their ports; else 49152-65535\n"
         "\n"
-        "Networks can be changed as long as the building has no hosts.\n"
+        "They can be changed as long as the building has no hosts.\n"
         "\n"
         "Exit status: 0 foyerd runs, 1 it does not or refused, 2 wrong usage.\n",
     .run = run,

@@ -279,6 +279,8 @@ static int create_stack(struct building *building, struct building_host *host)
         .allocator = building->daemon->allocator,
         .mtu = 1500,
         .link_capabilities = FOYER_LINK_TX_CHECKSUM | FOYER_LINK_TSO4 | FOYER_LINK_TSO6,
+        .ephemeral_first = building->ephemeral_first,
+        .ephemeral_last = building->ephemeral_last,
         .max_sockets = 1u << 20,
     };
     memcpy(config.mac, host->mac, sizeof(config.mac));

@@ -44,6 +44,7 @@ struct building {
     struct siphash_key key;
     struct network net4, net6;
     struct foyer_addr gateway4, gateway6;
+    uint16_t ephemeral_first, ephemeral_last; /* of hosts made from now on; 0: the dynamic range */
     struct list_node hosts;
     struct hash_table by_name, by_addr4, by_addr6, by_mac;
     uint32_t host_count;

@@ -362,13 +362,21 @@ static json_t *serve_link_remove(struct daemon *daemon, const json_t *request)
 static json_t *serve_net_set(struct daemon *daemon, const json_t *request)
 {
     const char *net4 = member_string(request, "net4"), *net6 = member_string(request, "net6");
+    const char *ports = member_string(request, "ephemeral_ports");
+    uint16_t first = 0, last = 0;
+    if (ports != NULL && !port_range_parse(ports, &first, &last))
+        return fail(EINVAL, "'%s' is no range of ports; one looks like 49152-65535", ports);
     int error = building_set_networks(&daemon->building, net4, net6);
     if (error == -EBUSY)
-        return fail(EBUSY, "the networks can't change while there are hosts");
+        return fail(EBUSY, "networks and ports can't change while there are hosts");
     if (error != 0)
         return fail(EINVAL, "a network is an address with a length of 8..28 (IPv4) or 64..112 "
                             "(IPv6) bits and zeros behind it, such as " NETWORK_DEFAULT4
                             " and " NETWORK_DEFAULT6);
+    if (ports != NULL) {
+        daemon->building.ephemeral_first = first;
+        daemon->building.ephemeral_last = last;
+    }
     return serve_status(daemon);
 }
 

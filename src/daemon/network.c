@@ -7,6 +7,31 @@
 
 #include "base/bytes.h"
 
+/* Digits only, and the rest of the text. */
+static bool parse_port(const char **text, uint16_t *ret_port)
+{
+    uint32_t value = 0;
+    const char *at = *text;
+    for (; *at >= '0' && *at <= '9' && value <= UINT16_MAX; at++)
+        value = value * 10 + (uint32_t)(*at - '0');
+    if (value == 0 || value > UINT16_MAX)
+        return false;
+    *text = at;
+    *ret_port = (uint16_t)value;
+    return true;
+}
+
+bool port_range_parse(const char *text, uint16_t *ret_first, uint16_t *ret_last)
+{
+    uint16_t first, last;
+    if (!parse_port(&text, &first) || *text++ != '-' || !parse_port(&text, &last) ||
+        *text != '\0' || first > last)
+        return false;
+    *ret_first = first;
+    *ret_last = last;
+    return true;
+}
+
 bool address_parse(const char *text, struct foyer_addr *ret_addr)
 {
     uint8_t bytes[4];

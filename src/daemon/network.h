@@ -35,6 +35,9 @@ bool network_contains(const struct network *network, const struct foyer_addr *ad
 /* Locally administered, unicast; building is a hash of the building's name. */
 void network_mac(uint32_t building, uint32_t number, uint8_t ret_mac[6]);
 
+/* "FIRST-LAST", both 1..65535 and in that order. */
+bool port_range_parse(const char *text, uint16_t *ret_first, uint16_t *ret_last);
+
 bool address_parse(const char *text, struct foyer_addr *ret_addr);
 void address_format(const struct foyer_addr *addr, char ret_text[NETWORK_TEXT_SIZE]);
 /* "a.b.c.d:port", "[v6]:port". */

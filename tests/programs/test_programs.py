@@ -197,6 +197,15 @@ class Programs(unittest.TestCase):
         self.assertEqual(got.split()[0], address)
         self.assertEqual(self.building.run("visitor", "hostname").stdout, "visitor\n")
 
+    def test_ephemeral_ports_are_where_they_should(self):
+        ask = ("import socket; s=socket.socket(); s.bind(('', 0)); print(s.getsockname()[1])")
+        port = int(self.building.run("h", "python3", "-c", ask).stdout)
+        self.assertGreaterEqual(port, 49152)
+        self.building.foyer("down", "--force")
+        self.building.foyer("up", "--ephemeral-ports", "2000-2003")
+        ports = {int(self.building.run("h", "python3", "-c", ask).stdout) for _ in range(10)}
+        self.assertLessEqual(ports, {2000, 2001, 2002, 2003})
+
     def test_run_is_transparent(self):
         run = self.building.run
         self.assertEqual(run("h", "sh", "-c", "exit 42", check=False).returncode, 42)

@@ -128,12 +128,41 @@ static void endpoints(void **state)
     assert_false(address_parse("", &endpoint.addr));
 }
 
+static void port_ranges(void **state)
+{
+    static const struct {
+        const char *text;
+        bool is_right;
+        uint16_t first, last;
+    } rows[] = {
+        {"49152-65535", true, 49152, 65535},
+        {"1-1", true, 1, 1},
+        {"0-5", false, 0, 0},
+        {"5-4", false, 0, 0},
+        {"1-65536", false, 0, 0},
+        {"1-99999999999999999999", false, 0, 0},
+        {"1", false, 0, 0},
+        {"1-", false, 0, 0},
+        {"-1", false, 0, 0},
+        {"", false, 0, 0},
+        {"1-2 ", false, 0, 0},
+        {" 1-2", false, 0, 0},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        uint16_t first = 0, last = 0;
+        assert_int_equal(port_range_parse(rows[i].text, &first, &last), rows[i].is_right);
+        assert_int_equal(first, rows[i].first);
+        assert_int_equal(last, rows[i].last);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(parse_and_format),    cmocka_unit_test(numbers_become_addresses),
         cmocka_unit_test(limits_of_a_network), cmocka_unit_test(macs_are_local_and_individual),
-        cmocka_unit_test(endpoints),
+        cmocka_unit_test(endpoints),           cmocka_unit_test(port_ranges),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
