@@ -206,7 +206,7 @@ static ssize_t send_from(struct socket_object *sock, int fd, struct source *sour
 {
     struct channel *channel = NULL;
     ssize_t error = send_begin(sock, fd, flags, &channel);
-    if (unlikely(error < 0))
+    if (unlikely(error < 0 || channel == NULL))
         return error;
     struct wait wait = {.events = POLLOUT};
     size_t sent = 0;

@@ -212,6 +212,7 @@ void epoll_forget_socket(struct socket_object *sock, int fd)
         }
         /* Registered under another number, of a duplicate that is closed already. */
         for (uint32_t i = 0; i < epoll->item_count && atomic_load(&sock->watch_count) > 0; i++) {
+            /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): there are items */
             if (epoll->items[i].sock == sock) {
                 drop(epoll, &epoll->items[i]);
                 dropped++;

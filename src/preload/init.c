@@ -204,9 +204,10 @@ static void adopt_inherited(void)
         for (long at = 0; at < size;) {
             const struct linux_dirent64 *entry = (const void *)(buffer + at);
             at += entry->d_reclen;
-            int fd = entry->d_name[0] == '.' ? directory : atoi(entry->d_name);
-            if (fd != directory)
-                adopt_if_socket(fd);
+            char *end;
+            long fd = strtol(entry->d_name, &end, 10);
+            if (*end == 0 && fd >= 0 && fd <= INT32_MAX && fd != directory)
+                adopt_if_socket((int)fd);
         }
     }
     raw_close(directory);
@@ -240,7 +241,7 @@ static bool read_environment(void)
     const char *spin = getenv("FOYER_SPIN_US");
     config->spin_us = -1;
     if (spin != NULL)
-        config->spin_us = atol(spin);
+        config->spin_us = strtol(spin, NULL, 10);
     return true;
 }
 

@@ -343,6 +343,8 @@ static bool bit_is_set(const fd_set *set, int fd)
 
 static void bit_set(fd_set *set, int fd)
 {
+    if (set == NULL)
+        return;
     ((unsigned long *)(void *)set)[fd / WORD_BITS] |= 1ul << (fd % WORD_BITS);
 }
 
@@ -433,8 +435,7 @@ static int select_poll(struct pollfd *items, int count, fd_set *reads, fd_set *w
             is_selected |= ((asked & POLLIN) != 0 && (got & READ_BITS) != 0) ||
                            ((asked & POLLOUT) != 0 && (got & WRITE_BITS) != 0) ||
                            (got & POLLPRI) != 0;
-            if (got != 0 && (got & (READ_BITS | WRITE_BITS | POLLPRI) & ~POLLHUP) == 0 &&
-                (asked & POLLIN) == 0)
+            if (got == POLLHUP && (asked & POLLIN) == 0)
                 items[i].fd = -1 - items[i].fd;
         }
         for (nfds_t i = 0; is_selected && i < item_count; i++) {

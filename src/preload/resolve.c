@@ -170,7 +170,7 @@ ENTRY int getnameinfo(const struct sockaddr *addr, socklen_t size, char *node, s
         return REAL(getnameinfo)(addr, size, node, node_size, service, service_size, flags);
     if (strlen(answer.name) >= node_size)
         return EAI_OVERFLOW;
-    strcpy(node, answer.name);
+    memcpy(node, answer.name, strlen(answer.name) + 1);
     if (service == NULL || service_size == 0)
         return 0;
     return REAL(getnameinfo)(addr, size, NULL, 0, service, service_size, flags);

@@ -135,7 +135,7 @@ static int socket_open(int family, int type, int protocol)
         error = sock == NULL ? -ENOMEM : 0;
     }
     message_fds_close(&fds);
-    if (error < 0) {
+    if (error < 0 || sock == NULL) {
         if (fd >= 0)
             raw_close(fd);
         return error;

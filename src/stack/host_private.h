@@ -79,6 +79,7 @@ struct foyer_host {
     uint32_t slot_count, slot_capacity;
     uint32_t first_free_slot; /* UINT32_MAX: none */
     uint32_t sock_count;
+    struct sock_options default_options;
     struct list_node event_list;   /* of sock.event_node */
     struct list_node output_list;  /* of sock.output_node */
     struct list_node release_list; /* of sock.release_node: ring space to give back (udp.c) */

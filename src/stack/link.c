@@ -194,8 +194,7 @@ bool neighbour_use(struct foyer_host *host, struct neighbour *neighbour, foyer_t
 void neighbour_park(struct neighbour *neighbour, struct sock *sock)
 {
     list_remove(&sock->output_node);
-    list_remove(&sock->wait_node);
-    list_push_back(&neighbour->waiters, &sock->wait_node);
+    list_push_back(&neighbour->waiters, &sock->output_node);
 }
 
 void neighbour_hold(struct foyer_host *host, struct neighbour *neighbour, uint8_t protocol,
@@ -233,8 +232,8 @@ static void neighbour_resolved(struct foyer_host *host, struct neighbour *neighb
         held_free(host, neighbour, held);
     }
     while ((node = list_first(&neighbour->waiters)) != NULL) {
-        struct sock *sock = LIST_ENTRY(node, struct sock, wait_node);
-        list_remove(&sock->wait_node);
+        struct sock *sock = LIST_ENTRY(node, struct sock, output_node);
+        list_remove(&sock->output_node);
         sock_want_output(host, sock);
     }
 }
@@ -278,8 +277,8 @@ static void neighbour_fail(struct foyer_host *host, struct neighbour *neighbour,
     list_splice_back(&failed, &neighbour->waiters);
     neighbour_free(host, neighbour);
     while ((node = list_first(&failed)) != NULL) {
-        struct sock *sock = LIST_ENTRY(node, struct sock, wait_node);
-        list_remove(&sock->wait_node);
+        struct sock *sock = LIST_ENTRY(node, struct sock, output_node);
+        list_remove(&sock->output_node);
         if (sock->protocol == FOYER_TCP) {
             struct icmp_error error = {.error = -EHOSTUNREACH, .is_hard = true, .is_local = true};
             tcp_icmp_error(host, sock, &error, now);

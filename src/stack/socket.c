@@ -16,8 +16,19 @@
 
 /* ---- the table ----------------------------------------------------------------------------------- */
 
+const struct sock_rings sock_no_rings;
+
 int sockets_init(struct foyer_host *host)
 {
+    host->default_options = (struct sock_options){
+        .refs = UINT32_MAX, /* never freed */
+        .rx_size_wanted = host->config.receive_buffer_size,
+        .tx_size_wanted = host->config.send_buffer_size,
+        .linger_ns = -1,
+        .keep_idle_s = 7200, /* RFC 9293 section 3.8.4, MUST-28: no less than two hours */
+        .keep_interval_s = 75,
+        .keep_count = 9,
+    };
     list_init(&host->event_list);
     host->first_free_slot = NO_SLOT;
     return 0;
@@ -89,12 +100,8 @@ struct sock *sock_create(struct foyer_host *host, uint8_t family, uint8_t protoc
     sock->remote.addr = wildcard(family);
     if (protocol == FOYER_TCP)
         sock->timer.kind = TIMER_SOCK;
-    sock->rx_size_wanted = host->config.receive_buffer_size;
-    sock->tx_size_wanted = host->config.send_buffer_size;
-    sock->linger_ns = -1;
-    sock->keep_idle_s = 7200; /* RFC 9293 section 3.8.4, MUST-28: no less than two hours */
-    sock->keep_interval_s = 75;
-    sock->keep_count = 9;
+    sock->rings = &sock_no_rings;
+    sock->options = &host->default_options;
     sock->congestion = FOYER_CONGESTION_CUBIC;
     host->slots[index].sock = sock;
     host->sock_count++;
@@ -108,12 +115,17 @@ void sock_free(struct foyer_host *host, struct sock *sock)
         timer_cancel(&host->timers, &sock->timer);
     else
         list_remove(&sock->release_node);
-    list_remove(&sock->output_node); /* a listener's accept_queue: its children are let go */
-    list_remove(&sock->wait_node);   /* or its requests */
-    list_remove(&sock->event_node);  /* or a child's place in either */
+    list_remove(&sock->output_node);
+    list_remove(&sock->event_node); /* or a child's place in its listener's queues */
     if (sock->tcb != NULL)
         tcp_free(host, sock->tcb);
+    if (sock->state == FOYER_STATE_LISTEN) {
+        list_remove(&sock->listen->accept_queue); /* its children are let go */
+        list_remove(&sock->listen->requests);
+        host_free(host, sock->listen, sizeof(*sock->listen));
+    }
     sock_drop_rings(host, sock);
+    sock_options_give(host, sock);
 
     struct sock_slot *slot = &host->slots[sock->index];
     slot->sock = NULL;
@@ -152,7 +164,7 @@ void sock_event(struct foyer_host *host, struct sock *sock, uint32_t bits)
 {
     if (sock->flags & SOCK_ORPHAN)
         return;
-    sock->events |= bits;
+    sock->events = (uint8_t)(sock->events | bits);
     /* A child's events wait for accept: before that nobody knows its handle. */
     if (sock->listener == NULL && !list_is_linked(&sock->event_node))
         list_push_back(&host->event_list, &sock->event_node);
@@ -167,7 +179,7 @@ void sock_fail(struct foyer_host *host, struct sock *sock, int error)
 
 void sock_want_output(struct foyer_host *host, struct sock *sock)
 {
-    if (!list_is_linked(&sock->wait_node) && !list_is_linked(&sock->output_node))
+    if (!list_is_linked(&sock->output_node))
         list_push_back(&host->output_list, &sock->output_node);
 }
 
@@ -274,35 +286,39 @@ int foyer_socket_listen(struct foyer_host *host, foyer_socket socket, uint32_t b
     if (sock->protocol != FOYER_TCP)
         return -EOPNOTSUPP;
     if (sock->state == FOYER_STATE_LISTEN) {
-        sock->backlog = backlog;
+        sock->listen->backlog = backlog;
         return 0;
     }
     if (sock->state != FOYER_STATE_CLOSED)
         return -EINVAL;
+    struct listen *listen = host_alloc(host, sizeof(*listen));
+    if (listen == NULL)
+        return -ENOMEM;
     bool was_bound = (sock->flags & SOCK_BOUND) != 0;
     if (!was_bound) {
         struct foyer_endpoint any = {sock->local.addr, 0};
         int error = bind_sock(host, sock, &any, ret_holder);
-        if (error != 0)
+        if (error != 0) {
+            host_free(host, listen, sizeof(*listen));
             return error;
+        }
     }
     struct sock *holder = NULL;
     int error = ports_listen(host, sock, &holder);
     if (error != 0) {
+        host_free(host, listen, sizeof(*listen));
         if (holder != NULL && ret_holder != NULL)
             *ret_holder = sock_handle(holder);
         if (!was_bound)
             ports_unbind(host, sock);
         return error;
     }
-    /* From here on the fields of a connection are those of a listener. */
+    /* From here on the place of a connection's path is that of the listener's queues. */
     list_remove(&sock->output_node);
-    list_remove(&sock->wait_node);
-    list_init(&sock->accept_queue);
-    list_init(&sock->requests);
-    sock->backlog = backlog;
-    sock->accept_count = 0;
-    sock->request_count = 0;
+    list_init(&listen->accept_queue);
+    list_init(&listen->requests);
+    listen->backlog = backlog;
+    sock->listen = listen;
     sock->state = FOYER_STATE_LISTEN;
     return 0;
 }
@@ -315,11 +331,11 @@ int foyer_socket_accept(struct foyer_host *host, foyer_socket listener, uint64_t
         return -EBADF;
     if (sock->state != FOYER_STATE_LISTEN)
         return -EINVAL;
-    struct list_node *node = list_pop_front(&sock->accept_queue);
+    struct list_node *node = list_pop_front(&sock->listen->accept_queue);
     if (node == NULL)
         return -EAGAIN;
     struct sock *child = LIST_ENTRY(node, struct sock, accept_node);
-    sock->accept_count--;
+    sock->listen->accept_count--;
     child->flags &= ~(uint32_t)SOCK_IN_ACCEPT_QUEUE;
     child->listener = NULL;
     child->owner = owner;
@@ -507,9 +523,9 @@ int foyer_socket_shutdown(struct foyer_host *host, foyer_socket socket, unsigned
 
 static void close_udp(struct foyer_host *host, struct sock *sock)
 {
-    bool has_unsent = foyer_ring_is_set(&sock->tx) && (sock->flags & SOCK_BOUND) &&
-                      (list_is_linked(&sock->output_node) || list_is_linked(&sock->wait_node)) &&
-                      foyer_ring_head(&sock->tx) != sock->udp_tx_tail;
+    bool has_unsent = foyer_ring_is_set(&sock->rings->tx) && (sock->flags & SOCK_BOUND) &&
+                      list_is_linked(&sock->output_node) &&
+                      foyer_ring_head(&sock->rings->tx) != sock->udp_tx_tail;
     if (!has_unsent || sock_take_rings_back(host, sock) != 0) {
         sock_free(host, sock);
         return;
@@ -577,8 +593,8 @@ int foyer_socket_info(struct foyer_host *host, foyer_socket socket,
         .user = sock->user,
     };
     if (sock->state == FOYER_STATE_LISTEN) {
-        info.accept_queue_count = sock->accept_count;
-        info.backlog = sock->backlog;
+        info.accept_queue_count = sock->listen->accept_count;
+        info.backlog = sock->listen->backlog;
     }
     if (sock->tcb != NULL)
         tcp_info(host, sock, &info);

@@ -11,4 +11,10 @@ void sock_drop_rings(struct foyer_host *host, struct sock *sock);
 /* Copies what matters into rings of the socket's own and forgets those it was given. */
 int sock_take_rings_back(struct foyer_host *host, struct sock *sock);
 
+/* The options to write to: a record of the socket's own. NULL: no memory, nothing changed. */
+struct sock_options *sock_options_own(struct foyer_host *host, struct sock *sock);
+/* A fresh socket takes over another's; both share them until one writes. */
+void sock_options_share(struct sock *sock, const struct sock *from);
+void sock_options_give(struct foyer_host *host, struct sock *sock);
+
 #endif

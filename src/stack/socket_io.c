@@ -40,33 +40,54 @@ static void own_ring_finish(struct foyer_host *host, const struct foyer_ring *ri
     host_free(host, memory, RING_OVERHEAD + ring->size);
 }
 
-void sock_drop_rings(struct foyer_host *host, struct sock *sock)
+/* The pair to write to, which the socket has from its first ring on. NULL: no memory. */
+static struct sock_rings *own_rings(struct foyer_host *host, struct sock *sock)
+{
+    if (sock->rings == &sock_no_rings) {
+        const struct sock_rings *rings = host_alloc(host, sizeof(*rings));
+        if (rings == NULL)
+            return NULL;
+        sock->rings = rings;
+    }
+    return (struct sock_rings *)(uintptr_t)sock->rings;
+}
+
+static void drop_bytes(struct foyer_host *host, struct sock *sock)
 {
     if ((sock->flags & SOCK_EXTERNAL_RINGS) == 0) {
-        own_ring_finish(host, &sock->rx);
-        own_ring_finish(host, &sock->tx);
+        own_ring_finish(host, &sock->rings->rx);
+        own_ring_finish(host, &sock->rings->tx);
     }
     sock->flags &= ~(uint32_t)SOCK_EXTERNAL_RINGS;
-    sock->rx = (struct foyer_ring){0};
-    sock->tx = (struct foyer_ring){0};
+}
+
+void sock_drop_rings(struct foyer_host *host, struct sock *sock)
+{
+    if (sock->rings == &sock_no_rings)
+        return;
+    drop_bytes(host, sock);
+    host_free(host, own_rings(host, sock), sizeof(*sock->rings));
+    sock->rings = &sock_no_rings;
 }
 
 int sock_need_rx(struct foyer_host *host, struct sock *sock)
 {
-    if (foyer_ring_is_set(&sock->rx))
+    if (foyer_ring_is_set(&sock->rings->rx))
         return 0;
     if (sock->protocol == FOYER_UDP)
         sock->udp_rx_head = 0;
-    return own_ring_init(host, &sock->rx, sock->rx_size_wanted);
+    struct sock_rings *rings = own_rings(host, sock);
+    return rings == NULL ? -ENOMEM : own_ring_init(host, &rings->rx, sock->options->rx_size_wanted);
 }
 
 int sock_need_tx(struct foyer_host *host, struct sock *sock)
 {
-    if (foyer_ring_is_set(&sock->tx))
+    if (foyer_ring_is_set(&sock->rings->tx))
         return 0;
     if (sock->protocol == FOYER_UDP)
         sock->udp_tx_tail = 0;
-    return own_ring_init(host, &sock->tx, sock->tx_size_wanted);
+    struct sock_rings *rings = own_rings(host, sock);
+    return rings == NULL ? -ENOMEM : own_ring_init(host, &rings->tx, sock->options->tx_size_wanted);
 }
 
 /* ---- exchange ------------------------------------------------------------------------------------- */
@@ -143,10 +164,10 @@ static void take_positions(struct foyer_host *host, struct sock *sock)
             tcp_rings_changed(host, sock);
         return;
     }
-    if (foyer_ring_is_set(&sock->rx))
-        sock->udp_rx_head = foyer_ring_head(&sock->rx);
-    if (foyer_ring_is_set(&sock->tx))
-        sock->udp_tx_tail = foyer_ring_tail(&sock->tx);
+    if (foyer_ring_is_set(&sock->rings->rx))
+        sock->udp_rx_head = foyer_ring_head(&sock->rings->rx);
+    if (foyer_ring_is_set(&sock->rings->tx))
+        sock->udp_tx_tail = foyer_ring_tail(&sock->rings->tx);
     sock->udp_tx_offset = 0;
 }
 
@@ -159,22 +180,24 @@ int foyer_socket_set_rings(struct foyer_host *host, foyer_socket socket,
     host_begin(host, host->now_ns);
     if (sock->flags & SOCK_EXTERNAL_RINGS) {
         /* Bytes can't be moved within one ring, and the two must not change places. */
-        const struct foyer_ring_shared *old_rx = sock->rx.shared, *old_tx = sock->tx.shared;
+        const struct foyer_ring_shared *old_rx = sock->rings->rx.shared,
+                                       *old_tx = sock->rings->tx.shared;
         if (rx->shared == old_rx || rx->shared == old_tx || tx->shared == old_rx ||
             tx->shared == old_tx)
             return -EINVAL;
     }
-    if (sock->state == FOYER_STATE_LISTEN || !is_ring_valid(sock, rx, &sock->rx) ||
-        !is_ring_valid(sock, tx, &sock->tx))
+    if (sock->state == FOYER_STATE_LISTEN || !is_ring_valid(sock, rx, &sock->rings->rx) ||
+        !is_ring_valid(sock, tx, &sock->rings->tx))
         return -EINVAL;
-    int error = move_bytes(sock, &sock->tx, tx, false);
+    if (own_rings(host, sock) == NULL)
+        return -ENOMEM;
+    int error = move_bytes(sock, &sock->rings->tx, tx, false);
     if (error == 0)
-        error = move_bytes(sock, &sock->rx, rx, true);
+        error = move_bytes(sock, &sock->rings->rx, rx, true);
     if (error != 0)
         return error;
-    sock_drop_rings(host, sock);
-    sock->rx = *rx;
-    sock->tx = *tx;
+    drop_bytes(host, sock);
+    *own_rings(host, sock) = (struct sock_rings){*rx, *tx};
     sock->flags |= SOCK_EXTERNAL_RINGS;
     take_positions(host, sock);
     return 0;
@@ -189,17 +212,17 @@ int sock_take_rings_back(struct foyer_host *host, struct sock *sock)
     struct foyer_ring tx = {0};
     if ((sock->flags & SOCK_EXTERNAL_RINGS) == 0)
         return 0;
-    if (foyer_ring_is_set(&sock->tx)) {
-        int error = own_ring_init(host, &tx, sock->tx.size);
+    if (foyer_ring_is_set(&sock->rings->tx)) {
+        int error = own_ring_init(host, &tx, sock->rings->tx.size);
         if (error == 0)
-            error = move_bytes(sock, &sock->tx, &tx, false);
+            error = move_bytes(sock, &sock->rings->tx, &tx, false);
         if (error != 0) {
             own_ring_finish(host, &tx);
             return error;
         }
     }
-    sock_drop_rings(host, sock);
-    sock->tx = tx;
+    drop_bytes(host, sock);
+    *own_rings(host, sock) = (struct sock_rings){.tx = tx};
     take_positions(host, sock);
     return 0;
 }
@@ -248,15 +271,15 @@ int64_t foyer_socket_send(struct foyer_host *host, foyer_socket socket, const vo
         return 0;
     if (sock_need_tx(host, sock) != 0)
         return -ENOMEM;
-    uint32_t room = foyer_ring_free(&sock->tx);
+    uint32_t room = foyer_ring_free(&sock->rings->tx);
     if (room == UINT32_MAX)
         return -ECONNRESET;
     uint32_t count = size < room ? (uint32_t)size : room;
     if (count == 0)
         return -EAGAIN;
-    uint32_t head = foyer_ring_head(&sock->tx);
-    foyer_ring_put(&sock->tx, head, bytes, count);
-    foyer_ring_publish_head(&sock->tx, head + count);
+    uint32_t head = foyer_ring_head(&sock->rings->tx);
+    foyer_ring_put(&sock->rings->tx, head, bytes, count);
+    foyer_ring_publish_head(&sock->rings->tx, head + count);
     tcp_poke(host, sock, host->now_ns);
     return count;
 }
@@ -294,20 +317,21 @@ int64_t foyer_socket_recv(struct foyer_host *host, foyer_socket socket, void *by
     host_begin(host, now);
     if (sock->flags & SOCK_LOCAL_CARRIER)
         return -EOPNOTSUPP;
-    if (!foyer_ring_is_set(&sock->rx))
+    if (!foyer_ring_is_set(&sock->rings->rx))
         return recv_nothing(sock);
-    uint32_t state = atomic_load_explicit(&sock->rx.shared->writer_state, memory_order_acquire);
+    uint32_t state =
+        atomic_load_explicit(&sock->rings->rx.shared->writer_state, memory_order_acquire);
     if (state == FOYER_RING_RESET)
         return recv_nothing(sock); /* what is in the ring is void */
-    uint32_t used = foyer_ring_used(&sock->rx);
+    uint32_t used = foyer_ring_used(&sock->rings->rx);
     if (used == UINT32_MAX)
         return -ECONNRESET;
     uint32_t count = size < used ? (uint32_t)size : used;
     if (count == 0)
         return size == 0 ? 0 : recv_nothing(sock);
-    uint32_t tail = foyer_ring_tail(&sock->rx);
-    foyer_ring_get(&sock->rx, tail, bytes, count);
-    foyer_ring_publish_tail(&sock->rx, tail + count);
+    uint32_t tail = foyer_ring_tail(&sock->rings->rx);
+    foyer_ring_get(&sock->rings->rx, tail, bytes, count);
+    foyer_ring_publish_tail(&sock->rings->rx, tail + count);
     if (sock->tcb != NULL)
         tcp_poke(host, sock, host->now_ns);
     return count;
@@ -358,10 +382,10 @@ int64_t foyer_socket_send_to(struct foyer_host *host, foyer_socket socket, const
     if (sock_need_tx(host, sock) != 0)
         return -ENOMEM;
     uint32_t record_size = foyer_datagram_record_size((uint32_t)size);
-    uint32_t room = foyer_ring_free(&sock->tx);
+    uint32_t room = foyer_ring_free(&sock->rings->tx);
     if (room == UINT32_MAX)
         return -ECONNRESET;
-    if (record_size > sock->tx.size)
+    if (record_size > sock->rings->tx.size)
         return -EMSGSIZE;
     if (record_size > room)
         return -EAGAIN;
@@ -372,10 +396,10 @@ int64_t foyer_socket_send_to(struct foyer_host *host, foyer_socket socket, const
         header.peer_port = remote->port;
         memcpy(header.peer_addr, remote->addr.bytes, 16);
     }
-    uint32_t head = foyer_ring_head(&sock->tx);
-    foyer_ring_put(&sock->tx, head, &header, sizeof(header));
-    foyer_ring_put(&sock->tx, head + (uint32_t)sizeof(header), bytes, (uint32_t)size);
-    foyer_ring_publish_head(&sock->tx, head + record_size);
+    uint32_t head = foyer_ring_head(&sock->rings->tx);
+    foyer_ring_put(&sock->rings->tx, head, &header, sizeof(header));
+    foyer_ring_put(&sock->rings->tx, head + (uint32_t)sizeof(header), bytes, (uint32_t)size);
+    foyer_ring_publish_head(&sock->rings->tx, head + record_size);
     udp_poke(host, sock, host->now_ns);
     return (int64_t)size;
 }
@@ -392,20 +416,22 @@ int64_t foyer_socket_recv_from(struct foyer_host *host, foyer_socket socket, voi
         return -EOPNOTSUPP;
     if (sock->error != 0)
         return take_error(sock);
-    uint32_t tail = foyer_ring_is_set(&sock->rx) ? foyer_ring_tail(&sock->rx) : 0;
-    uint32_t used =
-        foyer_ring_is_set(&sock->rx) ? foyer_ring_distance(&sock->rx, sock->udp_rx_head, tail) : 0;
+    uint32_t tail = foyer_ring_is_set(&sock->rings->rx) ? foyer_ring_tail(&sock->rings->rx) : 0;
+    uint32_t used = foyer_ring_is_set(&sock->rings->rx)
+                        ? foyer_ring_distance(&sock->rings->rx, sock->udp_rx_head, tail)
+                        : 0;
     if (used == 0)
         return sock->flags & SOCK_SHUT_READ ? 0 : -EAGAIN;
     if (used == UINT32_MAX || used < sizeof(header))
         return -ECONNRESET;
-    foyer_ring_get(&sock->rx, tail, &header, sizeof(header));
+    foyer_ring_get(&sock->rings->rx, tail, &header, sizeof(header));
     if (header.payload_size > 65535 || foyer_datagram_record_size(header.payload_size) > used)
         return -ECONNRESET;
     uint32_t count = size < header.payload_size ? (uint32_t)size : header.payload_size;
     if (count > 0)
-        foyer_ring_get(&sock->rx, tail + (uint32_t)sizeof(header), bytes, count);
-    foyer_ring_publish_tail(&sock->rx, tail + foyer_datagram_record_size(header.payload_size));
+        foyer_ring_get(&sock->rings->rx, tail + (uint32_t)sizeof(header), bytes, count);
+    foyer_ring_publish_tail(&sock->rings->rx,
+                            tail + foyer_datagram_record_size(header.payload_size));
     if (ret_remote != NULL) {
         memcpy(ret_remote->addr.bytes, header.peer_addr, 16);
         ret_remote->port = header.peer_port;

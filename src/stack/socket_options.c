@@ -63,6 +63,39 @@ static int set_owner_uid(struct foyer_host *host, struct sock *sock, uint32_t ui
     return error;
 }
 
+/* ---- the shared record ------------------------------------------------------------------------ */
+
+struct sock_options *sock_options_own(struct foyer_host *host, struct sock *sock)
+{
+    if (sock->options->refs != 1) {
+        struct sock_options *own = host_alloc_raw(host, sizeof(*own));
+        if (own == NULL)
+            return NULL;
+        *own = *sock->options;
+        own->refs = 1;
+        sock_options_give(host, sock);
+        sock->options = own;
+    }
+    return sock->options;
+}
+
+/* The host's defaults are counted by nobody: they live as long as the host. */
+void sock_options_share(struct sock *sock, const struct sock *from)
+{
+    sock->options = from->options;
+    if (sock->options->refs != UINT32_MAX)
+        sock->options->refs++;
+}
+
+void sock_options_give(struct foyer_host *host, struct sock *sock)
+{
+    if (sock->options->refs != UINT32_MAX && --sock->options->refs == 0)
+        host_free(host, sock->options, sizeof(*sock->options));
+    sock->options = &host->default_options;
+}
+
+/* ---- storing ------------------------------------------------------------------------------------- */
+
 static uint32_t ring_size_for(int64_t bytes)
 {
     uint32_t size = FOYER_RING_SIZE_MIN;
@@ -88,82 +121,10 @@ static int set_shared_option(struct foyer_host *host, struct sock *sock, enum fo
         /* 0: no limit of its own; else as Linux, which takes no less than 88. */
         if (value != 0 && value < 88)
             return -EINVAL;
-        sock->max_segment = (uint16_t)value;
-        return 0;
+        return 1;
     default:
         return 1;
     }
-}
-
-static void set_plain_option(struct sock *sock, enum foyer_option option, int64_t value)
-{
-    switch (option) {
-    case FOYER_OPT_NODELAY:
-        sock->nodelay = value != 0;
-        break;
-    case FOYER_OPT_CORK:
-        sock->cork = value != 0;
-        break;
-    case FOYER_OPT_LINGER_NS:
-        sock->linger_ns = value;
-        break;
-    case FOYER_OPT_KEEPALIVE:
-        sock->keepalive = value != 0;
-        break;
-    case FOYER_OPT_KEEPIDLE_S:
-        sock->keep_idle_s = (uint16_t)value;
-        break;
-    case FOYER_OPT_KEEPINTVL_S:
-        sock->keep_interval_s = (uint16_t)value;
-        break;
-    case FOYER_OPT_KEEPCNT:
-        sock->keep_count = (uint8_t)value;
-        break;
-    case FOYER_OPT_USER_TIMEOUT_MS:
-        sock->user_timeout_ms = (uint32_t)value;
-        break;
-    case FOYER_OPT_CONGESTION:
-        sock->congestion = (uint8_t)value;
-        break;
-    case FOYER_OPT_RECEIVE_BUFFER:
-        sock->rx_size_wanted = ring_size_for(value);
-        break;
-    case FOYER_OPT_SEND_BUFFER:
-        sock->tx_size_wanted = ring_size_for(value);
-        break;
-    case FOYER_OPT_TTL:
-        sock->ttl = (uint8_t)value;
-        break;
-    case FOYER_OPT_TOS:
-        sock->tos = (uint8_t)value;
-        break;
-    case FOYER_OPT_BROADCAST:
-        sock->broadcast = value != 0;
-        break;
-    default:
-        break;
-    }
-}
-
-int foyer_socket_set_option(struct foyer_host *host, foyer_socket socket, enum foyer_option option,
-                            int64_t value)
-{
-    struct sock *sock = sock_from_handle(host, socket);
-    if (sock == NULL)
-        return -EBADF;
-    const struct option_rule *rule = find_rule(sock, option);
-    if (rule == NULL)
-        return -ENOPROTOOPT;
-    if (value < rule->min || value > rule->max)
-        return -EINVAL;
-    int result = set_shared_option(host, sock, option, value);
-    if (result < 0)
-        return result;
-    if (result > 0)
-        set_plain_option(sock, option, value);
-    if (sock->tcb != NULL)
-        tcp_option_changed(host, sock, option, host->now_ns);
-    return 0;
 }
 
 static int64_t get_option(const struct sock *sock, enum foyer_option option)
@@ -180,25 +141,27 @@ static int64_t get_option(const struct sock *sock, enum foyer_option option)
     case FOYER_OPT_CORK:
         return sock->cork;
     case FOYER_OPT_LINGER_NS:
-        return sock->linger_ns;
+        return sock->options->linger_ns;
     case FOYER_OPT_KEEPALIVE:
         return sock->keepalive;
     case FOYER_OPT_KEEPIDLE_S:
-        return sock->keep_idle_s;
+        return sock->options->keep_idle_s;
     case FOYER_OPT_KEEPINTVL_S:
-        return sock->keep_interval_s;
+        return sock->options->keep_interval_s;
     case FOYER_OPT_KEEPCNT:
-        return sock->keep_count;
+        return sock->options->keep_count;
     case FOYER_OPT_USER_TIMEOUT_MS:
-        return sock->user_timeout_ms;
+        return sock->options->user_timeout_ms;
     case FOYER_OPT_MAXSEG:
-        return sock->max_segment;
+        return sock->options->max_segment;
     case FOYER_OPT_CONGESTION:
         return sock->congestion;
     case FOYER_OPT_RECEIVE_BUFFER:
-        return foyer_ring_is_set(&sock->rx) ? sock->rx.size : sock->rx_size_wanted;
+        return foyer_ring_is_set(&sock->rings->rx) ? sock->rings->rx.size
+                                                   : sock->options->rx_size_wanted;
     case FOYER_OPT_SEND_BUFFER:
-        return foyer_ring_is_set(&sock->tx) ? sock->tx.size : sock->tx_size_wanted;
+        return foyer_ring_is_set(&sock->rings->tx) ? sock->rings->tx.size
+                                                   : sock->options->tx_size_wanted;
     case FOYER_OPT_TTL:
         return sock->ttl;
     case FOYER_OPT_TOS:
@@ -208,6 +171,96 @@ static int64_t get_option(const struct sock *sock, enum foyer_option option)
     case FOYER_OPT_BROADCAST:
         return sock->broadcast;
     }
+    return 0;
+}
+
+/* Those of the shared record. */
+static int set_rare_option(struct foyer_host *host, struct sock *sock, enum foyer_option option,
+                           int64_t value)
+{
+    struct sock_options *options = sock_options_own(host, sock);
+    if (options == NULL)
+        return -ENOMEM;
+    switch (option) {
+    case FOYER_OPT_LINGER_NS:
+        options->linger_ns = value;
+        break;
+    case FOYER_OPT_KEEPIDLE_S:
+        options->keep_idle_s = (uint16_t)value;
+        break;
+    case FOYER_OPT_KEEPINTVL_S:
+        options->keep_interval_s = (uint16_t)value;
+        break;
+    case FOYER_OPT_KEEPCNT:
+        options->keep_count = (uint8_t)value;
+        break;
+    case FOYER_OPT_USER_TIMEOUT_MS:
+        options->user_timeout_ms = (uint32_t)value;
+        break;
+    case FOYER_OPT_MAXSEG:
+        options->max_segment = (uint16_t)value;
+        break;
+    case FOYER_OPT_RECEIVE_BUFFER:
+        options->rx_size_wanted = ring_size_for(value);
+        break;
+    case FOYER_OPT_SEND_BUFFER:
+        options->tx_size_wanted = ring_size_for(value);
+        break;
+    default:
+        break;
+    }
+    return 0;
+}
+
+static int set_plain_option(struct foyer_host *host, struct sock *sock, enum foyer_option option,
+                            int64_t value)
+{
+    switch (option) {
+    case FOYER_OPT_NODELAY:
+        sock->nodelay = value != 0;
+        break;
+    case FOYER_OPT_CORK:
+        sock->cork = value != 0;
+        break;
+    case FOYER_OPT_KEEPALIVE:
+        sock->keepalive = value != 0;
+        break;
+    case FOYER_OPT_CONGESTION:
+        sock->congestion = (uint8_t)value;
+        break;
+    case FOYER_OPT_TTL:
+        sock->ttl = (uint8_t)value;
+        break;
+    case FOYER_OPT_TOS:
+        sock->tos = (uint8_t)value;
+        break;
+    case FOYER_OPT_BROADCAST:
+        sock->broadcast = value != 0;
+        break;
+    default:
+        return get_option(sock, option) == value ? 0 : set_rare_option(host, sock, option, value);
+    }
+    return 0;
+}
+
+int foyer_socket_set_option(struct foyer_host *host, foyer_socket socket, enum foyer_option option,
+                            int64_t value)
+{
+    struct sock *sock = sock_from_handle(host, socket);
+    if (sock == NULL)
+        return -EBADF;
+    const struct option_rule *rule = find_rule(sock, option);
+    if (rule == NULL)
+        return -ENOPROTOOPT;
+    if (value < rule->min || value > rule->max)
+        return -EINVAL;
+    int result = set_shared_option(host, sock, option, value);
+    if (result > 0)
+        result = set_plain_option(host, sock, option, value);
+    if (result < 0)
+        return result;
+    if (sock->tcb != NULL)
+        tcp_option_changed(host, sock, option, host->now_ns);
     return 0;
 }
 

@@ -41,9 +41,38 @@ enum sock_flags {
     SOCK_ADDRESS_CHOSEN = 1u << 13, /* local.addr was the wildcard until connect */
 };
 
+/* A socket's two rings. Sockets that have none yet all point at sock_no_rings. */
+struct sock_rings {
+    struct foyer_ring rx, tx;
+};
+
+extern const struct sock_rings sock_no_rings;
+
 /*
- * Unions keep an idle connection small. A listener sends nothing and has no path; its children
- * have no events for anybody before they are accepted; datagram sockets have no timer.
+ * Options that few programs change. Sockets share one record, copied when one of them writes
+ * (socket_options.c): the host's defaults, or a listener's with its children.
+ */
+struct sock_options {
+    uint32_t refs;
+    uint32_t rx_size_wanted, tx_size_wanted;
+    uint32_t user_timeout_ms;
+    int64_t linger_ns; /* -1: off */
+    uint16_t keep_idle_s, keep_interval_s;
+    uint16_t max_segment; /* 0: no limit of its own */
+    uint8_t keep_count;
+};
+
+/* What only a listener has. */
+struct listen {
+    struct list_node accept_queue; /* of accept_node: established, not yet accepted */
+    struct list_node requests;     /* of accept_node: children in SYN-RECEIVED */
+    uint32_t backlog;
+    uint32_t accept_count, request_count; /* in each of the two */
+};
+
+/*
+ * Unions keep an idle connection small. A listener has no path; its children have no events for
+ * anybody before they are accepted; datagram sockets have no timer.
  */
 struct sock {
     uint32_t index;      /* in the host's table */
@@ -52,37 +81,32 @@ struct sock {
     uint8_t family;      /* enum foyer_family */
     uint8_t state;       /* enum foyer_socket_state */
     uint8_t ttl, tos;
-    uint8_t keep_count;
     uint8_t congestion;
-    bool path_is_local; /* remote is one of the host's own addresses */
-    uint32_t flags;     /* enum sock_flags */
-    int error;          /* pending, negative errno, or 0 */
+    uint8_t events; /* enum foyer_event_bits, not yet taken by the caller */
+    /* The path is local: remote is one of the host's own addresses. */
+    bool path_is_local : 1, keepalive : 1, nodelay : 1, cork : 1, broadcast : 1;
+    uint32_t flags; /* enum sock_flags */
+    int error;      /* pending, negative errno, or 0 */
     struct foyer_endpoint local, remote;
+    uint16_t path_mtu; /* IP bytes */
     uint32_t owner_uid;
     uint64_t owner, user;
 
     struct hash_node connected_node;
     struct list_node bound_node;   /* in its port_group's list */
     struct port_group *port_group; /* ports.c; NULL while it holds no port */
-    union {
-        struct list_node output_node;  /* on host->output_list while it has something to send */
-        struct list_node accept_queue; /* listener: head of accept_node, the established */
-    };
-    union {
-        struct list_node wait_node; /* on neighbour->waiters while the path is not resolved */
-        struct list_node requests;  /* listener: head of accept_node, children in SYN-RECEIVED */
-    };
+    /* On host->output_list while it has something to send; while the path to the peer is not
+     * resolved, on neighbour->waiters instead. */
+    struct list_node output_node;
     union {
         struct list_node event_node;  /* on host->event_list while events != 0 */
         struct list_node accept_node; /* while listener is set: in one of its two queues */
     };
     struct sock *listener; /* whose queue this one is in or will be in */
-    uint32_t events;       /* enum foyer_event_bits, not yet taken by the caller */
-    uint32_t port_member;  /* index among port_group's receivers, UINT32_MAX: none */
 
-    struct foyer_ring rx, tx; /* unset until first needed or given by the caller */
-    uint32_t rx_size_wanted, tx_size_wanted;
-    struct tcb *tcb; /* TCP only; allocated at connect or SYN */
+    const struct sock_rings *rings; /* unset until first needed or given by the caller */
+    struct sock_options *options;   /* shared: written only through sock_options_own */
+    struct tcb *tcb;                /* TCP only; allocated at connect or SYN */
     union {
         struct timer timer; /* TCP's one timer, kind TIMER_SOCK: host.c calls tcp_timer */
         struct {
@@ -94,26 +118,11 @@ struct sock {
     };
 
     union {
-        struct {
-            /* The way to remote, cached; see ip_path. */
-            struct neighbour *neighbour;
-            uint32_t path_generation; /* compared with host->path_generation */
-        };
-        struct {
-            /* Listener. */
-            uint32_t backlog;
-            uint32_t accept_count;  /* established, not yet accepted */
-            uint32_t request_count; /* in SYN-RECEIVED */
-        };
+        struct neighbour *neighbour; /* the way to remote, cached; see ip_path */
+        struct listen *listen;       /* in LISTEN */
     };
-    uint16_t path_mtu; /* IP bytes */
-
-    /* TCP option values wait here until there is a tcb. */
-    uint16_t max_segment;
-    int64_t linger_ns; /* -1: off */
-    uint32_t user_timeout_ms;
-    uint16_t keep_idle_s, keep_interval_s;
-    bool keepalive : 1, nodelay : 1, cork : 1, broadcast : 1;
+    uint32_t path_generation; /* compared with host->path_generation */
+    uint32_t port_member;     /* index among port_group's receivers, UINT32_MAX: none */
 };
 
 struct sock *sock_from_handle(struct foyer_host *host, foyer_socket handle); /* NULL: stale */

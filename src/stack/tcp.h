@@ -18,7 +18,7 @@
  * The state of RFC 9293 section 3.3.2 is sock->state. What is true in each:
  *
  *   CLOSED        sock->tcb is NULL: fresh, or over. Timers and tables know nothing of it.
- *   LISTEN        tcb is NULL. Children in SYN-RECEIVED hang on sock->requests.
+ *   LISTEN        tcb is NULL. Children in SYN-RECEIVED hang on sock->listen->requests.
  *   SYN-SENT      our SYN is or will be out: snd_una == iss, rcv_nxt is void. No data moves.
  *   SYN-RECEIVED  the peer's SYN is known. TCPF_PASSIVE: sock->listener is whose child it is, and
  *                 nobody holds a handle. Else a simultaneous open, or (FIN queued) closed early.

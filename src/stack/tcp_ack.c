@@ -125,9 +125,9 @@ static void advance(struct foyer_host *host, struct sock *sock, const struct tcp
 
     seq_t data_una = tcp_data_una(tcb);
     tcb->bytes_sent += data_una.value - data_before;
-    if (foyer_ring_is_set(&sock->tx) && (tcb->flags & TCPF_TX_MAPPED) != 0 &&
+    if (foyer_ring_is_set(&sock->rings->tx) && (tcb->flags & TCPF_TX_MAPPED) != 0 &&
         data_una.value != data_before) {
-        foyer_ring_publish_tail(&sock->tx, data_una.value - tcb->tx_offset);
+        foyer_ring_publish_tail(&sock->rings->tx, data_una.value - tcb->tx_offset);
         if ((sock->flags & SOCK_ORPHAN) == 0)
             sock_event(host, sock, FOYER_EVENT_WRITABLE);
     }

@@ -8,18 +8,20 @@
  * TCP_REQUESTS_MIN). Requests that the caller may inspect before the SYN-ACK, and SYN cookies
  * (RFC 4987), belong where make_request is called.
  */
+#include "stack/socket.h"
 #include "stack/tcp.h"
 
 bool tcp_accept_queue_is_full(const struct sock *listener)
 {
-    return listener->accept_count > listener->backlog;
+    return listener->listen->accept_count > listener->listen->backlog;
 }
 
 static bool request_queue_is_full(const struct sock *listener)
 {
-    uint32_t limit = listener->backlog > TCP_REQUESTS_MIN ? listener->backlog : TCP_REQUESTS_MIN;
+    const struct listen *listen = listener->listen;
+    uint32_t limit = listen->backlog > TCP_REQUESTS_MIN ? listen->backlog : TCP_REQUESTS_MIN;
 
-    return listener->request_count >= limit;
+    return listen->request_count >= limit;
 }
 
 /* A head that is all zero is an empty list, but can't be pushed to. */
@@ -37,15 +39,8 @@ static void inherit_options(struct sock *child, const struct sock *listener)
     child->owner = listener->owner;
     child->owner_uid = listener->owner_uid;
     child->flags |= listener->flags & (SOCK_REUSEADDR | SOCK_REUSEPORT | SOCK_V6ONLY);
-    child->rx_size_wanted = listener->rx_size_wanted;
-    child->tx_size_wanted = listener->tx_size_wanted;
-    child->linger_ns = listener->linger_ns;
-    child->user_timeout_ms = listener->user_timeout_ms;
-    child->keep_idle_s = listener->keep_idle_s;
-    child->keep_interval_s = listener->keep_interval_s;
-    child->keep_count = listener->keep_count;
+    sock_options_share(child, listener);
     child->keepalive = listener->keepalive;
-    child->max_segment = listener->max_segment;
     child->congestion = listener->congestion;
     child->nodelay = listener->nodelay;
     child->cork = listener->cork;
@@ -94,8 +89,8 @@ static void start_request(struct foyer_host *host, struct sock *listener, struct
     tcb->flags |= TCPF_PASSIVE | TCPF_SYN_PENDING;
     child->state = FOYER_STATE_SYN_RECEIVED;
     child->listener = listener;
-    listener->request_count++;
-    push_back(&listener->requests, &child->accept_node);
+    listener->listen->request_count++;
+    push_back(&listener->listen->requests, &child->accept_node);
     host->stats.tcp_passive_opens++;
     tcp_rto_restart(host, child, now);
     sock_want_output(host, child);
@@ -128,10 +123,10 @@ void tcp_request_established(struct foyer_host *host, struct sock *sock)
     struct sock *listener = sock->listener;
 
     list_remove(&sock->accept_node);
-    listener->request_count--;
-    listener->accept_count++;
+    listener->listen->request_count--;
+    listener->listen->accept_count++;
     sock->flags |= SOCK_IN_ACCEPT_QUEUE;
-    push_back(&listener->accept_queue, &sock->accept_node);
+    push_back(&listener->listen->accept_queue, &sock->accept_node);
     sock_event(host, listener, FOYER_EVENT_ACCEPT);
 }
 
@@ -143,9 +138,9 @@ void tcp_listener_forget(struct sock *sock)
         return;
     list_remove(&sock->accept_node);
     if ((sock->flags & SOCK_IN_ACCEPT_QUEUE) != 0)
-        listener->accept_count--;
+        listener->listen->accept_count--;
     else
-        listener->request_count--;
+        listener->listen->request_count--;
     sock->flags &= ~(uint32_t)SOCK_IN_ACCEPT_QUEUE;
     sock->listener = NULL;
 }
@@ -153,7 +148,7 @@ void tcp_listener_forget(struct sock *sock)
 /* Work: O(children), which the backlog bounds. */
 void tcp_listener_close(struct foyer_host *host, struct sock *sock, foyer_time_ns now)
 {
-    struct list_node *const queues[] = {&sock->requests, &sock->accept_queue};
+    struct list_node *const queues[] = {&sock->listen->requests, &sock->listen->accept_queue};
 
     (void)now;
     for (size_t i = 0; i < 2; i++) {

@@ -52,9 +52,9 @@ static uint32_t headers_size(const struct sock *sock)
 /* FOYER_OPT_MAXSEG, as a bound of both directions. */
 static uint32_t bound_by_option(const struct sock *sock, uint32_t mss)
 {
-    if (sock->max_segment == 0 || sock->max_segment >= mss)
+    if (sock->options->max_segment == 0 || sock->options->max_segment >= mss)
         return mss;
-    return sock->max_segment > TCP_MSS_MIN ? sock->max_segment : TCP_MSS_MIN;
+    return sock->options->max_segment > TCP_MSS_MIN ? sock->options->max_segment : TCP_MSS_MIN;
 }
 
 /* RFC 9293 section 3.7.1 (MUST-67, RFC 6691): what we can take whole, fixed headers taken off. */
@@ -68,12 +68,12 @@ static uint16_t mss_to_announce(const struct foyer_host *host, const struct sock
 /* The smallest scale that lets the window show the whole buffer; see TCP_WINDOW_SCALE_MIN. */
 uint8_t tcp_rcv_scale(const struct foyer_host *host, const struct sock *sock)
 {
-    uint32_t size =
-        sock->rx_size_wanted != 0 ? sock->rx_size_wanted : host->config.receive_buffer_size;
+    uint32_t size = sock->options->rx_size_wanted != 0 ? sock->options->rx_size_wanted
+                                                       : host->config.receive_buffer_size;
     uint8_t scale = TCP_WINDOW_SCALE_MIN;
 
-    if (foyer_ring_is_set(&sock->rx) && sock->rx.size > size)
-        size = sock->rx.size;
+    if (foyer_ring_is_set(&sock->rings->rx) && sock->rings->rx.size > size)
+        size = sock->rings->rx.size;
     while (scale < WIRE_TCP_WINDOW_SCALE_MAX && size >> scale > UINT16_MAX)
         scale++;
     return scale;

@@ -30,9 +30,9 @@ void tcp_tx_map(struct sock *sock)
 {
     struct tcb *tcb = sock->tcb;
 
-    if (!foyer_ring_is_set(&sock->tx) || (tcb->flags & TCPF_TX_MAPPED) != 0)
+    if (!foyer_ring_is_set(&sock->rings->tx) || (tcb->flags & TCPF_TX_MAPPED) != 0)
         return;
-    tcb->tx_offset = tcp_data_una(tcb).value - foyer_ring_tail(&sock->tx);
+    tcb->tx_offset = tcp_data_una(tcb).value - foyer_ring_tail(&sock->rings->tx);
     tcb->flags |= TCPF_TX_MAPPED;
 }
 
@@ -42,13 +42,14 @@ bool tcp_send_look(struct foyer_host *host, struct sock *sock, foyer_time_ns now
 {
     struct tcb *tcb = sock->tcb;
 
-    if ((tcb->flags & TCPF_FIN_QUEUED) != 0 || !foyer_ring_is_set(&sock->tx))
+    if ((tcb->flags & TCPF_FIN_QUEUED) != 0 || !foyer_ring_is_set(&sock->rings->tx))
         return true;
     tcp_tx_map(sock);
     /* State before head: the writer stores head first, so with FIN comes the final head. */
-    uint32_t state = atomic_load_explicit(&sock->tx.shared->writer_state, memory_order_acquire);
+    uint32_t state =
+        atomic_load_explicit(&sock->rings->tx.shared->writer_state, memory_order_acquire);
     uint32_t una = tcp_data_una(tcb).value - tcb->tx_offset;
-    uint32_t used = foyer_ring_distance(&sock->tx, foyer_ring_head(&sock->tx), una);
+    uint32_t used = foyer_ring_distance(&sock->rings->tx, foyer_ring_head(&sock->rings->tx), una);
     uint32_t used_before = seq_distance(tcb->snd_end, tcp_data_una(tcb));
 
     if (state >= FOYER_RING_RESET || used == UINT32_MAX || used < used_before) {
@@ -64,9 +65,9 @@ bool tcp_send_look(struct foyer_host *host, struct sock *sock, foyer_time_ns now
 
 bool tcp_send_watch(struct foyer_host *host, struct sock *sock, foyer_time_ns now)
 {
-    if ((sock->tcb->flags & TCPF_FIN_QUEUED) != 0 || !foyer_ring_is_set(&sock->tx))
+    if ((sock->tcb->flags & TCPF_FIN_QUEUED) != 0 || !foyer_ring_is_set(&sock->rings->tx))
         return true;
-    foyer_ring_announce_reader(&sock->tx);
+    foyer_ring_announce_reader(&sock->rings->tx);
     return tcp_send_look(host, sock, now);
 }
 
@@ -80,7 +81,7 @@ bool tcp_has_unsent(const struct tcb *tcb)
 
 static void fill_payload(const struct sock *sock, struct tx *tx, seq_t seq, uint32_t size)
 {
-    const struct foyer_ring *ring = &sock->tx;
+    const struct foyer_ring *ring = &sock->rings->tx;
 
     tx->payload_count = 0;
     if (size == 0)
@@ -395,7 +396,7 @@ static bool output_data(struct foyer_host *host, struct sock *sock, struct tx *t
 
     if (output_lost(host, sock, tx, now) || output_new(host, sock, tx, now))
         return true;
-    if ((tcb->flags & TCPF_FIN_QUEUED) != 0 || !foyer_ring_is_set(&sock->tx) ||
+    if ((tcb->flags & TCPF_FIN_QUEUED) != 0 || !foyer_ring_is_set(&sock->rings->tx) ||
         (tcb->flags & TCPF_CWND_LIMITED) != 0)
         return false;
     /* All that was written is out, or waits for more (Nagle, cork). */

@@ -28,32 +28,34 @@ void tcp_rx_map(struct sock *sock)
 {
     struct tcb *tcb = sock->tcb;
 
-    if (!foyer_ring_is_set(&sock->rx) || (tcb->flags & TCPF_RX_MAPPED) != 0)
+    if (!foyer_ring_is_set(&sock->rings->rx) || (tcb->flags & TCPF_RX_MAPPED) != 0)
         return;
-    tcb->rx_offset = data_nxt(tcb).value - foyer_ring_head(&sock->rx);
+    tcb->rx_offset = data_nxt(tcb).value - foyer_ring_head(&sock->rings->rx);
     tcb->flags |= TCPF_RX_MAPPED;
     /* A ring smaller than what was advertised before there was one: SHLD-14 can't be kept. */
     uint32_t room = tcp_receive_room(sock);
     if (room != UINT32_MAX)
         tcb->rcv_adv = seq_min(tcb->rcv_adv, seq_add(tcb->rcv_nxt, room));
     if ((tcb->flags & TCPF_FIN_RECEIVED) != 0)
-        atomic_store_explicit(&sock->rx.shared->writer_state, FOYER_RING_FIN, memory_order_release);
+        atomic_store_explicit(&sock->rings->rx.shared->writer_state, FOYER_RING_FIN,
+                              memory_order_release);
 }
 
 static uint32_t buffer_size(const struct sock *sock)
 {
-    return foyer_ring_is_set(&sock->rx) ? sock->rx.size : sock->rx_size_wanted;
+    return foyer_ring_is_set(&sock->rings->rx) ? sock->rings->rx.size
+                                               : sock->options->rx_size_wanted;
 }
 
 uint32_t tcp_receive_room(const struct sock *sock)
 {
     const struct tcb *tcb = sock->tcb;
 
-    if (!foyer_ring_is_set(&sock->rx) || (tcb->flags & TCPF_RX_MAPPED) == 0)
+    if (!foyer_ring_is_set(&sock->rings->rx) || (tcb->flags & TCPF_RX_MAPPED) == 0)
         return buffer_size(sock);
     uint32_t head = data_nxt(tcb).value - tcb->rx_offset;
-    uint32_t used = foyer_ring_distance(&sock->rx, head, foyer_ring_tail(&sock->rx));
-    return used == UINT32_MAX ? UINT32_MAX : sock->rx.size - used;
+    uint32_t used = foyer_ring_distance(&sock->rings->rx, head, foyer_ring_tail(&sock->rings->rx));
+    return used == UINT32_MAX ? UINT32_MAX : sock->rings->rx.size - used;
 }
 
 /* ---- the window ----------------------------------------------------------------------------------- */
@@ -101,7 +103,7 @@ bool tcp_window_look(struct foyer_host *host, struct sock *sock)
 {
     struct tcb *tcb = sock->tcb;
 
-    if (!foyer_ring_is_set(&sock->rx) || (tcb->flags & TCPF_FIN_RECEIVED) != 0 ||
+    if (!foyer_ring_is_set(&sock->rings->rx) || (tcb->flags & TCPF_FIN_RECEIVED) != 0 ||
         !tcp_is_synchronized(sock))
         return true;
     tcp_rx_map(sock);
@@ -110,16 +112,16 @@ bool tcp_window_look(struct foyer_host *host, struct sock *sock)
         if (room == UINT32_MAX)
             return false;
         uint32_t window = seq_distance(tcb->rcv_adv, tcb->rcv_nxt);
-        if (is_worth_opening(sock, room, 2) && window <= sock->rx.size / 2) {
+        if (is_worth_opening(sock, room, 2) && window <= sock->rings->rx.size / 2) {
             tcb->flags |= TCPF_ACK_NOW;
             sock_want_output(host, sock);
             return true;
         }
         /* Much room is left: the next segment's ACK will tell. Little: the program must say when
          * it consumes, and may just have done so. */
-        if (window >= sock->rx.size / 4)
+        if (window >= sock->rings->rx.size / 4)
             return true;
-        foyer_ring_announce_writer(&sock->rx);
+        foyer_ring_announce_writer(&sock->rings->rx);
     }
     return true;
 }
@@ -223,7 +225,7 @@ static bool trim_right(struct sock *sock, struct tcp_segment *seg)
 
 static void copy_text(struct sock *sock, const struct tcp_segment *seg)
 {
-    rx_copy_to_ring(seg->rx, seg->offset, &sock->rx, seg->seq.value - sock->tcb->rx_offset,
+    rx_copy_to_ring(seg->rx, seg->offset, &sock->rings->rx, seg->seq.value - sock->tcb->rx_offset,
                     seg->size);
 }
 
@@ -310,7 +312,7 @@ static void take_in_order(struct foyer_host *host, struct sock *sock, struct tcp
         tcb->rcv_nxt = seq_add(tcb->rcv_nxt, seg->size);
         drain_out_of_order(host, tcb);
         tcb->bytes_received += seq_distance(tcb->rcv_nxt, before);
-        foyer_ring_publish_head(&sock->rx, tcb->rcv_nxt.value - tcb->rx_offset);
+        foyer_ring_publish_head(&sock->rings->rx, tcb->rcv_nxt.value - tcb->rx_offset);
         sock_event(host, sock, FOYER_EVENT_READABLE);
     }
     if ((tcb->flags & TCPF_FIN_AHEAD) != 0 && seq_eq(tcb->fin_seq, tcb->rcv_nxt)) {
@@ -331,8 +333,9 @@ static void take_fin(struct foyer_host *host, struct sock *sock, foyer_time_ns n
     tcb->flags &= ~(uint32_t)TCPF_FIN_AHEAD;
     tcb->rcv_adv = seq_max(tcb->rcv_adv, tcb->rcv_nxt);
     tcp_ranges_give(host, &tcb->out_of_order);
-    if (foyer_ring_is_set(&sock->rx))
-        atomic_store_explicit(&sock->rx.shared->writer_state, FOYER_RING_FIN, memory_order_release);
+    if (foyer_ring_is_set(&sock->rings->rx))
+        atomic_store_explicit(&sock->rings->rx.shared->writer_state, FOYER_RING_FIN,
+                              memory_order_release);
     sock_want_output(host, sock);
     if ((sock->flags & SOCK_ORPHAN) == 0)
         sock_event(host, sock, FOYER_EVENT_READABLE | FOYER_EVENT_PEER_FIN);
@@ -381,7 +384,7 @@ static bool refuse_orphan_text(struct foyer_host *host, struct sock *sock,
 
 static bool prepare_ring(struct foyer_host *host, struct sock *sock)
 {
-    if (!foyer_ring_is_set(&sock->rx) && sock_need_rx(host, sock) != 0) {
+    if (!foyer_ring_is_set(&sock->rings->rx) && sock_need_rx(host, sock) != 0) {
         host->stats.in_dropped_memory++;
         return false;
     }

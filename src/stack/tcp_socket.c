@@ -49,10 +49,10 @@ static void mark_rings(struct sock *sock, int error)
 {
     uint32_t state = error != 0 ? FOYER_RING_RESET : FOYER_RING_FIN;
 
-    if (foyer_ring_is_set(&sock->rx))
-        atomic_store_explicit(&sock->rx.shared->writer_state, state, memory_order_release);
-    if (foyer_ring_is_set(&sock->tx))
-        atomic_store_explicit(&sock->tx.shared->reader_state, state, memory_order_release);
+    if (foyer_ring_is_set(&sock->rings->rx))
+        atomic_store_explicit(&sock->rings->rx.shared->writer_state, state, memory_order_release);
+    if (foyer_ring_is_set(&sock->rings->tx))
+        atomic_store_explicit(&sock->rings->tx.shared->reader_state, state, memory_order_release);
 }
 
 bool tcp_finish(struct foyer_host *host, struct sock *sock, int error)
@@ -68,7 +68,6 @@ bool tcp_finish(struct foyer_host *host, struct sock *sock, int error)
     mark_rings(sock, error);
     timer_cancel(&host->timers, &sock->timer);
     list_remove(&sock->output_node);
-    list_remove(&sock->wait_node);
     ports_disconnect(host, sock);
     tcp_free(host, sock->tcb);
     sock->tcb = NULL;
@@ -268,9 +267,9 @@ static bool has_unread(const struct sock *sock)
 {
     const struct tcb *tcb = sock->tcb;
 
-    if (!foyer_ring_is_set(&sock->rx) || (tcb->flags & TCPF_RX_MAPPED) == 0)
+    if (!foyer_ring_is_set(&sock->rings->rx) || (tcb->flags & TCPF_RX_MAPPED) == 0)
         return false;
-    return tcp_receive_room(sock) != sock->rx.size; /* hostile indexes count as unread */
+    return tcp_receive_room(sock) != sock->rings->rx.size; /* hostile indexes count as unread */
 }
 
 /* Nobody will read any more; what is written is still delivered. */
@@ -300,7 +299,7 @@ void tcp_close(struct foyer_host *host, struct sock *sock, foyer_time_ns now)
         return;
     }
     /* SHLD-3: unread bytes are lost, the peer must know. Linger 0 asks for the same. */
-    if (has_unread(sock) || sock->linger_ns == 0) {
+    if (has_unread(sock) || sock->options->linger_ns == 0) {
         end_with_reset(host, sock);
         return;
     }

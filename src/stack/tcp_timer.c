@@ -36,10 +36,11 @@ void tcp_timer_arm(struct foyer_host *host, struct sock *sock)
 static foyer_time_ns bound_by_user_timeout(const struct sock *sock, foyer_time_ns now,
                                            foyer_time_ns delay_ns)
 {
-    if (sock->user_timeout_ms == 0)
+    if (sock->options->user_timeout_ms == 0)
         return delay_ns;
     uint32_t waited_ms = tcp_ms(now) - sock->tcb->stalled_ms;
-    uint32_t left_ms = sock->user_timeout_ms > waited_ms ? sock->user_timeout_ms - waited_ms : 1;
+    uint32_t left_ms =
+        sock->options->user_timeout_ms > waited_ms ? sock->options->user_timeout_ms - waited_ms : 1;
     return min_ns(delay_ns, left_ms * FOYER_NS_PER_MS);
 }
 
@@ -87,8 +88,8 @@ static void time_out(struct foyer_host *host, struct sock *sock)
 
 static bool is_user_timeout(const struct sock *sock, foyer_time_ns now)
 {
-    return sock->user_timeout_ms != 0 &&
-           tcp_ms(now) - sock->tcb->stalled_ms >= sock->user_timeout_ms;
+    return sock->options->user_timeout_ms != 0 &&
+           tcp_ms(now) - sock->tcb->stalled_ms >= sock->options->user_timeout_ms;
 }
 
 /* RFC 9293 section 3.8.3 R2 (MUST-20, MUST-22, MUST-23: six SYNs take 127 s, of which the peer
@@ -105,7 +106,7 @@ static bool is_exhausted(const struct sock *sock, foyer_time_ns now)
         limit = TCP_SYN_ACK_RETRIES;
     else if ((sock->flags & SOCK_ORPHAN) != 0)
         limit = TCP_ORPHAN_RETRIES;
-    return sock->user_timeout_ms == 0 && sock->tcb->retries >= limit;
+    return sock->options->user_timeout_ms == 0 && sock->tcb->retries >= limit;
 }
 
 /* SHLD-17: a peer that answers but has closed its window is not dead. */
@@ -114,7 +115,7 @@ static bool is_window_closed_by_live_peer(const struct sock *sock, foyer_time_ns
     const struct tcb *tcb = sock->tcb;
 
     return tcb->snd_wnd == 0 && tcp_is_synchronized(sock) && (sock->flags & SOCK_ORPHAN) == 0 &&
-           sock->user_timeout_ms == 0 &&
+           sock->options->user_timeout_ms == 0 &&
            tcp_ms(now) - tcb->received_ms < TCP_RTO_MAX_NS / FOYER_NS_PER_MS;
 }
 
@@ -194,22 +195,23 @@ void tcp_keepalive_restart(struct sock *sock, foyer_time_ns now)
     if (sock->state == FOYER_STATE_TIME_WAIT ||
         (sock->state == FOYER_STATE_FIN_WAIT_2 && (sock->flags & SOCK_ORPHAN) != 0))
         return;
-    tcb->slow_deadline_ns =
-        wants_keepalive(sock) ? now + sock->keep_idle_s * FOYER_NS_PER_S : FOYER_TIME_NEVER;
+    tcb->slow_deadline_ns = wants_keepalive(sock)
+                                ? now + sock->options->keep_idle_s * FOYER_NS_PER_S
+                                : FOYER_TIME_NEVER;
 }
 
 static bool keepalive_fires(struct foyer_host *host, struct sock *sock, foyer_time_ns now)
 {
     struct tcb *tcb = sock->tcb;
     uint32_t idle_ms = tcp_ms(now) - tcb->received_ms;
-    uint32_t wanted_ms = sock->keep_idle_s * 1000u;
+    uint32_t wanted_ms = sock->options->keep_idle_s * 1000u;
 
     tcb->slow_deadline_ns = FOYER_TIME_NEVER;
     if (!wants_keepalive(sock))
         return true;
     /* MUST-26: only where nothing was received and nothing of ours is under way. */
     if (tcp_flight(tcb) > 0 || tcp_has_unsent(tcb)) {
-        tcb->slow_deadline_ns = now + sock->keep_idle_s * FOYER_NS_PER_S;
+        tcb->slow_deadline_ns = now + sock->options->keep_idle_s * FOYER_NS_PER_S;
         return true;
     }
     if (idle_ms < wanted_ms) {
@@ -217,15 +219,16 @@ static bool keepalive_fires(struct foyer_host *host, struct sock *sock, foyer_ti
         return true;
     }
     /* MUST-29: one lost answer means nothing. With a user timeout that decides (Linux). */
-    bool is_dead = sock->user_timeout_ms != 0 ? idle_ms >= sock->user_timeout_ms && tcb->probes > 0
-                                              : tcb->probes >= sock->keep_count;
+    bool is_dead = sock->options->user_timeout_ms != 0
+                       ? idle_ms >= sock->options->user_timeout_ms && tcb->probes > 0
+                       : tcb->probes >= sock->options->keep_count;
     if (is_dead) {
         time_out(host, sock);
         return false;
     }
     tcb->probes++;
     tcb->flags |= TCPF_PROBE_NOW;
-    tcb->slow_deadline_ns = now + sock->keep_interval_s * FOYER_NS_PER_S;
+    tcb->slow_deadline_ns = now + sock->options->keep_interval_s * FOYER_NS_PER_S;
     sock_want_output(host, sock);
     return true;
 }

@@ -37,24 +37,25 @@ static void deliver_one(struct foyer_host *host, struct sock *sock, const struct
         host->stats.in_dropped_memory++;
         return;
     }
-    uint32_t used = foyer_ring_distance(&sock->rx, sock->udp_rx_head, foyer_ring_tail(&sock->rx));
+    uint32_t used =
+        foyer_ring_distance(&sock->rings->rx, sock->udp_rx_head, foyer_ring_tail(&sock->rings->rx));
     if (used == UINT32_MAX) {
         sock_fail(host, sock, -ECONNRESET);
         host->stats.udp_full++;
         return;
     }
     uint32_t record_size = foyer_datagram_record_size(size);
-    if (record_size > sock->rx.size - used) {
+    if (record_size > sock->rings->rx.size - used) {
         host->stats.udp_full++; /* as a kernel does: the newest is lost */
         return;
     }
     struct foyer_datagram_header header = {.payload_size = size, .peer_port = udp->src_port};
     memcpy(header.peer_addr, rx->src.bytes, 16);
     memcpy(header.local_addr, rx->dst.bytes, 16);
-    foyer_ring_put(&sock->rx, sock->udp_rx_head, &header, RECORD_HEADER_SIZE);
-    rx_copy_to_ring(rx, offset, &sock->rx, sock->udp_rx_head + RECORD_HEADER_SIZE, size);
+    foyer_ring_put(&sock->rings->rx, sock->udp_rx_head, &header, RECORD_HEADER_SIZE);
+    rx_copy_to_ring(rx, offset, &sock->rings->rx, sock->udp_rx_head + RECORD_HEADER_SIZE, size);
     sock->udp_rx_head += record_size;
-    foyer_ring_publish_head(&sock->rx, sock->udp_rx_head);
+    foyer_ring_publish_head(&sock->rings->rx, sock->udp_rx_head);
     host->stats.udp_in_datagrams++;
     sock_event(host, sock, FOYER_EVENT_READABLE);
 }
@@ -149,31 +150,32 @@ static void consume(struct foyer_host *host, struct sock *sock, uint32_t size)
 
 void udp_release(struct foyer_host *host, struct sock *sock)
 {
-    if (!foyer_ring_is_set(&sock->tx))
+    if (!foyer_ring_is_set(&sock->rings->tx))
         return;
-    foyer_ring_publish_tail(&sock->tx, sock->udp_tx_tail);
+    foyer_ring_publish_tail(&sock->rings->tx, sock->udp_tx_tail);
     sock_event(host, sock, FOYER_EVENT_WRITABLE);
     /* Closed, and now all that it had to say is said. */
-    if ((sock->flags & SOCK_ORPHAN) && foyer_ring_head(&sock->tx) == sock->udp_tx_tail)
+    if ((sock->flags & SOCK_ORPHAN) && foyer_ring_head(&sock->rings->tx) == sock->udp_tx_tail)
         sock_free(host, sock);
 }
 
 /* Skips all that waits, since no record can be trusted any more. */
 static void skip_all(struct foyer_host *host, struct sock *sock, int error)
 {
-    consume(host, sock, foyer_ring_head(&sock->tx) - sock->udp_tx_tail);
+    consume(host, sock, foyer_ring_head(&sock->rings->tx) - sock->udp_tx_tail);
     sock_fail(host, sock, error);
 }
 
 /* The record at the tail: its size in the ring; 0: none; negative: the ring is spoilt. */
 static int64_t peek_record(const struct sock *sock, struct foyer_datagram_header *ret_header)
 {
-    uint32_t used = foyer_ring_distance(&sock->tx, foyer_ring_head(&sock->tx), sock->udp_tx_tail);
+    uint32_t used =
+        foyer_ring_distance(&sock->rings->tx, foyer_ring_head(&sock->rings->tx), sock->udp_tx_tail);
     if (used == 0)
         return 0;
     if (used == UINT32_MAX || used < RECORD_HEADER_SIZE)
         return -ECONNRESET;
-    foyer_ring_get(&sock->tx, sock->udp_tx_tail, ret_header, RECORD_HEADER_SIZE);
+    foyer_ring_get(&sock->rings->tx, sock->udp_tx_tail, ret_header, RECORD_HEADER_SIZE);
     if (ret_header->payload_size > PAYLOAD_MAX_V6)
         return -ECONNRESET;
     uint32_t record_size = foyer_datagram_record_size(ret_header->payload_size);
@@ -226,16 +228,16 @@ static bool queue_copy(struct foyer_host *host, struct sock *sock, const struct 
     control->ttl = ttl;
     control->tos = sock->tos;
     wire_udp_emit(control_bytes(control), udp);
-    foyer_ring_get(&sock->tx, position, control_bytes(control) + WIRE_UDP_SIZE, size);
+    foyer_ring_get(&sock->rings->tx, position, control_bytes(control) + WIRE_UDP_SIZE, size);
     return true;
 }
 
 static void fill_payload(const struct sock *sock, struct tx *tx, uint32_t position, uint32_t size)
 {
-    uint32_t at = position & (sock->tx.size - 1);
-    uint32_t first = sock->tx.size - at < size ? sock->tx.size - at : size;
-    tx->payload[0] = (struct foyer_span){sock->tx.data + at, first};
-    tx->payload[1] = (struct foyer_span){sock->tx.data, size - first};
+    uint32_t at = position & (sock->rings->tx.size - 1);
+    uint32_t first = sock->rings->tx.size - at < size ? sock->rings->tx.size - at : size;
+    tx->payload[0] = (struct foyer_span){sock->rings->tx.data + at, first};
+    tx->payload[1] = (struct foyer_span){sock->rings->tx.data, size - first};
     tx->payload_count = 2;
 }
 
@@ -280,8 +282,8 @@ static enum udp_step send_record(struct foyer_host *host, struct sock *sock,
     uint32_t record_size = foyer_datagram_record_size(header->payload_size);
     bool is_resolved = way->neighbour == NULL || neighbour_use(host, way->neighbour, now);
     if (!is_resolved && sock->remote.port != 0) {
-        neighbour_park(way->neighbour, sock);
-        return UDP_IDLE;
+        neighbour_park(way->neighbour, sock); /* off the output list already */
+        return UDP_SKIPPED;
     }
     /* A program may change the record between two of its segments; then it simply ends. */
     if (sock->udp_tx_offset > header->payload_size)
@@ -328,7 +330,7 @@ enum udp_step udp_next(struct foyer_host *host, struct sock *sock, struct tx *tx
     struct foyer_datagram_header header;
     struct foyer_endpoint remote;
 
-    if (!foyer_ring_is_set(&sock->tx))
+    if (!foyer_ring_is_set(&sock->rings->tx))
         return UDP_IDLE;
     int64_t record_size = peek_record(sock, &header);
     if (record_size == 0)
@@ -350,7 +352,7 @@ enum udp_step udp_next(struct foyer_host *host, struct sock *sock, struct tx *tx
 
 void udp_unreachable(struct foyer_host *host, struct sock *sock)
 {
-    if (foyer_ring_is_set(&sock->tx))
+    if (foyer_ring_is_set(&sock->rings->tx))
         skip_all(host, sock, -EHOSTUNREACH);
 }
 
@@ -364,8 +366,8 @@ void udp_icmp_error(struct foyer_host *host, struct sock *sock, const struct icm
 void udp_poke(struct foyer_host *host, struct sock *sock, foyer_time_ns now)
 {
     (void)now;
-    if (!foyer_ring_is_set(&sock->tx) || (sock->flags & SOCK_SHUT_WRITE) ||
-        foyer_ring_head(&sock->tx) == sock->udp_tx_tail)
+    if (!foyer_ring_is_set(&sock->rings->tx) || (sock->flags & SOCK_SHUT_WRITE) ||
+        foyer_ring_head(&sock->rings->tx) == sock->udp_tx_tail)
         return;
     if ((sock->flags & SOCK_BOUND) == 0) {
         struct foyer_endpoint any = {sock->local.addr, 0};

@@ -229,7 +229,7 @@ static void idle_connection_has_no_deadline_and_no_buffer(void **state)
     assert_int_equal(peer->allocated_bytes, before);
     /* Neither ring exists yet. */
     struct sock *sock = sock_from_handle(peer->host, peer->socket);
-    assert_false(foyer_ring_is_set(&sock->rx) || foyer_ring_is_set(&sock->tx));
+    assert_false(foyer_ring_is_set(&sock->rings->rx) || foyer_ring_is_set(&sock->rings->tx));
     peer_destroy(peer);
 }
 
