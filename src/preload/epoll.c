@@ -748,8 +748,9 @@ static int wait_core(int epfd, struct epoll_event *events, int max, int64_t time
     return count;
 }
 
-ENTRY int epoll_pwait(int epfd, struct epoll_event *events, int max, int timeout_ms,
-                      const sigset_t *mask)
+/* mask may be NULL. */
+static int wait_ms(int epfd, struct epoll_event *events, int max, int timeout_ms,
+                   const sigset_t *mask)
 {
     struct epoll_object *epoll = get_epoll(epfd);
     if (epoll == NULL)
@@ -761,11 +762,17 @@ ENTRY int epoll_pwait(int epfd, struct epoll_event *events, int max, int timeout
     return result_int(count);
 }
 
+ENTRY int epoll_pwait(int epfd, struct epoll_event *events, int max, int timeout_ms,
+                      const sigset_t *mask)
+{
+    return wait_ms(epfd, events, max, timeout_ms, mask);
+}
+
 ENTRY int epoll_wait(int epfd, struct epoll_event *events, int max, int timeout_ms)
 {
     if (table_peek(epfd) == NULL)
         return REAL(epoll_wait)(epfd, events, max, timeout_ms);
-    return epoll_pwait(epfd, events, max, timeout_ms, NULL);
+    return wait_ms(epfd, events, max, timeout_ms, NULL);
 }
 
 ENTRY int epoll_pwait2(int epfd, struct epoll_event *events, int max,

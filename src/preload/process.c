@@ -6,7 +6,6 @@
 
 #include "preload/preload.h"
 
-#include <alloca.h>
 #include <spawn.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -142,12 +141,15 @@ static void complete(char *const *environment, char **list, char *text, size_t t
 
 static char *const empty_environment[] = {NULL};
 
-/* A complete environment in the variable `name`, on the stack of the caller. */
+/*
+ * No malloc: the caller may be the child of a process that had a lock of it in another thread.
+ * A complete environment in the variable `name`, on the stack of the caller.
+ */
 #define COMPLETE_ENVIRONMENT(name, environment)                                                    \
     char *const *name = (environment) != NULL ? (environment) : empty_environment;                 \
     char preload_text[2 * PRELOAD_PATH_MAX];                                                       \
     if (preload_config.is_enabled && !is_complete(name)) {                                         \
-        char **list = alloca((environment_count(name) + OWN_COUNT + 1) * sizeof(*list));           \
+        char **list = __builtin_alloca((environment_count(name) + OWN_COUNT + 1) * sizeof(*list)); \
         complete(name, list, preload_text, sizeof(preload_text));                                  \
         name = list;                                                                               \
     }
@@ -216,7 +218,7 @@ ENTRY int execvp(const char *file, char *const argv[])
     while (va_arg(counting, char *) != NULL)                                                       \
         argument_count++;                                                                          \
     va_end(counting);                                                                              \
-    char **argv = alloca((argument_count + 1) * sizeof(*argv));                                    \
+    char **argv = __builtin_alloca((argument_count + 1) * sizeof(*argv));                          \
     argv[0] = (char *)(uintptr_t)(first);                                                          \
     for (size_t i = 1; i <= argument_count; i++)                                                   \
         argv[i] = va_arg(arguments, char *);

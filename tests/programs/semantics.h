@@ -111,6 +111,13 @@ static inline void fail(const char *what)
     _exit(1);
 }
 
+/* What only prepares a case and cannot fail. */
+static inline void must(int result)
+{
+    if (result < 0)
+        fail("preparation");
+}
+
 static inline struct sockaddr_in loopback(uint16_t port)
 {
     struct sockaddr_in addr = {.sin_family = AF_INET, .sin_port = htons(port)};

@@ -141,7 +141,7 @@ static void vectors(void)
     struct iovec out[2] = {{"ab", 2}, {"cde", 3}};
     char one[3] = {0}, two[8] = {0};
     struct iovec in[2] = {{one, 2}, {two, 7}};
-    connect(a, (struct sockaddr *)&addr, sizeof(addr));
+    must(connect(a, (struct sockaddr *)&addr, sizeof(addr)));
     say_result("writev", writev(a, out, 2));
     say_result("readv", readv(b, in, 2));
     say(" %s %s", one, two);
@@ -192,7 +192,7 @@ static void refused(void)
     struct sockaddr_in addr = name_of(b);
     char byte;
     close(b);
-    connect(a, (struct sockaddr *)&addr, sizeof(addr));
+    must(connect(a, (struct sockaddr *)&addr, sizeof(addr)));
     say_result("send", send(a, "x", 1, 0));
     say_bits("poll", (uint32_t)poll_for(a, 0, 2000));
     say_result("recv", recv(a, &byte, 1, MSG_DONTWAIT));
@@ -210,7 +210,7 @@ static void shut_down(void)
     int a = bound(SOCK_DGRAM), b = bound(SOCK_DGRAM);
     struct sockaddr_in addr = name_of(b);
     char byte;
-    connect(a, (struct sockaddr *)&addr, sizeof(addr));
+    must(connect(a, (struct sockaddr *)&addr, sizeof(addr)));
     say_ok("shutdown", shutdown(a, SHUT_RDWR));
     say_result("recv", recv(a, &byte, 1, 0));
     say_result("send", send(a, "x", 1, MSG_NOSIGNAL));
@@ -223,7 +223,7 @@ static void packet_info(void)
 {
     int a = bound(SOCK_DGRAM), b = socket(AF_INET, SOCK_DGRAM, 0);
     struct sockaddr_in any = {.sin_family = AF_INET};
-    bind(b, (struct sockaddr *)&any, sizeof(any));
+    must(bind(b, (struct sockaddr *)&any, sizeof(any)));
     struct sockaddr_in addr = loopback(ntohs(name_of(b).sin_port));
     set_int(b, IPPROTO_IP, IP_PKTINFO, 1);
     send_to(a, "x", &addr);
@@ -276,7 +276,7 @@ static void dual_stack(void)
     struct sockaddr_in6 addr = {.sin6_family = AF_INET6}, peer;
     socklen_t size = sizeof(peer);
     char text[64];
-    bind(listening, (struct sockaddr *)&addr, sizeof(addr));
+    must(bind(listening, (struct sockaddr *)&addr, sizeof(addr)));
     listen(listening, 4);
     struct sockaddr_in v4 = loopback(ntohs(name6_of(listening).sin6_port));
     int fd = socket(AF_INET, SOCK_STREAM, 0);
@@ -292,7 +292,7 @@ static void dual_stack(void)
     int only = socket(AF_INET6, SOCK_STREAM, 0);
     set_int(only, IPPROTO_IPV6, IPV6_V6ONLY, 1);
     addr.sin6_port = 0;
-    bind(only, (struct sockaddr *)&addr, sizeof(addr));
+    must(bind(only, (struct sockaddr *)&addr, sizeof(addr)));
     listen(only, 4);
     v4.sin_port = name6_of(only).sin6_port;
     int late = 0;
@@ -307,13 +307,13 @@ static void dual_stack(void)
 static void mapped(void)
 {
     int listening = listener(4);
-    struct sockaddr_in v4 = name_of(listening), peer;
+    struct sockaddr_in v4 = name_of(listening), peer = {0};
     socklen_t size = sizeof(peer);
     struct sockaddr_in6 addr = {.sin6_family = AF_INET6, .sin6_port = v4.sin_port};
     inet_pton(AF_INET6, "::ffff:127.0.0.1", &addr.sin6_addr);
     int fd = socket(AF_INET6, SOCK_STREAM, 0);
     say_ok("connect", connect(fd, (struct sockaddr *)&addr, sizeof(addr)));
-    accept(listening, (struct sockaddr *)&peer, &size);
+    must(accept(listening, (struct sockaddr *)&peer, &size));
     say(" family=%d size=%u", peer.sin_family == AF_INET, size);
     int only = socket(AF_INET6, SOCK_STREAM, 0);
     set_int(only, IPPROTO_IPV6, IPV6_V6ONLY, 1);
@@ -330,7 +330,7 @@ static void datagram6(void)
     struct sockaddr_in6 addr = {.sin6_family = AF_INET6}, from;
     socklen_t size = sizeof(from);
     char text[64];
-    bind(b, (struct sockaddr *)&addr, sizeof(addr));
+    must(bind(b, (struct sockaddr *)&addr, sizeof(addr)));
     addr = loopback6(ntohs(name6_of(b).sin6_port));
     set_int(b, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1);
     say_result("send", sendto(a, "x", 1, 0, (struct sockaddr *)&addr, sizeof(addr)));
@@ -370,7 +370,7 @@ static void reuse(void)
     struct sockaddr_in fresh = loopback(0);
     set_int(c, SOL_SOCKET, SO_REUSEPORT, 1);
     set_int(d, SOL_SOCKET, SO_REUSEPORT, 1);
-    bind(c, (struct sockaddr *)&fresh, sizeof(fresh));
+    must(bind(c, (struct sockaddr *)&fresh, sizeof(fresh)));
     addr = name_of(c);
     say_ok("reuseport", bind(d, (struct sockaddr *)&addr, sizeof(addr)));
     /* TCP has ports of its own. */

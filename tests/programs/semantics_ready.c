@@ -327,7 +327,7 @@ static void epoll_fresh(void)
     say_wait("fresh", epfd, 0);
     int listening = listener(4);
     struct sockaddr_in addr = name_of(listening);
-    connect(fd, (struct sockaddr *)&addr, sizeof(addr));
+    must(connect(fd, (struct sockaddr *)&addr, sizeof(addr)));
     say_wait("connected", epfd, 2000);
 }
 
@@ -362,7 +362,7 @@ static void epoll_before_listen(void)
     close(accept(fd, NULL, NULL));
     say_result("none", epoll_wait(epfd, &event, 1, 0));
     close(a);
-    a = connected_to(fd);
+    connected_to(fd);
     say_result("one", epoll_wait(epfd, &event, 1, 2000));
     say_ok("mod", watch(epfd, EPOLL_CTL_MOD, fd, EPOLLOUT));
     say_wait("none", epfd, 0);

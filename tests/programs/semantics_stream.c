@@ -12,7 +12,7 @@ static void connect_refused(void)
     close(listening);
     int fd = socket(AF_INET, SOCK_STREAM, 0);
     /* The listener's end may take foyerd a moment. */
-    long result = 0;
+    long result = -1;
     for (int i = 0; i < 100; i++) {
         result = connect(fd, (struct sockaddr *)&addr, sizeof(addr));
         if (result < 0)
@@ -47,7 +47,7 @@ static void connect_nonblocking(void)
     say_bits("poll", (uint32_t)poll_for(fd, POLLOUT, 2000));
     say_error("error", fd);
     if (result != 0)
-        result = connect(fd, (struct sockaddr *)&addr, sizeof(addr));
+        must(connect(fd, (struct sockaddr *)&addr, sizeof(addr)));
     say_ok("again", connect(fd, (struct sockaddr *)&addr, sizeof(addr)));
 }
 

@@ -26,11 +26,14 @@
 #include "preload/datagram.c"
 #undef deadline_after
 
-struct real_functions real_functions = {.recv = recv, .ppoll = ppoll, .sysconf = sysconf};
+struct real_functions real_functions;
 struct preload_config preload_config = {.birth_fd = -1, .spin_us = 0};
 
 void real_resolve(void)
 {
+    real_functions.recv = recv;
+    real_functions.ppoll = ppoll;
+    real_functions.sysconf = sysconf;
 }
 
 int preload_thread_id(void)
