@@ -130,7 +130,7 @@ bool preload_adopt(int fd)
         return false;
     struct foyer_request request = {
         .type = FOYER_REQUEST_ATTACH, .size = sizeof(request), .id = id};
-    struct foyer_reply_attach reply;
+    struct foyer_reply_attach reply = {0};
     struct message_fds own = {.fds = {fd}, .count = 1}, fds = {.count = 0};
     int error = session_call(&request, &own, &reply.header, sizeof(reply), &fds);
     struct socket_object *sock = error < 0 ? NULL : object_from_reply(&reply, &fds);
@@ -154,7 +154,7 @@ struct channel *socket_channel(struct socket_object *sock, int fd)
         return NULL;
     struct foyer_request request = {
         .type = FOYER_REQUEST_ATTACH, .size = sizeof(request), .id = sock->id};
-    struct foyer_reply_attach reply;
+    struct foyer_reply_attach reply = {0};
     struct message_fds own = {.fds = {fd}, .count = 1}, fds = {.count = 0};
     if (session_call(&request, &own, &reply.header, sizeof(reply), &fds) == 0) {
         struct socket_object *other = object_from_reply(&reply, &fds);

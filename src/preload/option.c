@@ -377,7 +377,7 @@ static int get_tcp_info(struct socket_object *sock, void *ret_value, socklen_t *
 {
     struct foyer_request request = {
         .type = FOYER_REQUEST_INFO, .size = sizeof(request), .id = sock->id};
-    struct foyer_reply_info reply;
+    struct foyer_reply_info reply = {0};
     struct tcp_info info;
     /* enum foyer_socket_state, as tcp_info has it. */
     static const uint8_t states[] = {TCP_CLOSE,       TCP_LISTEN,    TCP_SYN_SENT,  TCP_SYN_RECV,
