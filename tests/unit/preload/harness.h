@@ -15,6 +15,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <dlfcn.h>
 #include <stdlib.h>
 
 #include "preload/address.c"
@@ -31,9 +32,10 @@ struct preload_config preload_config = {.birth_fd = -1, .spin_us = 0};
 
 void real_resolve(void)
 {
-    real_functions.recv = recv;
-    real_functions.ppoll = ppoll;
-    real_functions.sysconf = sysconf;
+#define RESOLVE(name)                                                                              \
+    real_functions.name = (__typeof__(real_functions.name))dlsym(RTLD_DEFAULT, #name);
+    REAL_LIST(RESOLVE)
+#undef RESOLVE
 }
 
 int preload_thread_id(void)
