@@ -235,14 +235,26 @@ ENTRY int ioctl(int fd, unsigned long command, ...)
 
 /* ---- how many ------------------------------------------------------------------------------ */
 
-/* What the program asks for is noted; the kernel's soft limit stays at the hard one. */
+/*
+ * What the program asks for is noted, and the kernel hears of it at exec (process.c). Until then
+ * its limit leaves room for the hidden descriptors, also where the program lowers the hard one, as
+ * memcached does. A limit of nearly nothing is a sandbox's and means just that.
+ */
+#define SANDBOX_NOFILE 4u
+
 static int set_limit(const struct rlimit *limit)
 {
     struct rlimit real;
     if (limit->rlim_cur > limit->rlim_max)
         return -EINVAL;
     real.rlim_max = limit->rlim_max;
-    real.rlim_cur = limit->rlim_max;
+    if (real.rlim_max < preload_config.real_nofile && real.rlim_max > SANDBOX_NOFILE)
+        real.rlim_max = preload_config.real_nofile;
+    /* Raising the limit that it lowered itself is as impossible as it would be. */
+    if (limit->rlim_max > preload_config.program_nofile.rlim_max &&
+        limit->rlim_max <= preload_config.real_nofile && RAW(SYS_geteuid) != 0)
+        return -EPERM;
+    real.rlim_cur = real.rlim_max;
     int error = (int)RAW(SYS_prlimit64, 0, RLIMIT_NOFILE, &real, NULL);
     if (error < 0)
         return error;

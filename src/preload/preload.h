@@ -92,6 +92,9 @@ struct socket_object {
     uint32_t arena;
 };
 
+/* syscall.c: the kernel's answer in libc's form, whatever the descriptor. */
+long preload_kernel_call(long number, ...);
+
 extern _Atomic(struct object *) *table;
 extern uint32_t table_size; /* 0 while the module does nothing */
 extern int table_hidden_base;

@@ -17,10 +17,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "preload/real.h"
+
 /* syscall() sets errno on failure only; what a caller of ours sees there is set by our wrappers. */
 #define RAW(...)                                                                                   \
     ({                                                                                             \
-        long raw_result = syscall(__VA_ARGS__);                                                    \
+        long raw_result = REAL(syscall)(__VA_ARGS__);                                              \
         raw_result < 0 ? -(long)errno : raw_result;                                                \
     })
 

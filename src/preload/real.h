@@ -37,7 +37,7 @@
     X(gethostbyaddr) X(gethostbyaddr_r) X(getnameinfo) X(gethostname) X(uname)                     \
     X(getrlimit) X(setrlimit) X(prlimit) X(sysconf) X(getdtablesize)                               \
     X(fork) X(execve) X(execvpe) X(fexecve) X(posix_spawn) X(posix_spawnp)                         \
-    X(fdopen) X(fileno)
+    X(fdopen) X(fileno) X(syscall)
 /* clang-format on */
 
 struct real_functions {
