@@ -120,6 +120,8 @@ struct foyer_host_stats {
     uint64_t tcp_in_segs, tcp_out_segs, tcp_retrans_segs, tcp_in_errs, tcp_out_rsts;
     uint64_t tcp_rto_fired, tcp_fast_recoveries, tcp_listen_overflows, tcp_challenge_acks;
     uint64_t tcp_ooo_segs, tcp_dup_segs, tcp_paws_drops;
+    uint64_t tcp_spurious_recoveries; /* reductions that were undone */
+    uint64_t tcp_lost_retransmits, tcp_loss_probes, tcp_sack_reneged, tcp_ecn_reductions;
 };
 
 FOYER_API void foyer_host_stats(const struct foyer_host *host, struct foyer_host_stats *ret_stats);

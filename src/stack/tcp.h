@@ -9,7 +9,9 @@
  *   tcp_out.c       the next segment to send
  *   tcp_reply.c     segments outside of the pull: RST, challenge ACK
  *   tcp_timer.c     the logical deadlines behind the one timer
- *   tcp_recovery.c  loss: SACK scoreboard, fast retransmit, PRR, RTO
+ *   tcp_recovery.c  the states of loss recovery, PRR, RTO, F-RTO, undo
+ *   tcp_rack.c      RACK-TLP: what is lost, by time; loss probes
+ *   tcp_board.c     what is out: SACK scoreboard and transmission times
  *   tcp_rtt.c       round trips and the RTO they give
  *   tcp_ranges.c    sorted lists of byte ranges and their pool
  *   tcp_cc*.c       congestion control
@@ -33,7 +35,7 @@
  * Sequence space of the sender, snd_una <= snd_nxt <= snd_end + 1:
  *
  *   snd_una   first byte not acknowledged. Everything before it is out of the ring.
- *   snd_nxt   next new byte. Never goes back: retransmission is driven by high_rxt and lost_edge.
+ *   snd_nxt   next new byte. Never goes back: what is sent again stands on the board.
  *   snd_end   one past the last byte that the program wrote, as validated at the last look; the
  *             FIN's sequence number once TCPF_FIN_QUEUED.
  *
@@ -46,6 +48,7 @@
 
 #include "base/seq.h"
 #include "stack/stack.h"
+#include "stack/tcp_board.h"
 #include "wire/tcp.h"
 
 /* ---- constants ------------------------------------------------------------------------------ */
@@ -88,8 +91,8 @@ struct tcp_range {
 };
 
 /*
- * Sorted, disjoint, not adjacent ranges. Out-of-order bytes of a receiver, or the SACK
- * scoreboard of a sender. Taken from the host's pool on first need.
+ * Sorted, disjoint, not adjacent ranges: the out-of-order bytes of a receiver. Taken from the
+ * host's pool on first need.
  */
 struct tcp_ranges {
     struct tcp_ranges *next_free;
@@ -136,12 +139,14 @@ enum tcp_flags {
     TCPF_FIN_AHEAD = 1u << 17,    /* a FIN came out of order; it stands at fin_seq */
     TCPF_TX_MAPPED = 1u << 18,    /* tx_offset is valid */
     TCPF_RX_MAPPED = 1u << 19,    /* rx_offset is valid */
-    TCPF_BOARD_REFUSED = 1u << 20 /* the pool was empty: count duplicate ACKs instead */
+    TCPF_REORDERED = 1u << 20,    /* RFC 8985 RACK.reordering_seen */
+    TCPF_LOSS_PROBE = 1u << 21,   /* send a tail loss probe at the next pull */
 };
 
 /* RFC 6675, RFC 5681: what the sender believes about the path. */
 enum tcp_recovery_state {
     TCP_OPEN = 0,
+    TCP_CWR,      /* reduced without a loss to repair, until snd_una >= recovery_point */
     TCP_RECOVERY, /* fast recovery, until snd_una >= recovery_point */
     TCP_LOSS,     /* after an RTO, until snd_una >= recovery_point */
 };
@@ -160,7 +165,7 @@ struct tcp_newreno {
 
 struct tcb {
     struct sock *sock;               /* its timer is armed at the minimum of the three deadlines */
-    struct tcp_ranges *sacked;       /* sender: what the peer holds beyond snd_una */
+    struct tcp_board *board;         /* sender: what is out; NULL: nothing */
     struct tcp_ranges *out_of_order; /* receiver: what is in the ring beyond rcv_nxt */
 
     foyer_time_ns rto_deadline_ns;  /* retransmission or persist */
@@ -186,7 +191,8 @@ struct tcb {
     uint32_t ts_recent, ts_recent_ms, ts_offset;
 
     /* Round trips (RFC 6298). */
-    uint32_t srtt_us8, rttvar_us4; /* scaled by 8 and by 4; srtt 0: no sample yet */
+    uint32_t srtt_us8, rttvar_us4;   /* scaled by 8 and by 4; srtt 0: no sample yet */
+    uint32_t min_rtt_us, min_rtt_ms; /* RFC 8985 RACK.min_RTT, and when it was; 0: none */
     uint32_t rtt_start_us;
     seq_t rtt_seq; /* the timed segment's end */
 
@@ -196,12 +202,6 @@ struct tcb {
         struct tcp_cubic cubic;
         struct tcp_newreno newreno;
     } cc;
-    seq_t recovery_point; /* RFC 6675 RecoveryPoint */
-    seq_t high_rxt;       /* RFC 6675 HighRxt, as one past: lost bytes before it are out again */
-    seq_t lost_edge;      /* bytes before it that are not SACKed are lost */
-    uint32_t prr_delivered_bytes, prr_out_bytes, prr_flight_bytes; /* RFC 9937 */
-    uint32_t undo_cwnd_bytes, undo_ssthresh_bytes;
-    uint32_t dup_acks; /* without SACK: segments that left the path */
 
     /* Times in milliseconds of the caller's clock, modulo 2^32. */
     uint32_t stalled_ms;  /* when what is now unanswered was first sent (user timeout) */
@@ -217,10 +217,12 @@ struct tcb {
     uint16_t peer_mss; /* as in its option, or the default */
     uint16_t rcv_mss;  /* estimate of what the peer sends per segment */
     uint8_t snd_scale, rcv_scale;
-    uint8_t recovery; /* enum tcp_recovery_state */
-    uint8_t backoff;  /* doublings of the RTO */
-    uint8_t retries;  /* since something was acknowledged */
-    uint8_t probes;   /* keep-alives unanswered */
+    uint8_t recovery;        /* enum tcp_recovery_state; OPEN without a board */
+    uint8_t reorder_mult;    /* RFC 8985 RACK.reo_wnd_mult, less one */
+    uint8_t reorder_persist; /* RFC 8985 RACK.reo_wnd_persist */
+    uint8_t backoff;         /* doublings of the RTO */
+    uint8_t retries;         /* since something was acknowledged */
+    uint8_t probes;          /* keep-alives unanswered */
     uint8_t quick_acks;
     uint8_t cc_id;  /* enum foyer_congestion */
     int soft_error; /* of ICMP; reported if the connection times out (RFC 1122 4.2.3.9) */
@@ -268,10 +270,10 @@ static inline seq_t tcp_data_una(const struct tcb *tcb)
     return seq_eq(tcb->snd_una, tcb->iss) ? first : seq_min(tcb->snd_una, tcb->snd_end);
 }
 
-/* Whether losses are told by SACK (RFC 6675) or by counting duplicate ACKs (RFC 6582). */
-static inline bool tcp_has_board(const struct tcb *tcb)
+/* Whether losses are told by SACK (RFC 8985) or by counting duplicate ACKs (RFC 6582). */
+static inline bool tcp_has_sack(const struct tcb *tcb)
 {
-    return (tcb->flags & TCPF_SACK_OK) != 0 && (tcb->flags & TCPF_BOARD_REFUSED) == 0;
+    return (tcb->flags & TCPF_SACK_OK) != 0;
 }
 
 /* SYN-RECEIVED and before have no room for data; TIME-WAIT and after have no use for it. */
@@ -386,18 +388,57 @@ void tcp_time_wait_enter(struct foyer_host *host, struct sock *sock, foyer_time_
 
 /* ---- tcp_recovery.c --------------------------------------------------------------------------- */
 
-/* SACK blocks of an ACK into the scoreboard; returns bytes newly SACKed. */
-uint32_t tcp_sack_input(struct foyer_host *host, struct tcb *tcb, const struct tcp_segment *seg);
-/* After snd_una moved by acked (or 0 for a duplicate): enter, run or leave recovery. */
-void tcp_recovery_on_ack(struct foyer_host *host, struct sock *sock, uint32_t acked_bytes,
-                         uint32_t sacked_bytes, bool is_duplicate, foyer_time_ns now);
+/* SACK blocks of an ACK onto the board; snd_una has moved already. */
+void tcp_sack_input(struct foyer_host *host, struct tcb *tcb, const struct tcp_segment *seg,
+                    struct tcp_delivery *delivery);
+/* What all of the ACK means: enter, run, leave or undo recovery. */
+void tcp_recovery_on_ack(struct foyer_host *host, struct sock *sock, struct tcp_delivery *delivery,
+                         foyer_time_ns now);
 void tcp_recovery_on_rto(struct foyer_host *host, struct sock *sock, foyer_time_ns now);
+void tcp_recovery_on_reorder_timer(struct foyer_host *host, struct sock *sock, foyer_time_ns now);
+/* The path takes only smaller segments: all goes out again, and that is no congestion. */
+void tcp_recovery_on_too_big(struct foyer_host *host, struct tcb *tcb);
+/* A tail loss probe repaired a loss. */
+void tcp_recovery_on_repaired(struct foyer_host *host, struct tcb *tcb, foyer_time_ns now);
+/* The peer echoes congestion (RFC 3168). */
+void tcp_recovery_on_ece(struct foyer_host *host, struct tcb *tcb,
+                         const struct tcp_delivery *delivery, foyer_time_ns now);
 /* RFC 6675 SetPipe: bytes believed to be on the path. */
 uint32_t tcp_pipe(const struct tcb *tcb);
-/* RFC 6675 NextSeg rule 1: the next lost run of bytes not yet out again. False: none. */
+/* The next lost run of bytes, which may go out again. False: none. */
 bool tcp_next_lost(const struct tcb *tcb, struct tcp_range *ret_run);
-void tcp_recovery_on_sent(struct tcb *tcb, uint32_t size, bool is_retransmission);
+/* The board knows of it already. */
+void tcp_recovery_on_sent(struct tcb *tcb, uint32_t size, bool is_again, foyer_time_ns now);
+/* Nothing is out any more that matters. */
 void tcp_recovery_reset(struct foyer_host *host, struct tcb *tcb);
+
+/* ---- tcp_rack.c (RFC 8985) -------------------------------------------------------------------- */
+
+/* A record, up to end, is delivered. */
+void tcp_rack_note(struct tcb *tcb, const struct tcp_sent *sent, seq_t end,
+                   struct tcp_delivery *delivery);
+void tcp_rack_on_ack(struct tcb *tcb, const struct tcp_delivery *delivery, foyer_time_ns now);
+/* Marks what is lost; the bytes newly so. *ret_wait_us: when to look again, 0: not by time. */
+uint32_t tcp_rack_detect(struct foyer_host *host, struct tcb *tcb, uint32_t now_us,
+                         uint32_t *ret_wait_us);
+void tcp_rack_on_rto(struct foyer_host *host, struct tcb *tcb, uint32_t now_us);
+/* A recovery ended: the reordering window forgets. */
+void tcp_rack_recovered(struct tcb *tcb);
+void tcp_probe_on_ack(struct foyer_host *host, struct tcb *tcb, const struct tcp_delivery *delivery,
+                      foyer_time_ns now);
+/* Whether a loss probe may go now, as far as the board is concerned. */
+bool tcp_probe_is_due(const struct tcb *tcb);
+void tcp_probe_sent(struct tcb *tcb, bool is_again);
+/* After an ACK: the reordering timer where wait_us is not 0, else a probe's or none. */
+void tcp_loss_timer_update(struct foyer_host *host, struct sock *sock, uint32_t wait_us,
+                           foyer_time_ns now);
+/* After new data went out. */
+void tcp_probe_reschedule(struct foyer_host *host, struct sock *sock, foyer_time_ns now);
+void tcp_loss_timer_fires(struct foyer_host *host, struct sock *sock, foyer_time_ns now);
+
+/* The pool of board units; called with tcp_pool_grow, and at the host's end. */
+void tcp_board_pool_grow(struct foyer_host *host);
+void tcp_board_pool_finish(struct foyer_host *host);
 
 /* ---- tcp_rtt.c -------------------------------------------------------------------------------- */
 

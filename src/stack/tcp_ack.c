@@ -15,9 +15,6 @@ void tcp_established(struct foyer_host *host, struct sock *sock, const struct tc
     tcb->snd_una = seq_add(tcb->iss, 1);
     sock->state = FOYER_STATE_ESTABLISHED;
     tcb->flags &= ~(uint32_t)TCPF_SYN_PENDING;
-    tcb->recovery_point = tcb->snd_una;
-    tcb->high_rxt = tcb->snd_una;
-    tcb->lost_edge = tcb->snd_una;
     tcb->snd_small = tcb->snd_una;
     tcb->received_ms = tcp_ms(now);
     tcb->sent_ms = tcp_ms(now);
@@ -115,8 +112,6 @@ static void advance(struct foyer_host *host, struct sock *sock, const struct tcp
 
     take_rtt(tcb, seg);
     tcb->snd_una = seg->tcp.ack;
-    tcb->high_rxt = seq_max(tcb->high_rxt, tcb->snd_una);
-    tcb->lost_edge = seq_max(tcb->lost_edge, tcb->snd_una);
     tcb->snd_small = seq_max(tcb->snd_small, tcb->snd_una);
     tcb->retries = 0;
     tcb->backoff = 0;
@@ -158,14 +153,14 @@ static bool fin_acked(struct foyer_host *host, struct sock *sock, foyer_time_ns 
 
 /* RFC 5681 section 2: the definition of a duplicate ACK. */
 static bool is_duplicate_ack(const struct tcb *tcb, const struct tcp_segment *seg,
-                             bool is_window_changed, uint32_t sacked_bytes)
+                             const struct tcp_delivery *delivery)
 {
-    if (!seq_eq(seg->tcp.ack, tcb->snd_una) || tcp_flight(tcb) == 0)
+    if (delivery->acked_bytes > 0 || tcp_flight(tcb) == 0)
         return false;
     /* RFC 6675 section 2: with SACK it is one that tells of new bytes. */
-    if (tcp_has_board(tcb))
-        return sacked_bytes > 0;
-    return seg->text_size == 0 && !seg->is_fin && !is_window_changed;
+    if (tcp_has_sack(tcb))
+        return delivery->sacked_bytes > 0;
+    return delivery->is_bare && !delivery->is_window_changed && seq_eq(seg->tcp.ack, tcb->snd_una);
 }
 
 /* RFC 5961 section 5.2: MAX.SND.WND bounds how old an ACK may be. False: dropped, answered. */
@@ -189,8 +184,46 @@ static void grow_window(struct tcb *tcb, uint32_t acked_bytes, uint32_t flight_b
     bool is_used = (tcb->flags & TCPF_CWND_LIMITED) != 0 ||
                    (tcb->cwnd_bytes < tcb->ssthresh_bytes && tcb->cwnd_bytes < 2 * flight_before);
 
-    if (acked_bytes > 0 && is_used && tcb->recovery != TCP_RECOVERY)
+    if (acked_bytes > 0 && is_used && (tcb->recovery == TCP_OPEN || tcb->recovery == TCP_LOSS))
         tcp_cc(tcb)->on_ack(tcb, acked_bytes, now);
+}
+
+/* Moves the board: what of it did this segment deliver? snd_una has moved by acked_bytes. */
+static void deliver(struct foyer_host *host, struct tcb *tcb, const struct tcp_segment *seg,
+                    uint32_t acked_bytes, struct tcp_delivery *ret_delivery)
+{
+    const struct wire_tcp_options *options = &seg->options;
+
+    *ret_delivery = (struct tcp_delivery){
+        .arrival_us = tcp_us(seg->rx->arrival_ns),
+        .acked_bytes = acked_bytes,
+        .is_bare = seg->text_size == 0 && !seg->is_fin,
+    };
+    if ((tcb->flags & TCPF_TS_OK) != 0 && options->has_timestamps && options->timestamp_echo != 0) {
+        ret_delivery->has_echo = true;
+        ret_delivery->echo = options->timestamp_echo;
+        ret_delivery->echo_age_ms = tcp_ts_now(tcb, seg->rx->arrival_ns) - options->timestamp_echo;
+    }
+    if (tcb->board == NULL)
+        return;
+    ret_delivery->fack_before = tcb->board->rack_fack;
+    tcp_board_ack(tcb, tcb->snd_una, ret_delivery);
+    tcp_sack_input(host, tcb, seg, ret_delivery);
+}
+
+/* An ACK that others overtook: what it SACKs may be news all the same. */
+static void take_old_ack(struct foyer_host *host, struct sock *sock, const struct tcp_segment *seg,
+                         foyer_time_ns now)
+{
+    struct tcp_delivery delivery;
+
+    if (seg->options.sack_count == 0 || sock->tcb->board == NULL)
+        return;
+    deliver(host, sock->tcb, seg, 0, &delivery);
+    if (delivery.sacked_bytes == 0 && !delivery.has_dsack)
+        return;
+    tcp_recovery_on_ack(host, sock, &delivery, now);
+    sock_want_output(host, sock);
 }
 
 bool tcp_ack_input(struct foyer_host *host, struct sock *sock, const struct tcp_segment *seg,
@@ -202,15 +235,16 @@ bool tcp_ack_input(struct foyer_host *host, struct sock *sock, const struct tcp_
         return complete_handshake(host, sock, seg, now);
     if (!check_ack_range(host, sock, seg, now))
         return false;
-    if (seq_lt(seg->tcp.ack, tcb->snd_una))
-        return true; /* a duplicate of an older one: its text may still be new */
+    if (seq_lt(seg->tcp.ack, tcb->snd_una)) {
+        take_old_ack(host, sock, seg, now);
+        return true; /* its text may still be new */
+    }
 
     uint32_t flight_before = tcp_flight(tcb);
     uint8_t recovery_before = tcb->recovery;
     uint32_t acked_bytes = seq_distance(seg->tcp.ack, tcb->snd_una);
-    uint32_t sacked_bytes = tcp_sack_input(host, tcb, seg);
     bool is_window_changed = update_window(tcb, seg);
-    bool is_duplicate = is_duplicate_ack(tcb, seg, is_window_changed, sacked_bytes);
+    struct tcp_delivery delivery;
 
     if ((tcb->flags & TCPF_PERSIST) != 0 && (sock->flags & SOCK_ORPHAN) == 0) {
         /* MUST-37: a peer that answers probes may keep its window closed for ever. */
@@ -221,8 +255,11 @@ bool tcp_ack_input(struct foyer_host *host, struct sock *sock, const struct tcp_
         advance(host, sock, seg);
         tcb->stalled_ms = tcp_ms(now);
     }
-    tcp_recovery_on_ack(host, sock, acked_bytes, sacked_bytes, is_duplicate, now);
-    if (recovery_before != TCP_RECOVERY)
+    deliver(host, tcb, seg, acked_bytes, &delivery);
+    delivery.is_window_changed = is_window_changed;
+    delivery.is_duplicate = is_duplicate_ack(tcb, seg, &delivery);
+    tcp_recovery_on_ack(host, sock, &delivery, now);
+    if (recovery_before == TCP_OPEN || recovery_before == TCP_LOSS)
         grow_window(tcb, acked_bytes, flight_before, now);
 
     if (acked_bytes > 0 || is_window_changed || (tcb->flags & TCPF_PERSIST) != 0) {

@@ -198,13 +198,25 @@ static uint32_t whole_segments(uint32_t size, uint32_t mss)
     return size < mss ? size : size - size % mss;
 }
 
+static void note_sent_again(struct foyer_host *host, struct tcb *tcb, seq_t start, uint32_t size,
+                            bool has_fin, foyer_time_ns now)
+{
+    uint32_t length = size + (has_fin ? 1u : 0u);
+    uint32_t segments = size == 0 ? 1 : (size + tcb->mss - 1) / tcb->mss;
+
+    tcp_board_sent_again(host, tcb, start, seq_add(start, length), tcp_us(now));
+    tcp_recovery_on_sent(tcb, length, true, now);
+    host->stats.tcp_retrans_segs += segments;
+    tcb->retransmissions += segments;
+}
+
 static bool output_lost(struct foyer_host *host, struct sock *sock, struct tx *tx,
                         foyer_time_ns now)
 {
     struct tcb *tcb = sock->tcb;
     struct tcp_range run;
 
-    if (tcb->recovery == TCP_OPEN || !tcp_next_lost(tcb, &run))
+    if (!tcp_next_lost(tcb, &run))
         return false;
     uint32_t pipe = tcp_pipe(tcb);
     uint32_t room = tcb->cwnd_bytes > pipe ? tcb->cwnd_bytes - pipe : 0;
@@ -227,10 +239,7 @@ static bool output_lost(struct foyer_host *host, struct sock *sock, struct tx *t
     if (size > 0 && seq_eq(seq_add(run.start, size), tcb->snd_end))
         flags |= WIRE_TCP_PSH;
     fill_segment(host, sock, tx, run.start, size, flags, now);
-    tcb->high_rxt = seq_add(run.start, size + (has_fin ? 1u : 0u));
-    tcp_recovery_on_sent(tcb, size + (has_fin ? 1u : 0u), true);
-    host->stats.tcp_retrans_segs += size == 0 ? 1 : (size + tcb->mss - 1) / tcb->mss;
-    tcb->retransmissions += size == 0 ? 1 : (size + tcb->mss - 1) / tcb->mss;
+    note_sent_again(host, tcb, run.start, size, has_fin, now);
     tcp_rto_ensure(host, sock, now);
     return true;
 }
@@ -304,6 +313,39 @@ static bool choose_new_data(const struct foyer_host *host, struct sock *sock,
     return size > 0;
 }
 
+/* New bytes at SND.NXT go out; there is a board for them. */
+static void send_new(struct foyer_host *host, struct sock *sock, struct tx *tx,
+                     const struct new_data *data, foyer_time_ns now)
+{
+    struct tcb *tcb = sock->tcb;
+    seq_t seq = tcb->snd_nxt;
+    seq_t end = seq_add(seq, data->size + (data->has_fin ? 1u : 0u));
+    uint16_t flags = (uint16_t)(data->has_fin ? WIRE_TCP_FIN : 0);
+    /* MUST-60, MUST-61, SHLD-27: PSH where the buffer is emptied. */
+    if (data->size > 0 && seq_eq(seq_add(seq, data->size), tcb->snd_end))
+        flags |= WIRE_TCP_PSH;
+    fill_segment(host, sock, tx, seq, data->size, flags, now);
+
+    tcp_board_sent(host, tcb, seq, end, tcp_us(now));
+    tcb->snd_nxt = end;
+    tcb->flags &= ~(uint32_t)TCPF_OVERRIDE;
+    if (data->size % tcb->mss != 0)
+        tcb->snd_small = end;
+    if ((tcb->flags & TCPF_RTT_TIMED) == 0 &&
+        (tcb->recovery == TCP_OPEN || tcb->recovery == TCP_CWR)) {
+        tcb->flags |= TCPF_RTT_TIMED;
+        tcb->rtt_seq = end;
+        tcb->rtt_start_us = tcp_us(now);
+    }
+    tcb->sent_ms = tcp_ms(now);
+    tcp_recovery_on_sent(tcb, data->size, false, now);
+    if ((tcb->flags & TCPF_PERSIST) != 0)
+        tcp_rto_restart(host, sock, now);
+    else
+        tcp_rto_ensure(host, sock, now); /* RFC 6298 (5.1) */
+    tcp_probe_reschedule(host, sock, now);
+}
+
 static bool output_new(struct foyer_host *host, struct sock *sock, struct tx *tx, foyer_time_ns now)
 {
     struct tcb *tcb = sock->tcb;
@@ -315,7 +357,7 @@ static bool output_new(struct foyer_host *host, struct sock *sock, struct tx *tx
         return false;
     }
     tcb->flags &= ~(uint32_t)TCPF_CWND_LIMITED;
-    if (!choose_new_data(host, sock, &data))
+    if (!choose_new_data(host, sock, &data) || !tcp_board_need(host, tcb))
         return false;
     if (tcp_flight(tcb) == 0) {
         tcb->stalled_ms = tcp_ms(now);
@@ -323,30 +365,44 @@ static bool output_new(struct foyer_host *host, struct sock *sock, struct tx *tx
         if (!choose_new_data(host, sock, &data)) /* cwnd may be smaller now */
             return false;
     }
+    send_new(host, sock, tx, &data, now);
+    return true;
+}
 
-    seq_t seq = tcb->snd_nxt;
-    seq_t end = seq_add(seq, data.size + (data.has_fin ? 1u : 0u));
-    uint16_t flags = (uint16_t)(data.has_fin ? WIRE_TCP_FIN : 0);
-    /* MUST-60, MUST-61, SHLD-27: PSH where the buffer is emptied. */
-    if (data.size > 0 && seq_eq(seq_add(seq, data.size), tcb->snd_end))
-        flags |= WIRE_TCP_PSH;
-    fill_segment(host, sock, tx, seq, data.size, flags, now);
+/*
+ * The tail loss probe (RFC 8985 section 7.3): new data where there is some and the peer's window
+ * takes it, whatever cwnd says; else the last segment again.
+ */
+static bool output_loss_probe(struct foyer_host *host, struct sock *sock, struct tx *tx,
+                              foyer_time_ns now)
+{
+    struct tcb *tcb = sock->tcb;
 
-    tcb->snd_nxt = end;
-    tcb->flags &= ~(uint32_t)TCPF_OVERRIDE;
-    if (data.size % tcb->mss != 0)
-        tcb->snd_small = end;
-    if ((tcb->flags & TCPF_RTT_TIMED) == 0 && tcb->recovery == TCP_OPEN) {
-        tcb->flags |= TCPF_RTT_TIMED;
-        tcb->rtt_seq = end;
-        tcb->rtt_start_us = tcp_us(now);
+    tcb->flags &= ~(uint32_t)TCPF_LOSS_PROBE;
+    if (!tcp_probe_is_due(tcb))
+        return false;
+    host->stats.tcp_loss_probes++;
+    uint32_t unsent =
+        seq_lt(tcb->snd_nxt, tcb->snd_end) ? seq_distance(tcb->snd_end, tcb->snd_nxt) : 0;
+    uint32_t size = min_u32(min_u32(unsent, send_window_room(tcb)), tcb->mss);
+    if (size > 0 && (size == unsent || size == tcb->mss) && tcp_board_need(host, tcb)) {
+        struct new_data data = {size, false};
+        send_new(host, sock, tx, &data, now);
+        tcp_probe_sent(tcb, false);
+    } else {
+        const struct tcp_sent *last = tcb->board->last;
+        uint32_t length = seq_distance(last->end, last->start);
+        bool has_fin = tcp_fin_sent(tcb);
+        size = min_u32(length - (has_fin ? 1u : 0u), tcb->mss);
+        seq_t start = seq_back(last->end, size + (has_fin ? 1u : 0u));
+        uint16_t flags = (uint16_t)(has_fin ? WIRE_TCP_FIN : 0);
+        if (size > 0 && seq_eq(seq_add(start, size), tcb->snd_end))
+            flags |= WIRE_TCP_PSH;
+        fill_segment(host, sock, tx, start, size, flags, now);
+        note_sent_again(host, tcb, start, size, has_fin, now);
+        tcp_probe_sent(tcb, true);
     }
-    tcb->sent_ms = tcp_ms(now);
-    tcp_recovery_on_sent(tcb, data.size, false);
-    if ((tcb->flags & TCPF_PERSIST) != 0)
-        tcp_rto_restart(host, sock, now);
-    else
-        tcp_rto_ensure(host, sock, now); /* RFC 6298 (5.1) */
+    tcp_rto_restart(host, sock, now); /* section 7.3 */
     return true;
 }
 
@@ -394,6 +450,8 @@ static bool output_data(struct foyer_host *host, struct sock *sock, struct tx *t
 {
     struct tcb *tcb = sock->tcb;
 
+    if ((tcb->flags & TCPF_LOSS_PROBE) != 0 && output_loss_probe(host, sock, tx, now))
+        return true;
     if (output_lost(host, sock, tx, now) || output_new(host, sock, tx, now))
         return true;
     if ((tcb->flags & TCPF_FIN_QUEUED) != 0 || !foyer_ring_is_set(&sock->rings->tx) ||

@@ -1,6 +1,6 @@
 /*
  * Sorted lists of byte ranges, and the host's pool of them (see tcp_host.h for why a pool).
- * Used for out-of-order bytes of a receiver and for a sender's SACK scoreboard.
+ * Used for out-of-order bytes of a receiver.
  * Every call is O(TCP_RANGES_MAX).
  */
 #include "stack/tcp.h"
@@ -14,6 +14,7 @@ void tcp_pool_grow(struct foyer_host *host)
 {
     struct tcp_host *tcp = &host->tcp;
 
+    tcp_board_pool_grow(host);
     if (tcp->ranges_total >= TCP_POOL_MIN + tcp->tcb_count / TCP_POOL_RATIO)
         return;
     struct tcp_pool_chunk *chunk = host_alloc(host, sizeof(*chunk));
@@ -45,6 +46,7 @@ void tcp_host_finish(struct foyer_host *host)
     }
     host->tcp.free_ranges = NULL;
     host->tcp.ranges_total = 0;
+    tcp_board_pool_finish(host);
 }
 
 struct tcp_ranges *tcp_ranges_take(struct foyer_host *host)

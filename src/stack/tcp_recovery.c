@@ -1,19 +1,24 @@
 /*
- * Loss recovery: what is lost, what of it to send next, and how much may be out.
+ * Loss recovery: what an ACK means for the sender, what to send next of what is lost, how much
+ * may be out, and whether the reduction was right.
  *
- * With SACK (RFC 2018, RFC 6675): the scoreboard holds what the peer has beyond SND.UNA; bytes
- * below lost_edge that are not on it are lost; lost bytes below high_rxt are out again. Two
- * numbers and the board answer RFC 6675's IsLost, SetPipe and NextSeg in one walk over at most
- * TCP_RANGES_MAX ranges. Without SACK, or where the pool had no board: duplicate ACKs are
- * counted (RFC 5681, RFC 6582), each standing for one segment that left the path.
+ * With SACK the board (tcp_board.h) knows what the peer holds and RACK (tcp_rack.c) what is lost;
+ * without it duplicate ACKs are counted (RFC 5681, RFC 6582), each standing for one segment that
+ * left the path.
  *
- * Fast recovery moves cwnd by proportional rate reduction (RFC 9937). After an RTO everything
- * not SACKed is lost and cwnd starts at one segment (RFC 5681 section 3.1, RFC 6675 section 5.1).
+ *              loss found                       SND.UNA reaches RecoveryPoint
+ *     OPEN ----------------> RECOVERY ------------------------------------------> OPEN
+ *       | \-- ECE ---> CWR ------^      and from each of them, by an undo: ------->
+ *       \------- RTO ------> LOSS ---------------------------------------------->
+ *
+ * RECOVERY and CWR move cwnd by proportional rate reduction (RFC 9937). After an RTO cwnd starts
+ * at one segment (RFC 5681 section 3.1); F-RTO (RFC 5682) sends new data before it believes the
+ * timeout. A reduction is undone where D-SACKs (RFC 3708) have told of every retransmission as
+ * needless or an echoed timestamp is older than the first of them (Eifel, RFC 3522, RFC 4015).
+ *
  * Limited transmit (RFC 3042) needs no rule of its own: SACKed and duplicate-acknowledged bytes
- * are not in the pipe, so new data follows them out.
- *
- * Room is left for RACK-TLP (RFC 8985), which moves lost_edge by time, and F-RTO (RFC 5682),
- * which calls on_undo.
+ * are not in the pipe, so new data follows them out. RFC 6675's rescue retransmission is TLP's
+ * and RACK's work now.
  */
 #include "stack/tcp.h"
 
@@ -27,99 +32,73 @@ static uint32_t max_u32(uint32_t a, uint32_t b)
     return a > b ? a : b;
 }
 
-/* ---- the scoreboard ------------------------------------------------------------------------------ */
-
 void tcp_recovery_reset(struct foyer_host *host, struct tcb *tcb)
 {
-    tcp_ranges_give(host, &tcb->sacked);
-    tcb->flags &= ~(uint32_t)TCPF_BOARD_REFUSED;
-    tcb->dup_acks = 0;
+    tcp_board_give(host, tcb);
+    tcb->recovery = TCP_OPEN;
+    tcb->flags &= ~(uint32_t)(TCPF_FORCE_RXT | TCPF_LOSS_PROBE);
 }
 
-/*
- * The board after SND.UNA moves. A cumulative ACK that stops where a SACKed range begins means
- * that the peer threw that range away (RFC 2018 section 8): nothing on the board is believed.
- */
-static void board_advance(struct foyer_host *host, struct tcb *tcb)
+/* ---- SACK ---------------------------------------------------------------------------------------- */
+
+/* RFC 2883 section 4: the first block, where it is not beyond the cumulative ACK or lies within
+ * the second. Only believed about what may have been sent lately. */
+static bool take_dsack(const struct tcb *tcb, const struct tcp_segment *seg,
+                       struct tcp_delivery *delivery)
 {
-    if (tcb->sacked == NULL)
+    const struct wire_tcp_sack *first = &seg->options.sack[0];
+    const struct wire_tcp_sack *second = &seg->options.sack[1];
+
+    if (!seq_lt(first->left, first->right) || seq_gt(first->right, tcb->snd_nxt) ||
+        seq_lt(first->left, seq_back(tcb->snd_una, tcb->snd_wnd_max)))
+        return false;
+    if (seq_gt(first->right, seg->tcp.ack) &&
+        !(seg->options.sack_count > 1 && seq_ge(first->left, second->left) &&
+          seq_le(first->right, second->right)))
+        return false;
+    delivery->has_dsack = true;
+    delivery->dsack_start = first->left;
+    delivery->dsack_end = first->right;
+    return true;
+}
+
+void tcp_sack_input(struct foyer_host *host, struct tcb *tcb, const struct tcp_segment *seg,
+                    struct tcp_delivery *delivery)
+{
+    if (seg->options.sack_count == 0 || !tcp_has_sack(tcb) || tcb->board == NULL)
         return;
-    tcp_ranges_trim(tcb->sacked, tcb->snd_una);
-    if (tcb->sacked->count == 0 || seq_le(tcb->sacked->range[0].start, tcb->snd_una))
-        tcp_ranges_give(host, &tcb->sacked);
-}
-
-uint32_t tcp_sack_input(struct foyer_host *host, struct tcb *tcb, const struct tcp_segment *seg)
-{
-    if (seg->options.sack_count == 0 || !tcp_has_board(tcb))
-        return 0;
-    uint32_t before = tcb->sacked != NULL ? tcp_ranges_bytes(tcb->sacked) : 0;
-
-    for (unsigned i = 0; i < seg->options.sack_count; i++) {
+    for (unsigned i = take_dsack(tcb, seg, delivery) ? 1 : 0; i < seg->options.sack_count; i++) {
         const struct wire_tcp_sack *block = &seg->options.sack[i];
-        /* Nothing but bytes in flight can be SACKed. A block at or below the cumulative ACK is
-         * a D-SACK (RFC 2883 section 4): no news of what is held. */
-        if (!seq_lt(block->left, block->right) || seq_gt(block->right, tcb->snd_nxt) ||
-            seq_le(block->left, tcb->snd_una) || seq_le(block->left, seg->tcp.ack))
-            continue;
-        if (tcb->sacked == NULL) {
-            tcb->sacked = tcp_ranges_take(host);
-            if (tcb->sacked == NULL) {
-                tcb->flags |= TCPF_BOARD_REFUSED;
-                return 0;
-            }
-        }
-        /* A full board forgets the block: its bytes are sent again at worst. */
-        tcp_ranges_add(tcb->sacked, block->left, block->right);
+        /* Nothing but bytes in flight, and not the first of them, can be SACKed. */
+        if (seq_lt(block->left, block->right) && seq_le(block->right, tcb->snd_nxt) &&
+            seq_gt(block->left, tcb->snd_una) && seq_gt(block->left, seg->tcp.ack))
+            tcp_board_sack(host, tcb, block->left, block->right, delivery);
     }
-    return tcb->sacked != NULL ? tcp_ranges_bytes(tcb->sacked) - before : 0;
 }
 
-/*
- * RFC 6675 IsLost: bytes are lost with DupThresh ranges, or more than (DupThresh - 1) segments'
- * bytes, SACKed above them. All bytes not SACKed before the returned number are.
- */
-static seq_t board_lost_edge(const struct tcb *tcb)
+/* A cumulative ACK that stops where a SACKed range begins means that the peer threw that range
+ * away (RFC 2018 section 8): nothing on the board is believed, RACK looks at it again. */
+static void check_reneging(struct foyer_host *host, struct tcb *tcb)
 {
-    const struct tcp_ranges *board = tcb->sacked;
-    uint32_t bytes = 0;
+    struct tcp_board *board = tcb->board;
 
-    if (board == NULL)
-        return tcb->snd_una;
-    for (uint32_t i = board->count, above = 1; i-- > 0; above++) {
-        bytes += seq_distance(board->range[i].end, board->range[i].start);
-        if (above >= TCP_DUP_THRESH || bytes > (TCP_DUP_THRESH - 1) * tcb->mss)
-            return board->range[i].start;
-    }
-    return tcb->snd_una;
+    if (board->first == NULL || board->first->state != TCP_SENT_SACKED)
+        return;
+    host->stats.tcp_sack_reneged++;
+    tcp_board_change_all(tcb, TCP_SENT_SACKED, TCP_SENT_FLYING);
 }
 
-/* Bytes of the hole [start, end) that are believed to be on the path. */
-static uint32_t hole_in_pipe(const struct tcb *tcb, seq_t start, seq_t end)
-{
-    uint32_t bytes = 0;
-    seq_t alive = seq_max(start, tcb->lost_edge);
-    seq_t again = seq_min(end, tcb->high_rxt);
-
-    if (seq_lt(alive, end))
-        bytes += seq_distance(end, alive); /* not lost: the original is on its way */
-    if (seq_lt(start, again))
-        bytes += seq_distance(again, start); /* the retransmission is */
-    return bytes;
-}
-
+/* RFC 6675 SetPipe; without SACK each duplicate ACK tells of a segment that left. */
 uint32_t tcp_pipe(const struct tcb *tcb)
 {
-    uint32_t bytes = 0;
-    seq_t from = tcb->snd_una;
+    const struct tcp_board *board = tcb->board;
+    uint32_t bytes = tcp_flight(tcb);
 
-    for (uint32_t i = 0; tcb->sacked != NULL && i < tcb->sacked->count; i++) {
-        bytes += hole_in_pipe(tcb, from, tcb->sacked->range[i].start);
-        from = tcb->sacked->range[i].end;
-    }
-    bytes += hole_in_pipe(tcb, from, tcb->snd_nxt);
-    if (!tcp_has_board(tcb)) {
-        uint32_t left = tcb->dup_acks * tcb->mss;
+    if (board == NULL)
+        return bytes;
+    bytes -= board->sacked_bytes + board->lost_bytes;
+    if (!tcp_has_sack(tcb)) {
+        uint32_t left = board->dup_acks * tcb->mss;
         bytes -= min_u32(left, bytes);
     }
     return bytes;
@@ -127,73 +106,180 @@ uint32_t tcp_pipe(const struct tcb *tcb)
 
 bool tcp_next_lost(const struct tcb *tcb, struct tcp_range *ret_run)
 {
-    seq_t from = seq_max(tcb->snd_una, tcb->high_rxt);
+    const struct tcp_sent *sent = tcp_board_first_lost(tcb);
 
-    for (uint32_t i = 0; tcb->sacked != NULL && i < tcb->sacked->count; i++) {
-        const struct tcp_range *held = &tcb->sacked->range[i];
-        if (seq_lt(from, held->start)) {
-            seq_t end = seq_min(held->start, tcb->lost_edge);
-            if (!seq_lt(from, end))
-                return false;
-            *ret_run = (struct tcp_range){from, end};
-            return true;
-        }
-        from = seq_max(from, held->end);
-    }
-    seq_t end = seq_min(tcb->snd_nxt, tcb->lost_edge);
-    if (!seq_lt(from, end))
+    /* RFC 5682 section 3: after the first segment, nothing is sent again until it is known that
+     * the timeout was needed. */
+    if (sent == NULL ||
+        ((tcb->board->flags & TCPB_FRTO) != 0 && (tcb->flags & TCPF_FORCE_RXT) == 0))
         return false;
-    *ret_run = (struct tcp_range){from, end};
+    *ret_run = (struct tcp_range){sent->start, sent->end};
+    return true;
+}
+
+/* ---- undo ---------------------------------------------------------------------------------------- */
+
+static void remember_for_undo(struct tcb *tcb)
+{
+    struct tcp_board *board = tcb->board;
+
+    board->flags &= ~(uint32_t)(TCPB_UNDO_DSACKED | TCPB_UNDO_ECHO);
+    board->flags |= TCPB_UNDO;
+    board->undo_cwnd_bytes = tcb->cwnd_bytes;
+    board->undo_ssthresh_bytes = tcb->ssthresh_bytes;
+    board->undo_from = tcb->snd_una;
+    board->undo_again_bytes = 0;
+}
+
+static void forget_undo(struct tcp_board *board)
+{
+    board->flags &= ~(uint32_t)(TCPB_UNDO | TCPB_UNDO_DSACKED | TCPB_UNDO_ECHO);
+}
+
+/* RFC 4015 section 3: back to what was before, and on with new data. */
+static void undo(struct foyer_host *host, struct tcb *tcb)
+{
+    struct tcp_board *board = tcb->board;
+
+    host->stats.tcp_spurious_recoveries++;
+    tcb->cwnd_bytes = max_u32(tcb->cwnd_bytes, board->undo_cwnd_bytes);
+    tcb->ssthresh_bytes = max_u32(tcb->ssthresh_bytes, board->undo_ssthresh_bytes);
+    tcp_cc(tcb)->on_undo(tcb);
+    forget_undo(board);
+    board->flags &= ~(uint32_t)TCPB_FRTO;
+    board->recovery_point = tcb->snd_una;
+    board->dup_acks = 0;
+    tcb->recovery = TCP_OPEN;
+    tcb->flags &= ~(uint32_t)TCPF_FORCE_RXT;
+    tcp_board_change_all(tcb, TCP_SENT_LOST, TCP_SENT_FLYING);
+}
+
+/* A D-SACK of what was sent again since the reduction (RFC 3708 section 2). */
+static void count_dsack(struct tcb *tcb, struct tcp_delivery *delivery)
+{
+    struct tcp_board *board = tcb->board;
+
+    /* What the path itself doubled says nothing of recovery. */
+    if (!delivery->has_dsack || (board->flags & TCPB_UNDO) == 0 || board->undo_again_bytes == 0 ||
+        seq_lt(delivery->dsack_start, board->undo_from))
+        return;
+    uint32_t size = seq_distance(delivery->dsack_end, delivery->dsack_start);
+    board->undo_again_bytes -= min_u32(size, board->undo_again_bytes);
+    board->flags |= TCPB_UNDO_DSACKED;
+    delivery->is_needless = true;
+}
+
+/* RFC 3522 section 3.2 step (5): the first ACK of what was sent again echoes an older timestamp. */
+static bool is_echo_of_original(const struct tcb *tcb, const struct tcp_delivery *delivery)
+{
+    const struct tcp_board *board = tcb->board;
+
+    if ((board->flags & TCPB_UNDO_ECHO) == 0 || !delivery->has_echo || !delivery->has_again ||
+        delivery->acked_bytes == 0 || (int32_t)(delivery->echo - board->undo_ts) >= 0)
+        return false;
+    /* Others that are out again may yet turn out to have been lost. */
+    return tcb->recovery == TCP_LOSS || !tcp_board_has_again(tcb);
+}
+
+static bool try_undo(struct foyer_host *host, struct tcb *tcb, const struct tcp_delivery *delivery)
+{
+    const struct tcp_board *board = tcb->board;
+
+    if ((board->flags & TCPB_UNDO) == 0)
+        return false;
+    bool is_all_needless = (board->flags & TCPB_UNDO_DSACKED) != 0 && board->undo_again_bytes == 0;
+    if (!is_all_needless && !is_echo_of_original(tcb, delivery))
+        return false;
+    /* Spurious means overtaken or late: such a path reorders. */
+    tcb->flags |= TCPF_REORDERED;
+    undo(host, tcb);
     return true;
 }
 
 /* ---- fast recovery -------------------------------------------------------------------------------- */
 
-static void remember_for_undo(struct tcb *tcb)
+static void prr_init(struct tcb *tcb, const struct tcp_delivery *delivery)
 {
-    tcb->undo_cwnd_bytes = tcb->cwnd_bytes;
-    tcb->undo_ssthresh_bytes = tcb->ssthresh_bytes;
+    struct tcp_board *board = tcb->board;
+
+    board->prr_delivered_bytes = 0;
+    board->prr_out_bytes = 0;
+    /* RFC 9937 section 6: RecoverFS leaves out what was SACKed before. */
+    uint32_t flight = tcp_flight(tcb) + delivery->acked_bytes;
+    flight -=
+        min_u32(board->sacked_bytes - min_u32(delivery->sacked_bytes, board->sacked_bytes), flight);
+    board->prr_flight_bytes = max_u32(flight, 1);
+}
+
+static void reduce(struct tcb *tcb, foyer_time_ns now)
+{
+    tcp_cc(tcb)->on_loss(tcb, min_u32(tcp_flight(tcb), max_u32(tcb->cwnd_bytes, tcb->mss)), now);
 }
 
 /* RFC 6675 section 5 step (4), RFC 6582 section 3.2 step 2. */
-static void enter_recovery(struct foyer_host *host, struct tcb *tcb, foyer_time_ns now)
+static void enter_recovery(struct foyer_host *host, struct tcb *tcb,
+                           const struct tcp_delivery *delivery, foyer_time_ns now)
 {
-    uint32_t flight = tcp_flight(tcb);
+    struct tcp_board *board = tcb->board;
 
     host->stats.tcp_fast_recoveries++;
-    remember_for_undo(tcb);
-    tcp_cc(tcb)->on_loss(tcb, min_u32(flight, max_u32(tcb->cwnd_bytes, tcb->mss)), now);
+    /* RFC 3168 section 6.1.2: losses of a window that was reduced for ECE reduce no more. */
+    if (tcb->recovery != TCP_CWR) {
+        remember_for_undo(tcb);
+        reduce(tcb, now);
+        prr_init(tcb, delivery);
+    }
     tcb->recovery = TCP_RECOVERY;
-    tcb->recovery_point = tcb->snd_nxt;
-    tcb->high_rxt = tcb->snd_una;
-    tcb->prr_delivered_bytes = 0;
-    tcb->prr_out_bytes = 0;
-    tcb->prr_flight_bytes = max_u32(flight, 1);
+    board->recovery_point = tcb->snd_nxt;
     tcb->flags |= TCPF_FORCE_RXT; /* the first retransmission asks nobody */
 }
 
-/* The first hole is lost whatever IsLost says: DupThresh ACKs, or a partial one, said so. */
-static void lose_first_segment(struct tcb *tcb)
+/* RFC 3168 section 6.1.2, once per window of data. */
+void tcp_recovery_on_ece(struct foyer_host *host, struct tcb *tcb,
+                         const struct tcp_delivery *delivery, foyer_time_ns now)
 {
-    seq_t edge = seq_min(seq_add(tcb->snd_una, tcb->mss), tcb->snd_nxt);
+    if (tcb->board == NULL || tcp_flight(tcb) == 0 || tcb->recovery != TCP_OPEN)
+        return;
+    host->stats.tcp_ecn_reductions++;
+    forget_undo(tcb->board);
+    reduce(tcb, now);
+    prr_init(tcb, delivery);
+    tcb->recovery = TCP_CWR;
+    tcb->board->recovery_point = tcb->snd_nxt;
+}
 
-    tcb->lost_edge = seq_max(tcb->lost_edge, edge);
+/* RFC 8985 section 7.4.2: a loss probe repaired a loss; the path still dropped a segment. */
+void tcp_recovery_on_repaired(struct foyer_host *host, struct tcb *tcb, foyer_time_ns now)
+{
+    static const struct tcp_delivery none;
+
+    if (tcb->recovery != TCP_OPEN)
+        return;
+    (void)host;
+    forget_undo(tcb->board);
+    reduce(tcb, now);
+    prr_init(tcb, &none);
+    tcb->recovery = TCP_CWR;
+    tcb->board->recovery_point = tcb->snd_nxt;
 }
 
 /* RFC 9937 section 6 (PRR): cwnd follows what the ACKs say was delivered, towards ssthresh. */
 static void prr_update(struct tcb *tcb, uint32_t delivered_bytes, bool is_safe)
 {
+    struct tcp_board *board = tcb->board;
     uint32_t pipe = tcp_pipe(tcb);
     int64_t send;
 
-    tcb->prr_delivered_bytes += delivered_bytes;
+    if (delivered_bytes == 0 && board->prr_out_bytes > 0)
+        return;
+    board->prr_delivered_bytes += delivered_bytes;
     if (pipe > tcb->ssthresh_bytes) {
-        uint64_t share = (uint64_t)tcb->prr_delivered_bytes * tcb->ssthresh_bytes;
-        share = (share + tcb->prr_flight_bytes - 1) / tcb->prr_flight_bytes;
-        send = (int64_t)share - tcb->prr_out_bytes;
+        uint64_t share = (uint64_t)board->prr_delivered_bytes * tcb->ssthresh_bytes;
+        share = (share + board->prr_flight_bytes - 1) / board->prr_flight_bytes;
+        send = (int64_t)share - board->prr_out_bytes;
     } else {
         /* PRR-CRB, and PRR-SSRB where the ACK shows progress without a new loss. */
-        send = (int64_t)tcb->prr_delivered_bytes - tcb->prr_out_bytes;
+        send = (int64_t)board->prr_delivered_bytes - board->prr_out_bytes;
         if (send < delivered_bytes)
             send = delivered_bytes;
         if (is_safe)
@@ -204,21 +290,26 @@ static void prr_update(struct tcb *tcb, uint32_t delivered_bytes, bool is_safe)
     if (send < 0)
         send = 0;
     /* The first retransmission goes out in any case. */
-    if (tcb->prr_out_bytes == 0 && send < tcb->mss)
+    if (board->prr_out_bytes == 0 && send < tcb->mss)
         send = tcb->mss;
     tcb->cwnd_bytes = max_u32(pipe + (uint32_t)send, tcb->mss);
 }
 
-static void leave_recovery(struct foyer_host *host, struct tcb *tcb)
+static void leave_recovery(struct tcb *tcb)
 {
+    struct tcp_board *board = tcb->board;
+
     /* RFC 9937: complete the reduction. */
-    tcb->cwnd_bytes = max_u32(tcb->ssthresh_bytes, tcb->mss);
+    if (tcb->recovery != TCP_LOSS)
+        tcb->cwnd_bytes = max_u32(tcb->ssthresh_bytes, tcb->mss);
     tcb->recovery = TCP_OPEN;
     tcb->flags &= ~(uint32_t)TCPF_FORCE_RXT;
-    tcb->lost_edge = seq_max(tcb->snd_una, board_lost_edge(tcb));
-    tcb->high_rxt = tcb->snd_una;
-    tcb->dup_acks = 0;
-    (void)host;
+    board->flags &= ~(uint32_t)(TCPB_FRTO | TCPB_UNDO_ECHO);
+    board->dup_acks = 0;
+    /* D-SACKs of what was sent again may still come. */
+    if (board->undo_again_bytes == 0)
+        forget_undo(board);
+    tcp_rack_recovered(tcb);
 }
 
 /* Without SACK: acked bytes were one lost segment and others that duplicate ACKs had told of. */
@@ -228,101 +319,71 @@ static void deflate(struct tcb *tcb, uint32_t acked_bytes)
 
     if (told > 0)
         told--;
-    tcb->dup_acks -= min_u32(told, tcb->dup_acks);
+    tcb->board->dup_acks -= min_u32(told, tcb->board->dup_acks);
 }
 
-static void run_recovery(struct foyer_host *host, struct tcb *tcb, uint32_t acked_bytes,
-                         uint32_t delivered, bool is_duplicate)
+static void run_recovery(struct foyer_host *host, struct tcb *tcb,
+                         const struct tcp_delivery *delivery, uint32_t lost_bytes)
 {
-    if (seq_ge(tcb->snd_una, tcb->recovery_point)) {
-        leave_recovery(host, tcb);
+    uint32_t delivered = delivery->delivered_bytes;
+
+    if (seq_ge(tcb->snd_una, tcb->board->recovery_point)) {
+        leave_recovery(tcb);
         return;
     }
-    seq_t edge_before = tcb->lost_edge;
-
-    if (tcp_has_board(tcb)) {
-        tcb->lost_edge = seq_max(tcb->lost_edge, board_lost_edge(tcb));
-        if (acked_bytes > 0)
-            lose_first_segment(tcb); /* RFC 6675 section 5: the hole at SND.UNA is the next */
-    } else {
-        if (acked_bytes > 0) {
-            deflate(tcb, acked_bytes);
-            lose_first_segment(tcb); /* RFC 6582 section 3.2: a partial ACK */
-        } else if (is_duplicate) {
+    if (!tcp_has_sack(tcb)) {
+        if (delivery->acked_bytes > 0 && tcb->recovery == TCP_RECOVERY) {
+            deflate(tcb, delivery->acked_bytes);
+            tcp_board_lose_first(host, tcb, tcb->mss); /* RFC 6582 section 3.2: a partial ACK */
+        } else if (delivery->is_duplicate) {
             delivered = tcb->mss;
         }
     }
-    prr_update(tcb, delivered, acked_bytes > 0 && seq_eq(edge_before, tcb->lost_edge));
+    prr_update(tcb, delivered, delivery->acked_bytes > 0 && lost_bytes == 0);
 }
 
-static void run_loss(struct foyer_host *host, struct tcb *tcb)
+/* ---- after a timeout ----------------------------------------------------------------------------- */
+
+/* Whether new data could tell more of the path: RFC 5682 section 3 step 2b. */
+static bool can_send_new(const struct tcb *tcb)
 {
-    if (seq_ge(tcb->snd_una, tcb->recovery_point)) {
-        tcb->recovery = TCP_OPEN;
-        tcb->dup_acks = 0;
-        tcb->high_rxt = tcb->snd_una;
-        tcb->lost_edge = tcb->snd_una;
-        tcb->flags &= ~(uint32_t)TCPF_FORCE_RXT;
+    return tcp_has_unsent(tcb) && seq_gt(seq_add(tcb->snd_una, tcb->snd_wnd), tcb->snd_nxt);
+}
+
+/*
+ * RFC 5682 section 3.1. True: the timeout was needless. An ACK of bytes that were not sent again
+ * after the timeout says so, unless all is acknowledged at once (step 2a) or, without SACK, they
+ * may have been behind the hole all the time.
+ */
+static bool run_frto(struct tcb *tcb, const struct tcp_delivery *delivery)
+{
+    struct tcp_board *board = tcb->board;
+    bool has_sent_new = seq_gt(tcb->snd_nxt, board->recovery_point);
+    bool is_over = seq_ge(tcb->snd_una, board->recovery_point);
+
+    if (delivery->acked_bytes > 0 && delivery->has_original && (has_sent_new || !is_over) &&
+        (tcp_has_sack(tcb) || !delivery->has_again))
+        return true;
+    if (has_sent_new ? delivery->sacked_bytes > 0 || delivery->is_duplicate
+                     : delivery->acked_bytes == 0 || is_over || !can_send_new(tcb))
+        board->flags &= ~(uint32_t)TCPB_FRTO; /* steps 2a and 3a: it was needed */
+    return false;
+}
+
+static void run_loss(struct foyer_host *host, struct tcb *tcb, const struct tcp_delivery *delivery)
+{
+    struct tcp_board *board = tcb->board;
+
+    if ((board->flags & TCPB_FRTO) != 0 &&
+        (delivery->delivered_bytes > 0 || delivery->is_duplicate) && run_frto(tcb, delivery)) {
+        undo(host, tcb);
         return;
     }
-    tcb->lost_edge = seq_max(tcb->lost_edge, board_lost_edge(tcb));
-    (void)host;
+    if (seq_ge(tcb->snd_una, board->recovery_point))
+        leave_recovery(tcb);
+    else if (!tcp_has_sack(tcb) && delivery->acked_bytes > 0)
+        tcp_board_lose_first(host, tcb, tcb->mss);
 }
-
-void tcp_recovery_on_ack(struct foyer_host *host, struct sock *sock, uint32_t acked_bytes,
-                         uint32_t sacked_bytes, bool is_duplicate, foyer_time_ns now)
-{
-    struct tcb *tcb = sock->tcb;
-    /* RFC 9937 DeliveredData: bytes that were SACKed before do not count again when acked. */
-    uint32_t held_before = tcb->sacked != NULL ? tcp_ranges_bytes(tcb->sacked) : 0;
-    uint32_t delivered = acked_bytes + sacked_bytes;
-
-    if (acked_bytes > 0) {
-        board_advance(host, tcb);
-        uint32_t held_after = tcb->sacked != NULL ? tcp_ranges_bytes(tcb->sacked) : 0;
-        delivered -= min_u32(held_before - held_after, delivered);
-        if (tcp_flight(tcb) == 0)
-            tcp_recovery_reset(host, tcb);
-        if (tcb->recovery == TCP_OPEN) {
-            tcb->dup_acks = 0;
-            tcb->recovery_point = seq_max(tcb->recovery_point, tcb->snd_una);
-        }
-    }
-    if (is_duplicate && tcb->dup_acks < UINT16_MAX)
-        tcb->dup_acks++;
-
-    switch (tcb->recovery) {
-    case TCP_OPEN: {
-        /* RFC 6582 section 3.2 step 1, RFC 6675: one reduction per window of data. */
-        seq_t edge = board_lost_edge(tcb);
-        if ((is_duplicate && tcb->dup_acks >= TCP_DUP_THRESH) || seq_gt(edge, tcb->snd_una)) {
-            if (seq_lt(tcb->snd_una, tcb->recovery_point) || tcp_flight(tcb) == 0)
-                break;
-            enter_recovery(host, tcb, now);
-            tcb->lost_edge = seq_max(tcb->snd_una, edge);
-            lose_first_segment(tcb);
-            prr_update(tcb, tcp_has_board(tcb) ? delivered : tcb->mss, false);
-        }
-        break;
-    }
-    case TCP_RECOVERY:
-        run_recovery(host, tcb, acked_bytes, delivered, is_duplicate);
-        break;
-    case TCP_LOSS:
-        run_loss(host, tcb);
-        break;
-    }
-}
-
-void tcp_recovery_on_sent(struct tcb *tcb, uint32_t size, bool is_retransmission)
-{
-    if (tcb->recovery == TCP_RECOVERY)
-        tcb->prr_out_bytes += size;
-    if (is_retransmission)
-        tcb->flags &= ~(uint32_t)(TCPF_RTT_TIMED | TCPF_FORCE_RXT); /* Karn: MUST-18 */
-}
-
-/* ---- timeout --------------------------------------------------------------------------------------- */
 
 /* RFC 5681 section 3.1 equation (4) and what follows it; RFC 6675 section 5.1. */
 void tcp_recovery_on_rto(struct foyer_host *host, struct sock *sock, foyer_time_ns now)
@@ -330,20 +391,159 @@ void tcp_recovery_on_rto(struct foyer_host *host, struct sock *sock, foyer_time_
     struct tcb *tcb = sock->tcb;
 
     host->stats.tcp_rto_fired++;
-    /* A retransmission lost again does not lower ssthresh again. */
-    if (tcb->retries <= 1) {
-        if (tcb->recovery == TCP_OPEN)
-            remember_for_undo(tcb);
+    if (!tcp_board_need(host, tcb))
+        return; /* nothing but the handshake's end is out */
+    struct tcp_board *board = tcb->board;
+    bool is_first = tcb->recovery != TCP_LOSS;
+
+    check_reneging(host, tcb); /* RFC 2018 section 8 */
+    /* A retransmission lost again does not lower ssthresh again, nor does one of a window that
+     * was reduced before. */
+    if (tcb->recovery == TCP_OPEN || (is_first && seq_ge(tcb->snd_una, board->recovery_point))) {
+        remember_for_undo(tcb);
         tcp_cc(tcb)->on_rto(tcb, tcp_flight(tcb), now);
     }
-    /* RFC 2018 section 8: a peer that kept what it SACKed would have acknowledged it by now only
-     * if nothing before it were missing; the board is kept, board_advance finds reneging. */
+    /* RFC 5682 section 3.1 step 1. */
+    board->flags = is_first ? board->flags | TCPB_FRTO : board->flags & ~(uint32_t)TCPB_FRTO;
+    board->flags &= ~(uint32_t)(TCPB_TLP | TCPB_TLP_AGAIN);
+    tcp_rack_on_rto(host, tcb, tcp_us(now));
     tcb->cwnd_bytes = tcb->mss;
     tcb->recovery = TCP_LOSS;
-    tcb->recovery_point = tcb->snd_nxt;
-    tcb->lost_edge = tcb->snd_nxt;
-    tcb->high_rxt = tcb->snd_una;
-    tcb->dup_acks = 0;
+    board->recovery_point = tcb->snd_nxt;
+    board->dup_acks = 0;
+    board->loss_timer = TCP_LOSS_TIMER_NONE;
+    board->loss_deadline_ns = FOYER_TIME_NEVER;
     tcb->flags |= TCPF_FORCE_RXT;
-    tcb->flags &= ~(uint32_t)TCPF_RTT_TIMED;
+    tcb->flags &= ~(uint32_t)(TCPF_RTT_TIMED | TCPF_LOSS_PROBE);
+}
+
+/* All that is out is lost, but not by congestion: it was larger than the path takes. */
+void tcp_recovery_on_too_big(struct foyer_host *host, struct tcb *tcb)
+{
+    if (tcp_flight(tcb) == 0 || !tcp_board_need(host, tcb))
+        return;
+    if (tcb->recovery == TCP_OPEN) {
+        tcb->ssthresh_bytes = tcb->cwnd_bytes;
+        tcb->recovery = TCP_LOSS;
+        tcb->board->recovery_point = tcb->snd_nxt;
+    }
+    tcb->board->flags &= ~(uint32_t)TCPB_FRTO;
+    tcp_board_change_all(tcb, TCP_SENT_FLYING, TCP_SENT_LOST);
+    tcb->flags |= TCPF_FORCE_RXT;
+}
+
+/* ---- an ACK -------------------------------------------------------------------------------------- */
+
+/* Whether loss is found in the OPEN or CWR state; it is marked on the board then. */
+static bool finds_loss(struct foyer_host *host, struct tcb *tcb,
+                       const struct tcp_delivery *delivery)
+{
+    struct tcp_board *board = tcb->board;
+
+    if (tcp_has_sack(tcb))
+        return board->lost_bytes > 0;
+    /* RFC 6582 section 3.2 step 1: one reduction per window of data. */
+    if (!delivery->is_duplicate || board->dup_acks < TCP_DUP_THRESH ||
+        seq_lt(tcb->snd_una, board->recovery_point))
+        return false;
+    tcp_board_lose_first(host, tcb, tcb->mss);
+    return board->lost_bytes > 0;
+}
+
+static void run_state(struct foyer_host *host, struct tcb *tcb, const struct tcp_delivery *delivery,
+                      uint32_t lost_bytes, foyer_time_ns now)
+{
+    switch (tcb->recovery) {
+    case TCP_OPEN:
+        tcb->board->recovery_point = seq_max(tcb->board->recovery_point, tcb->snd_una);
+        if (!finds_loss(host, tcb, delivery))
+            break;
+        enter_recovery(host, tcb, delivery, now);
+        prr_update(tcb, tcp_has_sack(tcb) ? delivery->delivered_bytes : tcb->mss, false);
+        break;
+    case TCP_CWR:
+        if (finds_loss(host, tcb, delivery))
+            enter_recovery(host, tcb, delivery, now);
+        run_recovery(host, tcb, delivery, lost_bytes);
+        break;
+    case TCP_RECOVERY:
+        run_recovery(host, tcb, delivery, lost_bytes);
+        break;
+    case TCP_LOSS:
+        run_loss(host, tcb, delivery);
+        break;
+    }
+}
+
+/* Nothing is out: the board goes back, unless it still waits to hear whether it was right. */
+static void finish_flight(struct foyer_host *host, struct tcb *tcb)
+{
+    tcb->flags &= ~(uint32_t)(TCPF_FORCE_RXT | TCPF_LOSS_PROBE);
+    tcb->board->dup_acks = 0;
+    if ((tcb->board->flags & (TCPB_UNDO | TCPB_TLP)) == 0)
+        tcp_board_give(host, tcb);
+}
+
+void tcp_recovery_on_ack(struct foyer_host *host, struct sock *sock, struct tcp_delivery *delivery,
+                         foyer_time_ns now)
+{
+    struct tcb *tcb = sock->tcb;
+    struct tcp_board *board = tcb->board;
+    uint32_t wait_us = 0, lost_bytes = 0;
+
+    if (board == NULL)
+        return;
+    if (delivery->acked_bytes > 0 && tcb->recovery == TCP_OPEN)
+        board->dup_acks = 0;
+    if (delivery->is_duplicate && board->dup_acks < UINT16_MAX)
+        board->dup_acks++;
+    check_reneging(host, tcb);
+    count_dsack(tcb, delivery);
+    tcp_rack_on_ack(tcb, delivery, now);
+    tcp_probe_on_ack(host, tcb, delivery, now);
+    bool is_undone = try_undo(host, tcb, delivery);
+    /* In order and nothing missing: nobody was overtaken. */
+    if (tcp_has_sack(tcb) && (board->sacked_bytes > 0 || tcb->recovery != TCP_OPEN))
+        lost_bytes = tcp_rack_detect(host, tcb, delivery->arrival_us, &wait_us);
+    if (!is_undone || board->lost_bytes > 0)
+        run_state(host, tcb, delivery, lost_bytes, now);
+    if (tcp_flight(tcb) == 0)
+        finish_flight(host, tcb);
+    tcp_loss_timer_update(host, sock, wait_us, now);
+}
+
+/* RFC 8985 section 6.2, RACK_detect_loss_and_arm_timer at the timer's end. */
+void tcp_recovery_on_reorder_timer(struct foyer_host *host, struct sock *sock, foyer_time_ns now)
+{
+    static const struct tcp_delivery nothing;
+    struct tcb *tcb = sock->tcb;
+    uint32_t wait_us = 0;
+    uint32_t lost_bytes = tcp_rack_detect(host, tcb, tcp_us(now), &wait_us);
+
+    if (lost_bytes > 0) {
+        if (tcb->recovery == TCP_OPEN || tcb->recovery == TCP_CWR) {
+            enter_recovery(host, tcb, &nothing, now);
+            prr_update(tcb, 0, false);
+        }
+        sock_want_output(host, sock);
+    }
+    tcp_loss_timer_update(host, sock, wait_us, now);
+}
+
+void tcp_recovery_on_sent(struct tcb *tcb, uint32_t size, bool is_again, foyer_time_ns now)
+{
+    struct tcp_board *board = tcb->board;
+
+    if (tcb->recovery == TCP_RECOVERY || tcb->recovery == TCP_CWR)
+        board->prr_out_bytes += size;
+    if (!is_again)
+        return;
+    tcb->flags &= ~(uint32_t)(TCPF_RTT_TIMED | TCPF_FORCE_RXT); /* Karn: MUST-18 */
+    if ((board->flags & TCPB_UNDO) == 0)
+        return;
+    board->undo_again_bytes += size;
+    if ((board->flags & TCPB_UNDO_ECHO) == 0 && (tcb->flags & TCPF_TS_OK) != 0) {
+        board->flags |= TCPB_UNDO_ECHO; /* RFC 3522 section 3.2 step (3): RetransmitTS */
+        board->undo_ts = tcp_ts_now(tcb, now);
+    }
 }

@@ -38,7 +38,7 @@ void tcp_free(struct foyer_host *host, struct tcb *tcb)
 {
     if (tcb == NULL)
         return;
-    tcp_ranges_give(host, &tcb->sacked);
+    tcp_board_give(host, tcb);
     tcp_ranges_give(host, &tcb->out_of_order);
     host->tcp.tcb_count--;
     host_free(host, tcb, sizeof(*tcb));
@@ -329,14 +329,7 @@ static void reduce_mss(struct foyer_host *host, struct sock *sock, foyer_time_ns
     tcp_mss_update(host, sock);
     if (tcb->mss >= mss_before || !tcp_is_synchronized(sock) || tcp_flight(tcb) == 0)
         return;
-    if (tcb->recovery == TCP_OPEN) {
-        tcb->ssthresh_bytes = tcb->cwnd_bytes;
-        tcb->recovery = TCP_LOSS;
-        tcb->recovery_point = tcb->snd_nxt;
-    }
-    tcb->lost_edge = tcb->snd_nxt;
-    tcb->high_rxt = tcb->snd_una;
-    tcb->flags |= TCPF_FORCE_RXT;
+    tcp_recovery_on_too_big(host, tcb);
     tcp_rto_restart(host, sock, now);
     sock_want_output(host, sock);
 }

@@ -1,8 +1,9 @@
 /*
- * Time. A connection has one timer (sock->timer), armed at the minimum of three deadlines:
+ * Time. A connection has one timer (sock->timer), armed at the minimum of these deadlines:
  *
  *   rto_deadline_ns   retransmission (RFC 6298), or with TCPF_PERSIST: something waits to be sent
  *                     and nothing is in flight (closed window, SWS hold, cork, unresolved path)
+ *   board->loss_deadline_ns   RACK's reordering window, or a tail loss probe (tcp_rack.c)
  *   ack_deadline_ns   delayed ACK
  *   slow_deadline_ns  keep-alive; FIN-WAIT-2 of an orphan; TIME-WAIT
  *
@@ -25,6 +26,8 @@ void tcp_timer_arm(struct foyer_host *host, struct sock *sock)
     foyer_time_ns deadline =
         min_ns(min_ns(tcb->rto_deadline_ns, tcb->ack_deadline_ns), tcb->slow_deadline_ns);
 
+    if (tcb->board != NULL)
+        deadline = min_ns(deadline, tcb->board->loss_deadline_ns);
     if (timer_is_armed(&sock->timer) && sock->timer.deadline_ns <= deadline)
         return;
     timer_set(&host->timers, &sock->timer, deadline);
@@ -275,6 +278,8 @@ void tcp_timer(struct foyer_host *host, struct sock *sock, foyer_time_ns now)
         tcb->flags |= TCPF_ACK_NOW;
         sock_want_output(host, sock);
     }
+    if (tcb->board != NULL && tcb->board->loss_deadline_ns <= now)
+        tcp_loss_timer_fires(host, sock, now);
     if (tcb->rto_deadline_ns <= now && !rto_fires(host, sock, now))
         return;
     if (tcb->slow_deadline_ns <= now && !slow_fires(host, sock, now))

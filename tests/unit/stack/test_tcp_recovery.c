@@ -50,6 +50,20 @@ static uint32_t drain_count(struct peer *peer, uint32_t *ret_first)
     return count;
 }
 
+/* Lets time pass until the retransmission timer has fired; what was sent before that is gone. */
+static void advance_to_rto(struct peer *peer)
+{
+    uint64_t fired = peer_stats(peer).tcp_rto_fired;
+
+    for (int i = 0; i < 10; i++) {
+        peer_advance_to_deadline(peer, 10 * FOYER_NS_PER_S);
+        if (peer_stats(peer).tcp_rto_fired != fired)
+            return;
+        peer_drain(peer);
+    }
+    fail_msg("no timeout");
+}
+
 /* ---- with SACK ------------------------------------------------------------------------------------ */
 
 static void sack_of_three_segments_retransmits_the_hole(void **state)
@@ -298,15 +312,22 @@ static void rto_starts_over_with_one_segment(void **state)
 
     (void)state;
     send_ten(peer);
-    peer_advance_to_deadline(peer, FOYER_NS_PER_S);
+    advance_to_rto(peer);
     peer_expect(peer, ACK, 1, 1, 1000);
     peer_expect_nothing(peer);
     assert_int_equal(peer_info(peer).cwnd_bytes, 1000);
-    assert_int_equal(peer_info(peer).ssthresh_bytes, 7000);
-    ack(peer, 1001); /* slow start: two */
-    peer_expect(peer, ACK, 1001, 1, 1000);
-    peer_expect(peer, ACK, 2001, 1, 1000);
+    assert_int_equal(peer_info(peer).ssthresh_bytes, 7700);
+    ack(peer, 1001); /* slow start: two; F-RTO: new ones (the probe has taken 10001) */
+    peer_expect(peer, ACK, 11001, 1, 1000);
+    peer_expect(peer, ACK, 12001, 1, 1000);
     peer_expect_nothing(peer);
+    sack(peer, 1001, 11001, 12001); /* RFC 5682 section 3.1 step 3a: the timeout was needed */
+    peer_expect(peer, ACK, 1001, 1, 1000);
+    peer_expect_nothing(peer);
+    ack(peer, 2001);
+    peer_expect(peer, ACK, 2001, 1, 1000);
+    peer_expect(peer, ACK, 3001, 1, 1000);
+    assert_int_equal(peer_info(peer).ssthresh_bytes, 7700);
     peer_destroy(peer);
 }
 
@@ -336,12 +357,12 @@ static void late_ack_of_everything_ends_the_timeout(void **state)
 
     (void)state;
     send_ten(peer);
-    peer_advance_to_deadline(peer, FOYER_NS_PER_S);
+    advance_to_rto(peer);
     peer_drain(peer);
-    ack(peer, 10001);
+    ack(peer, 11001);
     uint32_t first = 0;
     assert_true(drain_count(peer, &first) > 0);
-    assert_int_equal(first, 10001); /* on with new data */
+    assert_int_equal(first, 11001); /* on with new data */
     peer_destroy(peer);
 }
 

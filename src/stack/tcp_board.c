@@ -1,0 +1,447 @@
+/*
+ * The board of what is out: its records and their pool. See tcp_board.h. Who decides what is lost
+ * is tcp_rack.c and tcp_recovery.c; what goes out again, tcp_out.c.
+ *
+ * Work: O(records touched), except where a call walks to a place, which is O(TCP_RECORDS_MAX).
+ */
+#include <assert.h>
+
+#include "stack/tcp.h"
+
+struct tcp_unit {
+    struct tcp_unit *next;
+    struct tcp_sent records[];
+};
+
+static_assert(sizeof(struct tcp_board) + 8 * sizeof(struct tcp_sent) <= TCP_UNIT_BYTES,
+              "most flights need the first unit only");
+static_assert(sizeof(struct tcp_unit) + TCP_UNIT_RECORDS * sizeof(struct tcp_sent) <=
+                  TCP_UNIT_BYTES,
+              "a unit holds its records");
+
+/* ---- the pool ---------------------------------------------------------------------------------- */
+
+/* Free units that are kept: as many as tcp_board_pool_grow has made. */
+static uint32_t units_kept(const struct tcp_host *tcp)
+{
+    return TCP_UNITS_MIN + tcp->tcb_count / TCP_POOL_RATIO;
+}
+
+static struct tcp_unit *unit_take(struct foyer_host *host)
+{
+    struct tcp_host *tcp = &host->tcp;
+    struct tcp_unit *unit = tcp->free_units;
+
+    if (unit == NULL)
+        return host_alloc_raw(host, TCP_UNIT_BYTES); /* more flights at once than ever before */
+    tcp->free_units = unit->next;
+    tcp->free_unit_count--;
+    return unit;
+}
+
+static void unit_give(struct foyer_host *host, struct tcp_unit *unit)
+{
+    struct tcp_host *tcp = &host->tcp;
+
+    if (tcp->free_unit_count >= units_kept(tcp)) {
+        host_free(host, unit, TCP_UNIT_BYTES);
+        return;
+    }
+    unit->next = tcp->free_units;
+    tcp->free_units = unit;
+    tcp->free_unit_count++;
+}
+
+void tcp_board_pool_grow(struct foyer_host *host)
+{
+    if (host->tcp.free_unit_count >= units_kept(&host->tcp))
+        return;
+    struct tcp_unit *unit = host_alloc_raw(host, TCP_UNIT_BYTES);
+    if (unit != NULL)
+        unit_give(host, unit);
+}
+
+void tcp_board_pool_finish(struct foyer_host *host)
+{
+    while (host->tcp.free_units != NULL) {
+        struct tcp_unit *unit = host->tcp.free_units;
+        host->tcp.free_units = unit->next;
+        host_free(host, unit, TCP_UNIT_BYTES);
+    }
+    host->tcp.free_unit_count = 0;
+}
+
+/* ---- records ------------------------------------------------------------------------------------- */
+
+static void give_record(struct tcp_board *board, struct tcp_sent *sent)
+{
+    sent->next = board->free;
+    board->free = sent;
+}
+
+/* A fresh record, not yet in the list, or NULL. */
+static struct tcp_sent *take_record(struct foyer_host *host, struct tcp_board *board)
+{
+    if (board->free == NULL && board->record_count < TCP_RECORDS_MAX) {
+        struct tcp_unit *unit = unit_take(host);
+        if (unit == NULL)
+            return NULL;
+        unit->next = board->units;
+        board->units = unit;
+        for (uint32_t i = TCP_UNIT_RECORDS; i-- > 0;)
+            give_record(board, &unit->records[i]);
+    }
+    struct tcp_sent *sent = board->free;
+    if (sent != NULL)
+        board->free = sent->next;
+    return sent;
+}
+
+/* Behind after, or as the first. */
+static void link_record(struct tcp_board *board, struct tcp_sent *sent, struct tcp_sent *after)
+{
+    struct tcp_sent *before = after != NULL ? after->next : board->first;
+
+    sent->prev = after;
+    sent->next = before;
+    if (after != NULL)
+        after->next = sent;
+    else
+        board->first = sent;
+    if (before != NULL)
+        before->prev = sent;
+    else
+        board->last = sent;
+    board->record_count++;
+}
+
+static void drop_record(struct tcp_board *board, struct tcp_sent *sent)
+{
+    if (sent->prev != NULL)
+        sent->prev->next = sent->next;
+    else
+        board->first = sent->next;
+    if (sent->next != NULL)
+        sent->next->prev = sent->prev;
+    else
+        board->last = sent->prev;
+    board->record_count--;
+    give_record(board, sent);
+}
+
+static uint32_t size_of(const struct tcp_sent *sent)
+{
+    return seq_distance(sent->end, sent->start);
+}
+
+/* Bytes join or leave a state's sum. */
+static void count_bytes(struct tcp_board *board, uint8_t state, uint32_t size, bool is_more)
+{
+    uint32_t *sum = state == TCP_SENT_SACKED ? &board->sacked_bytes
+                    : state == TCP_SENT_LOST ? &board->lost_bytes
+                                             : NULL;
+
+    if (sum != NULL)
+        *sum = is_more ? *sum + size : *sum - size;
+}
+
+static void set_state(struct tcp_board *board, struct tcp_sent *sent, enum tcp_sent_state state)
+{
+    count_bytes(board, sent->state, size_of(sent), false);
+    board->sacked_count -= sent->state == TCP_SENT_SACKED;
+    sent->state = (uint8_t)state;
+    count_bytes(board, sent->state, size_of(sent), true);
+    board->sacked_count += sent->state == TCP_SENT_SACKED;
+}
+
+/* Cuts at seq, inside of the record, which keeps what is before. False: no record. */
+static bool split(struct foyer_host *host, struct tcp_board *board, struct tcp_sent *sent,
+                  seq_t seq)
+{
+    struct tcp_sent *rest = take_record(host, board);
+
+    if (rest == NULL)
+        return false;
+    rest->start = seq;
+    rest->end = sent->end;
+    rest->sent_us = sent->sent_us;
+    rest->state = sent->state;
+    rest->is_again = sent->is_again;
+    sent->end = seq;
+    board->sacked_count += rest->state == TCP_SENT_SACKED;
+    link_record(board, rest, sent);
+    return true;
+}
+
+static bool is_later(uint32_t a_us, uint32_t b_us)
+{
+    return (int32_t)(a_us - b_us) > 0;
+}
+
+/* The record takes over the one behind it. */
+static void merge_next(struct tcp_board *board, struct tcp_sent *sent)
+{
+    struct tcp_sent *next = sent->next;
+
+    sent->end = next->end;
+    sent->is_again = sent->is_again || next->is_again;
+    if (is_later(next->sent_us, sent->sent_us))
+        sent->sent_us = next->sent_us;
+    board->sacked_count -= next->state == TCP_SENT_SACKED;
+    drop_record(board, next);
+}
+
+/* SACKed bytes need no time; lost ones need none either, but whether they were sent again. */
+static bool may_merge(const struct tcp_sent *a, const struct tcp_sent *b)
+{
+    if (a == NULL || b == NULL || a->state != b->state)
+        return false;
+    return a->state == TCP_SENT_SACKED || (a->state == TCP_SENT_LOST && a->is_again == b->is_again);
+}
+
+/* The record that is left with what was sent's bytes. */
+static struct tcp_sent *merge_around(struct tcp_board *board, struct tcp_sent *sent)
+{
+    if (may_merge(sent, sent->next))
+        merge_next(board, sent);
+    if (may_merge(sent->prev, sent)) {
+        sent = sent->prev;
+        merge_next(board, sent);
+    }
+    return sent;
+}
+
+/* ---- the board's life ------------------------------------------------------------------------------ */
+
+bool tcp_board_need(struct foyer_host *host, struct tcb *tcb)
+{
+    struct tcp_board *board = tcb->board;
+
+    if (board != NULL) {
+        if (board->free != NULL || (board->last != NULL && board->last->state == TCP_SENT_FLYING))
+            return true;
+        struct tcp_sent *sent = take_record(host, board);
+        if (sent != NULL)
+            give_record(board, sent);
+        return sent != NULL;
+    }
+    board = (struct tcp_board *)(void *)unit_take(host);
+    if (board == NULL)
+        return false;
+    memset(board, 0, sizeof(*board));
+    board->loss_deadline_ns = FOYER_TIME_NEVER;
+    board->recovery_point = tcb->snd_una;
+    board->rack_fack = tcb->snd_una;
+    struct tcp_sent *records = (struct tcp_sent *)(void *)(board + 1);
+    for (uint32_t i = TCP_BOARD_RECORDS; i-- > 0;)
+        give_record(board, &records[i]);
+    tcb->board = board;
+    return true;
+}
+
+void tcp_board_give(struct foyer_host *host, struct tcb *tcb)
+{
+    struct tcp_board *board = tcb->board;
+
+    if (board == NULL)
+        return;
+    for (struct tcp_unit *unit = board->units, *next; unit != NULL; unit = next) {
+        next = unit->next;
+        unit_give(host, unit);
+    }
+    unit_give(host, (struct tcp_unit *)(void *)board);
+    tcb->board = NULL;
+}
+
+uint32_t tcp_board_grain_us(const struct tcb *tcb)
+{
+    return tcb->min_rtt_us / 64;
+}
+
+/* ---- what goes out ----------------------------------------------------------------------------------- */
+
+/* Whether bytes that go out now may share the record. */
+static bool is_company(const struct tcb *tcb, const struct tcp_sent *sent, bool is_again,
+                       uint32_t now_us)
+{
+    return sent != NULL && sent->state == TCP_SENT_FLYING && sent->is_again == is_again &&
+           now_us - sent->sent_us <= tcp_board_grain_us(tcb);
+}
+
+void tcp_board_sent(struct foyer_host *host, struct tcb *tcb, seq_t start, seq_t end,
+                    uint32_t now_us)
+{
+    struct tcp_board *board = tcb->board;
+    struct tcp_sent *last = board->last;
+
+    if (is_company(tcb, last, false, now_us)) {
+        last->end = end;
+        return;
+    }
+    struct tcp_sent *sent = take_record(host, board);
+    if (sent == NULL) {
+        /* tcp_board_need has seen that the last one flies: the two share the later time. */
+        last->end = end;
+        last->sent_us = now_us;
+        return;
+    }
+    sent->start = start;
+    sent->end = end;
+    sent->sent_us = now_us;
+    sent->state = TCP_SENT_FLYING;
+    sent->is_again = false;
+    link_record(board, sent, board->last);
+}
+
+/* The record's first bytes join the one before it, which was sent just now. */
+static void join_previous(struct tcp_board *board, struct tcp_sent *sent, seq_t end)
+{
+    struct tcp_sent *prev = sent->prev;
+
+    count_bytes(board, sent->state, seq_distance(end, sent->start), false);
+    prev->end = end;
+    sent->start = end;
+    if (seq_eq(sent->start, sent->end)) {
+        board->sacked_count -= sent->state == TCP_SENT_SACKED;
+        drop_record(board, sent);
+    }
+}
+
+void tcp_board_sent_again(struct foyer_host *host, struct tcb *tcb, seq_t start, seq_t end,
+                          uint32_t now_us)
+{
+    struct tcp_board *board = tcb->board;
+    struct tcp_sent *sent = board->first;
+
+    while (sent != NULL && seq_le(sent->end, start))
+        sent = sent->next;
+    if (sent == NULL)
+        return;
+    if (seq_lt(sent->start, start)) { /* a loss probe: the last bytes of the record */
+        if (split(host, board, sent, start))
+            sent = sent->next;
+    } else if (is_company(tcb, sent->prev, true, now_us)) {
+        join_previous(board, sent, end);
+        return;
+    }
+    /* Without a record to cut with, the rest of this one passes for sent again too; the timeout
+     * will find out. */
+    if (seq_lt(end, sent->end))
+        split(host, board, sent, end);
+    set_state(board, sent, TCP_SENT_FLYING);
+    sent->is_again = true;
+    sent->sent_us = now_us;
+}
+
+/* ---- what comes back ----------------------------------------------------------------------------------- */
+
+static void note_delivered(struct tcb *tcb, const struct tcp_sent *sent, seq_t end, bool is_sack,
+                           struct tcp_delivery *delivery)
+{
+    uint32_t size = seq_distance(end, sent->start);
+
+    delivery->delivered_bytes += size;
+    if (is_sack)
+        delivery->sacked_bytes += size;
+    if (sent->is_again)
+        delivery->has_again = true;
+    else if (seq_le(end, tcb->board->recovery_point))
+        delivery->has_original = true;
+    tcp_rack_note(tcb, sent, end, delivery);
+}
+
+void tcp_board_ack(struct tcb *tcb, seq_t una, struct tcp_delivery *delivery)
+{
+    struct tcp_board *board = tcb->board;
+
+    while (board->first != NULL && seq_lt(board->first->start, una)) {
+        struct tcp_sent *sent = board->first;
+        seq_t end = seq_min(sent->end, una);
+        uint32_t size = seq_distance(end, sent->start);
+
+        if (sent->state != TCP_SENT_SACKED)
+            note_delivered(tcb, sent, end, false, delivery);
+        count_bytes(board, sent->state, size, false);
+        if (seq_lt(end, sent->end)) {
+            sent->start = end;
+            break;
+        }
+        board->sacked_count -= sent->state == TCP_SENT_SACKED;
+        drop_record(board, sent);
+    }
+}
+
+void tcp_board_sack(struct foyer_host *host, struct tcb *tcb, seq_t start, seq_t end,
+                    struct tcp_delivery *delivery)
+{
+    struct tcp_board *board = tcb->board;
+    struct tcp_sent *sent = board->first;
+
+    while (sent != NULL && seq_le(sent->end, start))
+        sent = sent->next;
+    for (; sent != NULL && seq_lt(sent->start, end); sent = sent->next) {
+        if (sent->state == TCP_SENT_SACKED)
+            continue;
+        if (seq_lt(sent->start, start)) {
+            if (!split(host, board, sent, start))
+                return; /* not believed: its bytes are sent again at worst */
+            sent = sent->next;
+        }
+        if (seq_lt(end, sent->end) && !split(host, board, sent, end))
+            return;
+        note_delivered(tcb, sent, sent->end, true, delivery);
+        set_state(board, sent, TCP_SENT_SACKED);
+        sent = merge_around(board, sent);
+    }
+}
+
+/* ---- what is lost ---------------------------------------------------------------------------------------- */
+
+struct tcp_sent *tcp_board_lose(struct tcb *tcb, struct tcp_sent *sent)
+{
+    set_state(tcb->board, sent, TCP_SENT_LOST);
+    return merge_around(tcb->board, sent);
+}
+
+void tcp_board_lose_first(struct foyer_host *host, struct tcb *tcb, uint32_t size)
+{
+    struct tcp_sent *sent = tcb->board->first;
+
+    if (sent == NULL || sent->state != TCP_SENT_FLYING)
+        return;
+    if (size_of(sent) > size)
+        split(host, tcb->board, sent, seq_add(sent->start, size));
+    tcp_board_lose(tcb, sent);
+}
+
+void tcp_board_change_all(struct tcb *tcb, enum tcp_sent_state from, enum tcp_sent_state to)
+{
+    for (struct tcp_sent *sent = tcb->board->first; sent != NULL; sent = sent->next) {
+        if (sent->state != (uint8_t)from)
+            continue;
+        set_state(tcb->board, sent, to);
+        if (to != TCP_SENT_FLYING)
+            sent = merge_around(tcb->board, sent);
+    }
+}
+
+const struct tcp_sent *tcp_board_first_lost(const struct tcb *tcb)
+{
+    const struct tcp_board *board = tcb->board;
+
+    if (board == NULL || board->lost_bytes == 0)
+        return NULL;
+    const struct tcp_sent *sent = board->first;
+    while (sent != NULL && sent->state != TCP_SENT_LOST)
+        sent = sent->next;
+    return sent;
+}
+
+bool tcp_board_has_again(const struct tcb *tcb)
+{
+    for (const struct tcp_sent *sent = tcb->board->first; sent != NULL; sent = sent->next) {
+        if (sent->is_again && sent->state == TCP_SENT_FLYING)
+            return true;
+    }
+    return false;
+}
