@@ -60,6 +60,15 @@ uint32_t tcp_receive_room(const struct sock *sock)
 
 /* ---- the window ----------------------------------------------------------------------------------- */
 
+/* The room that the window field can tell: without scaling (RFC 7323 section 2.2) 65535 bytes,
+ * however large the buffer is. UINT32_MAX as tcp_receive_room. */
+static uint32_t room_to_tell(const struct sock *sock)
+{
+    uint32_t room = tcp_receive_room(sock);
+
+    return room == UINT32_MAX ? room : min_u32(room, (uint32_t)UINT16_MAX << sock->tcb->rcv_scale);
+}
+
 /* RFC 9293 section 3.8.6.2.2 (MUST-39): the right edge moves by a segment or half the buffer. */
 static bool is_worth_opening(const struct sock *sock, uint32_t room, uint32_t segments)
 {
@@ -74,7 +83,7 @@ uint32_t tcp_window_select(struct sock *sock)
 {
     struct tcb *tcb = sock->tcb;
     uint8_t scale = tcb->rcv_scale;
-    uint32_t room = tcp_receive_room(sock);
+    uint32_t room = room_to_tell(sock);
     uint32_t window = seq_distance(tcb->rcv_adv, tcb->rcv_nxt);
 
     if (room == UINT32_MAX)
@@ -99,6 +108,17 @@ uint32_t tcp_syn_window(const struct sock *sock)
     return room == UINT32_MAX ? 0 : min_u32(room, UINT16_MAX);
 }
 
+/*
+ * What of the buffer the peer can have been shown. Until text is acknowledged that may be no more
+ * than the unscaled window of our SYN, which alone is no reason for a segment of its own.
+ */
+static uint32_t shown_size(const struct sock *sock)
+{
+    bool is_fresh = seq_eq(sock->tcb->rcv_acked, seq_add(sock->tcb->irs, 1));
+
+    return is_fresh ? min_u32(sock->rings->rx.size, UINT16_MAX) : sock->rings->rx.size;
+}
+
 bool tcp_window_look(struct foyer_host *host, struct sock *sock)
 {
     struct tcb *tcb = sock->tcb;
@@ -108,11 +128,11 @@ bool tcp_window_look(struct foyer_host *host, struct sock *sock)
         return true;
     tcp_rx_map(sock);
     for (int look = 0; look < 2; look++) {
-        uint32_t room = tcp_receive_room(sock);
+        uint32_t room = room_to_tell(sock);
         if (room == UINT32_MAX)
             return false;
         uint32_t window = seq_distance(tcb->rcv_adv, tcb->rcv_nxt);
-        if (is_worth_opening(sock, room, 2) && window <= sock->rings->rx.size / 2) {
+        if (is_worth_opening(sock, room, 2) && window <= shown_size(sock) / 2) {
             tcb->flags |= TCPF_ACK_NOW;
             sock_want_output(host, sock);
             return true;

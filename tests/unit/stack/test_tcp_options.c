@@ -142,6 +142,48 @@ static void own_window_is_not_scaled_in_the_syn_ack_and_scaled_later(void **stat
     peer_destroy(peer);
 }
 
+/* A window that cannot grow any more is told once, not for ever. */
+static void window_without_scale_of_a_large_buffer_is_told_once(void **state)
+{
+    struct wire_tcp_options options = {.has_mss = true, .mss = 1000};
+    struct peer *peer = peer_create_with(0, 1u << 20);
+    struct seg seg;
+
+    (void)state;
+    peer_establish(peer, &options, 20000);
+    peer_expect_nothing(peer);
+    peer_send(peer, (struct seg){.flags = ACK, .seq = 1, .ack = 1, .window = 20000, .size = 1000});
+    seg = peer_expect(peer, ACK, 1, 1001, 0);
+    assert_int_equal(seg.window, 65535);
+    peer_expect_nothing(peer);
+    assert_int_equal(peer_read(peer, 1000), 1000);
+    peer_expect_nothing(peer);
+    peer_destroy(peer);
+}
+
+/* RFC 7323 section 2.2: a SYN shows 65535 bytes at most; the rest comes with the first ACK. */
+static void buffer_beyond_the_syns_window_costs_no_segment(void **state)
+{
+    enum { SIZE = 1 << 20 };
+    static struct foyer_ring_shared rx_shared, tx_shared;
+    static uint8_t rx_data[SIZE], tx_data[SIZE];
+    struct foyer_ring rx = {&rx_shared, rx_data, SIZE}, tx = {&tx_shared, tx_data, SIZE};
+    struct wire_tcp_options options = {
+        .has_mss = true, .mss = 1000, .has_window_scale = true, .window_scale = 3};
+    struct peer *peer = peer_create_with(0, SIZE);
+
+    (void)state;
+    peer_establish(peer, &options, 20000);
+    assert_int_equal(foyer_socket_set_rings(peer->host, peer->socket, &rx, &tx), 0);
+    foyer_socket_poke(peer->host, peer->socket, peer->now);
+    peer_expect_nothing(peer);
+    peer_send(peer, (struct seg){.flags = ACK, .seq = 1, .ack = 1, .window = 20000, .size = 1000});
+    struct seg seg = peer_expect(peer, ACK, 1, 1001, 0);
+    assert_in_range(seg.window, (SIZE - 2000) >> 7, SIZE >> 7);
+    peer_expect_nothing(peer);
+    peer_destroy(peer);
+}
+
 static void scale_beyond_14_counts_as_14(void **state)
 {
     struct wire_tcp_options options = {.has_window_scale = true, .window_scale = 15};
@@ -473,6 +515,8 @@ int main(void)
         cmocka_unit_test(tiny_mss_is_not_followed),
         cmocka_unit_test(window_of_the_peer_is_scaled_after_the_syn),
         cmocka_unit_test(own_window_is_not_scaled_in_the_syn_ack_and_scaled_later),
+        cmocka_unit_test(window_without_scale_of_a_large_buffer_is_told_once),
+        cmocka_unit_test(buffer_beyond_the_syns_window_costs_no_segment),
         cmocka_unit_test(scale_beyond_14_counts_as_14),
         cmocka_unit_test(timestamps_are_in_every_segment_and_echoed),
         cmocka_unit_test(timestamp_of_out_of_order_data_is_not_echoed),
