@@ -1,0 +1,138 @@
+/*
+ * libfoyer behind packetdrill's table. One host, its clock and its wire:
+ *
+ *   clock.c    virtual time; calls that block, and who wakes them
+ *   wire.c     raw IP in and out of Ethernet; the one neighbour that answers ARP and NDP
+ *   calls.c    the socket calls
+ *   options.c  socket options, TCP_INFO, ioctl, fcntl
+ *   poll.c     poll and epoll
+ *   table.c    locking and errno around all of them
+ *
+ * Only the public API of libfoyer is used. Inside, a call answers with a result or a negative
+ * errno; -EAGAIN from a `struct pd_call` means not yet.
+ */
+#ifndef FOYER_TESTS_PACKETDRILL_ADAPTER_H
+#define FOYER_TESTS_PACKETDRILL_ADAPTER_H
+
+#include <foyer/foyer.h>
+#include <pthread.h>
+
+#include "abi.h"
+
+#define PD_SOCKETS_MAX 1024
+#define PD_FD_FIRST 1000 /* not to be taken for a descriptor of the process */
+#define PD_WATCHES_MAX 64
+
+struct pd_watch {
+    int fd; /* -1: free */
+    uint32_t events;
+    epoll_data_t data;
+    bool is_armed; /* edge-triggered: something happened since the last report */
+};
+
+struct pd_socket {
+    bool is_open, is_epoll, is_tcp;
+    bool is_nonblocking, is_listening;
+    bool is_connecting; /* connect has not said yet how it ended */
+    bool has_more;      /* corked by MSG_MORE, not by TCP_CORK */
+    bool is_corked;     /* by TCP_CORK */
+    bool has_shut_read, has_shut_write;
+    bool has_error; /* there is one to take */
+    bool is_v6;
+    foyer_socket handle;
+    struct foyer_ring rx, tx; /* unset: none yet */
+    struct pd_watch *watches; /* epoll */
+};
+
+/* A call that may have to wait. */
+struct pd_call {
+    ssize_t (*attempt)(struct pd_call *call); /* -EAGAIN: not yet */
+    struct pd *pd;
+    struct pd_socket *socket;
+    foyer_time_ns deadline_ns; /* then it ends with timeout_result */
+    ssize_t timeout_result;
+    ssize_t result;
+    bool is_done;
+};
+
+struct pd_packet {
+    struct pd_packet *next;
+    foyer_time_ns sent_ns;
+    size_t size;
+    uint8_t bytes[];
+};
+
+struct pd {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    pthread_t script_thread;
+    foyer_time_ns now;
+    struct foyer_host *host; /* NULL until the first socket: then the script's sysctls are set */
+    uint16_t mtu;
+    struct foyer_addr local4, local6;
+    struct pd_call *waiting; /* of the other thread */
+    bool is_returning;       /* its call ended, it has not read the clock yet */
+    struct pd_packet *packets, **packets_end;
+    struct pd_socket sockets[PD_SOCKETS_MAX];
+};
+
+/* ---- clock.c -------------------------------------------------------------------------------- */
+
+/* Moves time to target_ns, through every deadline on the way. */
+void pd_advance(struct pd *pd, foyer_time_ns target_ns);
+/* When something can next happen by itself. */
+foyer_time_ns pd_deadline(const struct pd *pd);
+/* Takes what the host wants to send and say, and finishes the waiting call where that can end. */
+void pd_settle(struct pd *pd);
+ssize_t pd_run(struct pd_call *call, bool may_wait);
+bool pd_is_script_thread(const struct pd *pd);
+/* The other thread is past its call. */
+void pd_returned(struct pd *pd);
+
+/* ---- wire.c --------------------------------------------------------------------------------- */
+
+bool pd_host_start(struct pd *pd);
+void pd_wire_output(struct pd *pd);
+void pd_wire_input(struct pd *pd, const uint8_t *bytes, size_t size);
+/* The first number of a file under /proc/sys/net/ipv4, at the given place; or the fallback. */
+long pd_sysctl(const char *name, unsigned place, long fallback);
+
+/* ---- calls.c -------------------------------------------------------------------------------- */
+
+struct pd_socket *pd_socket_get(struct pd *pd, int fd);
+int pd_socket_fd(const struct pd *pd, const struct pd_socket *socket);
+struct pd_socket *pd_socket_new(struct pd *pd); /* NULL: too many */
+enum foyer_socket_state pd_state(struct pd *pd, const struct pd_socket *socket);
+uint32_t pd_readable_bytes(const struct pd_socket *socket);
+bool pd_has_eof(const struct pd_socket *socket);
+
+int pd_open(struct pd *pd, int domain, int type, int protocol);
+int pd_bind(struct pd *pd, int fd, const struct sockaddr *addr, socklen_t size);
+int pd_listen(struct pd *pd, int fd, int backlog);
+int pd_accept(struct pd *pd, int fd, struct sockaddr *ret_addr, socklen_t *io_size);
+int pd_connect(struct pd *pd, int fd, const struct sockaddr *addr, socklen_t size);
+ssize_t pd_receive(struct pd *pd, int fd, struct msghdr *msg, int flags);
+ssize_t pd_send(struct pd *pd, int fd, const struct msghdr *msg, int flags);
+int pd_shutdown(struct pd *pd, int fd, int how);
+int pd_close(struct pd *pd, int fd);
+
+/* ---- options.c ------------------------------------------------------------------------------ */
+
+int pd_getsockopt(struct pd *pd, int fd, int level, int name, void *ret_value, socklen_t *io_size);
+int pd_setsockopt(struct pd *pd, int fd, int level, int name, const void *value, socklen_t size);
+int pd_ioctl(struct pd *pd, int fd, unsigned long request, void *argument);
+int pd_fcntl(struct pd *pd, int fd, int command, int argument);
+/* What a fresh socket takes from the namespace: congestion control. */
+void pd_options_init(struct pd *pd, struct pd_socket *socket);
+
+/* ---- poll.c --------------------------------------------------------------------------------- */
+
+/* The host said that something happened to a socket. */
+void pd_poll_event(struct pd *pd, struct pd_socket *socket, uint32_t bits);
+void pd_poll_closed(struct pd *pd, const struct pd_socket *socket);
+int pd_poll(struct pd *pd, struct pollfd *fds, nfds_t count, int timeout_ms);
+int pd_epoll_create(struct pd *pd);
+int pd_epoll_ctl(struct pd *pd, int epoll_fd, int operation, int fd, struct epoll_event *event);
+int pd_epoll_wait(struct pd *pd, int epoll_fd, struct epoll_event *events, int max, int timeout_ms);
+
+#endif

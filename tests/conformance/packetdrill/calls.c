@@ -1,0 +1,503 @@
+/* The socket calls, as a program of Linux makes them, in terms of libfoyer's. */
+#include "adapter.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+
+#define PD_IO_MAX (16u << 20)
+
+/* ---- descriptors ---------------------------------------------------------------------------- */
+
+struct pd_socket *pd_socket_get(struct pd *pd, int fd)
+{
+    if (fd < PD_FD_FIRST || fd >= PD_FD_FIRST + PD_SOCKETS_MAX)
+        return NULL;
+    struct pd_socket *socket = &pd->sockets[fd - PD_FD_FIRST];
+    return socket->is_open ? socket : NULL;
+}
+
+int pd_socket_fd(const struct pd *pd, const struct pd_socket *socket)
+{
+    return PD_FD_FIRST + (int)(socket - pd->sockets);
+}
+
+struct pd_socket *pd_socket_new(struct pd *pd)
+{
+    for (unsigned i = 0; i < PD_SOCKETS_MAX; i++) {
+        if (!pd->sockets[i].is_open) {
+            memset(&pd->sockets[i], 0, sizeof(pd->sockets[i]));
+            pd->sockets[i].is_open = true;
+            return &pd->sockets[i];
+        }
+    }
+    return NULL;
+}
+
+static struct pd_socket *get_inet(struct pd *pd, int fd, int *ret_error)
+{
+    struct pd_socket *socket = pd_socket_get(pd, fd);
+
+    *ret_error = socket == NULL ? -EBADF : socket->is_epoll ? -ENOTSOCK : 0;
+    return *ret_error == 0 ? socket : NULL;
+}
+
+static uint64_t user_of(const struct pd *pd, const struct pd_socket *socket)
+{
+    return (uint64_t)pd_socket_fd(pd, socket);
+}
+
+enum foyer_socket_state pd_state(struct pd *pd, const struct pd_socket *socket)
+{
+    struct foyer_socket_info info;
+
+    if (foyer_socket_info(pd->host, socket->handle, &info) != 0)
+        return FOYER_STATE_CLOSED;
+    return info.state;
+}
+
+/* ---- addresses ------------------------------------------------------------------------------ */
+
+static int endpoint_from(struct foyer_endpoint *ret, const struct sockaddr *addr, socklen_t size)
+{
+    if (addr == NULL)
+        return -EFAULT;
+    if (addr->sa_family == AF_INET && size >= sizeof(struct sockaddr_in)) {
+        const struct sockaddr_in *in = (const void *)addr;
+        const uint8_t *bytes = (const uint8_t *)&in->sin_addr;
+        ret->addr = foyer_addr_v4(bytes[0], bytes[1], bytes[2], bytes[3]);
+        ret->port = ntohs(in->sin_port);
+        return 0;
+    }
+    if (addr->sa_family == AF_INET6 && size >= sizeof(struct sockaddr_in6)) {
+        const struct sockaddr_in6 *in6 = (const void *)addr;
+        memcpy(ret->addr.bytes, &in6->sin6_addr, 16);
+        ret->port = ntohs(in6->sin6_port);
+        return 0;
+    }
+    return addr->sa_family == AF_INET || addr->sa_family == AF_INET6 ? -EINVAL : -EAFNOSUPPORT;
+}
+
+static void endpoint_to(const struct foyer_endpoint *endpoint, bool is_v6, struct sockaddr *ret,
+                        socklen_t *io_size)
+{
+    struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(endpoint->port)};
+    struct sockaddr_in6 in6 = {.sin6_family = AF_INET6, .sin6_port = htons(endpoint->port)};
+
+    if (ret == NULL || io_size == NULL)
+        return;
+    memcpy(&in.sin_addr, endpoint->addr.bytes + 12, 4);
+    memcpy(&in6.sin6_addr, endpoint->addr.bytes, 16);
+    socklen_t size = is_v6 ? sizeof(in6) : sizeof(in);
+    memcpy(ret, is_v6 ? (void *)&in6 : (void *)&in, *io_size < size ? *io_size : size);
+    *io_size = size;
+}
+
+/* ---- rings: where poll, MSG_PEEK and SIOCINQ look --------------------------------------------- */
+
+static bool ring_new(struct foyer_ring *ring, uint32_t size)
+{
+    ring->shared = aligned_alloc(64, sizeof(*ring->shared));
+    ring->data = malloc(size);
+    ring->size = size;
+    if (ring->shared == NULL || ring->data == NULL)
+        return false;
+    memset(ring->shared, 0, sizeof(*ring->shared));
+    return true;
+}
+
+static void ring_free(struct foyer_ring *ring)
+{
+    free(ring->shared);
+    free(ring->data);
+    memset(ring, 0, sizeof(*ring));
+}
+
+/* The rings are ours as soon as there is, or will be, a connection. */
+static int attach_rings(struct pd *pd, struct pd_socket *socket)
+{
+    int64_t rx_size, tx_size;
+    struct foyer_ring rx = {0}, tx = {0};
+    int error = -ENOMEM;
+
+    if (foyer_ring_is_set(&socket->rx) ||
+        foyer_socket_get_option(pd->host, socket->handle, FOYER_OPT_RECEIVE_BUFFER, &rx_size) ||
+        foyer_socket_get_option(pd->host, socket->handle, FOYER_OPT_SEND_BUFFER, &tx_size))
+        return 0;
+    if (ring_new(&rx, (uint32_t)rx_size) && ring_new(&tx, (uint32_t)tx_size))
+        error = foyer_socket_set_rings(pd->host, socket->handle, &rx, &tx);
+    if (error != 0) {
+        ring_free(&rx);
+        ring_free(&tx);
+        return error;
+    }
+    socket->rx = rx;
+    socket->tx = tx;
+    return 0;
+}
+
+static uint32_t writer_state(const struct foyer_ring *ring)
+{
+    return atomic_load_explicit(&ring->shared->writer_state, memory_order_acquire);
+}
+
+uint32_t pd_readable_bytes(const struct pd_socket *socket)
+{
+    if (!foyer_ring_is_set(&socket->rx) || writer_state(&socket->rx) == FOYER_RING_RESET)
+        return 0;
+    uint32_t used = foyer_ring_used(&socket->rx);
+    return used == UINT32_MAX ? 0 : used;
+}
+
+bool pd_has_eof(const struct pd_socket *socket)
+{
+    return socket->has_shut_read ||
+           (foyer_ring_is_set(&socket->rx) && writer_state(&socket->rx) != FOYER_RING_OPEN);
+}
+
+/* ---- the calls ------------------------------------------------------------------------------ */
+
+static int open_handle(struct pd *pd, struct pd_socket *socket)
+{
+    int error = foyer_socket_open(pd->host, socket->is_v6 ? FOYER_FAMILY_V6 : FOYER_FAMILY_V4,
+                                  socket->is_tcp ? FOYER_TCP : FOYER_UDP, 0, &socket->handle);
+
+    if (error == 0)
+        foyer_socket_set_user(pd->host, socket->handle, user_of(pd, socket));
+    return error;
+}
+
+int pd_open(struct pd *pd, int domain, int type, int protocol)
+{
+    int kind = type & ~(SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+    if (domain != AF_INET && domain != AF_INET6)
+        return -EAFNOSUPPORT;
+    if ((kind != SOCK_STREAM || (protocol != 0 && protocol != IPPROTO_TCP)) &&
+        (kind != SOCK_DGRAM || (protocol != 0 && protocol != IPPROTO_UDP)))
+        return -EPROTONOSUPPORT;
+    if (pd->host == NULL && !pd_host_start(pd))
+        return -ENOMEM;
+    struct pd_socket *socket = pd_socket_new(pd);
+    if (socket == NULL)
+        return -EMFILE;
+    socket->is_v6 = domain == AF_INET6;
+    socket->is_tcp = kind == SOCK_STREAM;
+    socket->is_nonblocking = (type & SOCK_NONBLOCK) != 0;
+    int error = open_handle(pd, socket);
+    if (error != 0) {
+        socket->is_open = false;
+        return error;
+    }
+    pd_options_init(pd, socket);
+    return pd_socket_fd(pd, socket);
+}
+
+int pd_bind(struct pd *pd, int fd, const struct sockaddr *addr, socklen_t size)
+{
+    struct foyer_endpoint local;
+    int error;
+    struct pd_socket *socket = get_inet(pd, fd, &error);
+
+    if (error == 0)
+        error = endpoint_from(&local, addr, size);
+    return error != 0 ? error : foyer_socket_bind(pd->host, socket->handle, &local, NULL);
+}
+
+int pd_listen(struct pd *pd, int fd, int backlog)
+{
+    int error;
+    struct pd_socket *socket = get_inet(pd, fd, &error);
+
+    if (error != 0)
+        return error;
+    error = foyer_socket_listen(pd->host, socket->handle, backlog < 0 ? 4096u : (uint32_t)backlog,
+                                NULL);
+    socket->is_listening = socket->is_listening || error == 0;
+    return error;
+}
+
+struct accept_call {
+    struct pd_call call;
+    foyer_socket accepted;
+};
+
+static ssize_t attempt_accept(struct pd_call *call)
+{
+    struct accept_call *accept = (struct accept_call *)call;
+
+    return foyer_socket_accept(call->pd->host, call->socket->handle, 0, &accept->accepted);
+}
+
+int pd_accept(struct pd *pd, int fd, struct sockaddr *ret_addr, socklen_t *io_size)
+{
+    int error;
+    struct pd_socket *listener = get_inet(pd, fd, &error);
+    struct foyer_socket_info info;
+
+    if (error != 0)
+        return error;
+    struct accept_call call = {.call = {.attempt = attempt_accept,
+                                        .pd = pd,
+                                        .socket = listener,
+                                        .deadline_ns = FOYER_TIME_NEVER}};
+    ssize_t result = pd_run(&call.call, !listener->is_nonblocking);
+    if (result != 0)
+        return (int)result;
+    struct pd_socket *socket = pd_socket_new(pd);
+    if (socket == NULL) {
+        foyer_socket_abort(pd->host, call.accepted, pd->now);
+        return -EMFILE;
+    }
+    socket->is_tcp = true;
+    socket->is_v6 = listener->is_v6;
+    socket->handle = call.accepted;
+    foyer_socket_set_user(pd->host, socket->handle, user_of(pd, socket));
+    attach_rings(pd, socket);
+    if (foyer_socket_info(pd->host, socket->handle, &info) == 0)
+        endpoint_to(&info.remote, socket->is_v6, ret_addr, io_size);
+    return pd_socket_fd(pd, socket);
+}
+
+static ssize_t attempt_connect(struct pd_call *call)
+{
+    enum foyer_socket_state state = pd_state(call->pd, call->socket);
+
+    if (state == FOYER_STATE_SYN_SENT || state == FOYER_STATE_SYN_RECEIVED)
+        return -EAGAIN;
+    call->socket->is_connecting = false;
+    int error = foyer_socket_take_error(call->pd->host, call->socket->handle);
+    call->socket->has_error = false;
+    if (error != 0)
+        return error;
+    return state == FOYER_STATE_CLOSED ? -ECONNABORTED : 0;
+}
+
+/* connect to AF_UNSPEC: the descriptor keeps its number and becomes a fresh socket. */
+static int disconnect(struct pd *pd, struct pd_socket *socket)
+{
+    foyer_socket_abort(pd->host, socket->handle, pd->now);
+    ring_free(&socket->rx);
+    ring_free(&socket->tx);
+    socket->is_connecting = socket->is_listening = false;
+    socket->has_shut_read = socket->has_shut_write = false;
+    return open_handle(pd, socket);
+}
+
+int pd_connect(struct pd *pd, int fd, const struct sockaddr *addr, socklen_t size)
+{
+    struct foyer_endpoint remote;
+    int error;
+    struct pd_socket *socket = get_inet(pd, fd, &error);
+
+    if (error != 0)
+        return error;
+    if (addr != NULL && addr->sa_family == AF_UNSPEC)
+        return disconnect(pd, socket);
+    struct pd_call call = {
+        .attempt = attempt_connect, .pd = pd, .socket = socket, .deadline_ns = FOYER_TIME_NEVER};
+    if (socket->is_connecting) { /* the second connect asks how the first one ended */
+        ssize_t result = pd_run(&call, !socket->is_nonblocking);
+        return result == -EAGAIN ? -EALREADY : (int)result;
+    }
+    error = endpoint_from(&remote, addr, size);
+    if (error == 0 && socket->is_tcp)
+        error = attach_rings(pd, socket);
+    if (error == 0)
+        error = foyer_socket_connect(pd->host, socket->handle, &remote, pd->now);
+    if (error != -EINPROGRESS)
+        return error;
+    socket->is_connecting = true;
+    ssize_t result = pd_run(&call, !socket->is_nonblocking);
+    return result == -EAGAIN ? -EINPROGRESS : (int)result;
+}
+
+/* ---- bytes ---------------------------------------------------------------------------------- */
+
+static ssize_t iov_total(const struct msghdr *msg)
+{
+    size_t total = 0;
+
+    for (size_t i = 0; i < msg->msg_iovlen; i++) {
+        if (msg->msg_iov[i].iov_base == NULL && msg->msg_iov[i].iov_len > 0)
+            return -EFAULT;
+        if (msg->msg_iov[i].iov_len > PD_IO_MAX - total)
+            return -EINVAL;
+        total += msg->msg_iov[i].iov_len;
+    }
+    return (ssize_t)total;
+}
+
+static void iov_copy(const struct msghdr *msg, uint8_t *bytes, size_t size, bool is_to_iov)
+{
+    for (size_t i = 0, at = 0; i < msg->msg_iovlen && at < size; i++) {
+        struct iovec *part = &msg->msg_iov[i];
+        size_t count = part->iov_len < size - at ? part->iov_len : size - at;
+        if (count > 0)
+            memcpy(is_to_iov ? part->iov_base : bytes + at, is_to_iov ? bytes + at : part->iov_base,
+                   count);
+        at += count;
+    }
+}
+
+struct io_call {
+    struct pd_call call;
+    uint8_t *bytes;
+    size_t size, done;
+    int flags;
+    struct foyer_endpoint remote; /* port 0: none given */
+};
+
+static ssize_t attempt_receive(struct pd_call *call)
+{
+    struct io_call *io = (struct io_call *)call;
+    struct pd *pd = call->pd;
+    struct pd_socket *socket = call->socket;
+
+    if (!socket->is_tcp)
+        return foyer_socket_recv_from(pd->host, socket->handle, io->bytes, io->size, &io->remote,
+                                      NULL);
+    uint32_t waiting = pd_readable_bytes(socket);
+    if ((io->flags & MSG_PEEK) != 0 && waiting > 0) {
+        uint32_t count = io->size < waiting ? (uint32_t)io->size : waiting;
+        foyer_ring_get(&socket->rx, foyer_ring_tail(&socket->rx), io->bytes, count);
+        return count;
+    }
+    return foyer_socket_recv(pd->host, socket->handle, io->bytes, io->size, pd->now);
+}
+
+ssize_t pd_receive(struct pd *pd, int fd, struct msghdr *msg, int flags)
+{
+    int error;
+    struct pd_socket *socket = get_inet(pd, fd, &error);
+
+    if (error != 0)
+        return error;
+    if ((flags & MSG_ERRQUEUE) != 0)
+        return -EAGAIN; /* nothing is ever put there */
+    if ((flags & MSG_OOB) != 0)
+        return -EINVAL; /* no urgent byte is kept apart */
+    ssize_t total = (flags & MSG_TRUNC) != 0 && msg->msg_iovlen == 1
+                        ? (ssize_t)msg->msg_iov[0].iov_len /* thrown away: NULL will do */
+                        : iov_total(msg);
+    if (total < 0)
+        return total;
+    struct io_call io = {.call = {.attempt = attempt_receive,
+                                  .pd = pd,
+                                  .socket = socket,
+                                  .deadline_ns = FOYER_TIME_NEVER},
+                         .bytes = malloc((size_t)total + 1),
+                         .size = (size_t)total,
+                         .flags = flags};
+    if (io.bytes == NULL)
+        return -ENOMEM;
+    ssize_t count = pd_run(&io.call, !socket->is_nonblocking && (flags & MSG_DONTWAIT) == 0);
+    if (count < 0 && count != -EAGAIN)
+        socket->has_error = false; /* told */
+    if (count > 0 && !(socket->is_tcp && (flags & MSG_TRUNC) != 0))
+        iov_copy(msg, io.bytes, count < total ? (size_t)count : (size_t)total, true);
+    free(io.bytes);
+    msg->msg_flags = 0;
+    msg->msg_controllen = 0;
+    if (count >= 0 && !socket->is_tcp)
+        endpoint_to(&io.remote, socket->is_v6, msg->msg_name, &msg->msg_namelen);
+    return count;
+}
+
+static ssize_t attempt_send(struct pd_call *call)
+{
+    struct io_call *io = (struct io_call *)call;
+    struct pd *pd = call->pd;
+    struct pd_socket *socket = call->socket;
+
+    if (!socket->is_tcp)
+        return foyer_socket_send_to(pd->host, socket->handle, io->bytes, io->size,
+                                    io->remote.port != 0 ? &io->remote : NULL, pd->now);
+    int64_t count = foyer_socket_send(pd->host, socket->handle, io->bytes + io->done,
+                                      io->size - io->done, pd->now);
+    if (count < 0)
+        return count == -EAGAIN || io->done == 0 ? count : (ssize_t)io->done;
+    io->done += (size_t)count;
+    return io->done == io->size ? (ssize_t)io->done : -EAGAIN;
+}
+
+/* MSG_MORE is TCP_CORK until the next send. */
+static void set_cork(struct pd *pd, struct pd_socket *socket, bool has_more)
+{
+    if (!socket->is_tcp || socket->has_more == has_more)
+        return;
+    socket->has_more = has_more;
+    foyer_socket_set_option(pd->host, socket->handle, FOYER_OPT_CORK,
+                            has_more || socket->is_corked);
+}
+
+ssize_t pd_send(struct pd *pd, int fd, const struct msghdr *msg, int flags)
+{
+    int error;
+    struct pd_socket *socket = get_inet(pd, fd, &error);
+
+    if (error != 0)
+        return error;
+    if ((flags & (MSG_FASTOPEN | MSG_ZEROCOPY | MSG_OOB)) != 0)
+        return -EOPNOTSUPP;
+    ssize_t total = iov_total(msg);
+    if (total < 0)
+        return total;
+    struct io_call io = {.call = {.attempt = attempt_send,
+                                  .pd = pd,
+                                  .socket = socket,
+                                  .deadline_ns = FOYER_TIME_NEVER},
+                         .bytes = malloc((size_t)total + 1),
+                         .size = (size_t)total,
+                         .flags = flags};
+    if (io.bytes == NULL)
+        return -ENOMEM;
+    if (msg->msg_name != NULL)
+        error = endpoint_from(&io.remote, msg->msg_name, msg->msg_namelen);
+    iov_copy(msg, io.bytes, io.size, false);
+    set_cork(pd, socket, (flags & MSG_MORE) != 0);
+    ssize_t count = error;
+    if (error == 0)
+        count = pd_run(&io.call, !socket->is_nonblocking && (flags & MSG_DONTWAIT) == 0);
+    if (count < 0 && count != -EAGAIN && count != -EPIPE)
+        socket->has_error = false;
+    free(io.bytes);
+    return count == -EAGAIN && io.done > 0 ? (ssize_t)io.done : count;
+}
+
+/* ---- the end -------------------------------------------------------------------------------- */
+
+int pd_shutdown(struct pd *pd, int fd, int how)
+{
+    int error;
+    struct pd_socket *socket = get_inet(pd, fd, &error);
+
+    if (error != 0)
+        return error;
+    if (how != SHUT_RD && how != SHUT_WR && how != SHUT_RDWR)
+        return -EINVAL;
+    error = foyer_socket_shutdown(pd->host, socket->handle, (unsigned)how + 1, pd->now);
+    if (error == 0) {
+        socket->has_shut_read = socket->has_shut_read || how != SHUT_WR;
+        socket->has_shut_write = socket->has_shut_write || how != SHUT_RD;
+    }
+    return error;
+}
+
+int pd_close(struct pd *pd, int fd)
+{
+    struct pd_socket *socket = pd_socket_get(pd, fd);
+
+    if (socket == NULL)
+        return -EBADF;
+    int error = 0;
+    if (socket->is_epoll)
+        free(socket->watches);
+    else
+        error = foyer_socket_close(pd->host, socket->handle, pd->now);
+    pd_poll_closed(pd, socket);
+    ring_free(&socket->rx);
+    ring_free(&socket->tx);
+    memset(socket, 0, sizeof(*socket));
+    return error;
+}

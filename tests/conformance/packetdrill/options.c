@@ -1,0 +1,277 @@
+/* Socket options, TCP_INFO, ioctl and fcntl: Linux's names and units for libfoyer's. */
+#include "adapter.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/sockios.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <sys/ioctl.h>
+
+struct option_name {
+    int level, name;
+    enum foyer_option option;
+};
+
+/* Those whose value is the same int on both sides. */
+static const struct option_name int_options[] = {
+    {SOL_SOCKET, SO_REUSEADDR, FOYER_OPT_REUSEADDR},
+    {SOL_SOCKET, SO_REUSEPORT, FOYER_OPT_REUSEPORT},
+    {SOL_SOCKET, SO_KEEPALIVE, FOYER_OPT_KEEPALIVE},
+    {SOL_SOCKET, SO_BROADCAST, FOYER_OPT_BROADCAST},
+    {SOL_SOCKET, SO_RCVBUF, FOYER_OPT_RECEIVE_BUFFER},
+    {SOL_SOCKET, SO_SNDBUF, FOYER_OPT_SEND_BUFFER},
+    {IPPROTO_TCP, TCP_NODELAY, FOYER_OPT_NODELAY},
+    {IPPROTO_TCP, TCP_CORK, FOYER_OPT_CORK},
+    {IPPROTO_TCP, TCP_KEEPIDLE, FOYER_OPT_KEEPIDLE_S},
+    {IPPROTO_TCP, TCP_KEEPINTVL, FOYER_OPT_KEEPINTVL_S},
+    {IPPROTO_TCP, TCP_KEEPCNT, FOYER_OPT_KEEPCNT},
+    {IPPROTO_TCP, TCP_USER_TIMEOUT, FOYER_OPT_USER_TIMEOUT_MS},
+    {IPPROTO_TCP, TCP_MAXSEG, FOYER_OPT_MAXSEG},
+    {IPPROTO_IP, IP_TTL, FOYER_OPT_TTL},
+    {IPPROTO_IP, IP_TOS, FOYER_OPT_TOS},
+    {IPPROTO_IPV6, IPV6_UNICAST_HOPS, FOYER_OPT_TTL},
+    {IPPROTO_IPV6, IPV6_TCLASS, FOYER_OPT_TOS},
+    {IPPROTO_IPV6, IPV6_V6ONLY, FOYER_OPT_V6ONLY},
+};
+
+static const struct option_name *find_int_option(int level, int name)
+{
+    for (size_t i = 0; i < sizeof(int_options) / sizeof(int_options[0]); i++)
+        if (int_options[i].level == level && int_options[i].name == name)
+            return &int_options[i];
+    return NULL;
+}
+
+/* The namespace's default; a stack without the one named takes CUBIC, as libfoyer does. */
+void pd_options_init(struct pd *pd, struct pd_socket *socket)
+{
+    char name[32] = "";
+    FILE *file = fopen("/proc/sys/net/ipv4/tcp_congestion_control", "r");
+
+    if (file == NULL)
+        return;
+    if (fscanf(file, "%31s", name) == 1 && strcmp(name, "reno") == 0 && socket->is_tcp)
+        foyer_socket_set_option(pd->host, socket->handle, FOYER_OPT_CONGESTION,
+                                FOYER_CONGESTION_NEWRENO);
+    fclose(file);
+}
+
+static int set_congestion(struct pd *pd, struct pd_socket *socket, const char *name, size_t size)
+{
+    enum foyer_congestion congestion;
+
+    size = strnlen(name, size);
+    if (size == 5 && memcmp(name, "cubic", 5) == 0)
+        congestion = FOYER_CONGESTION_CUBIC;
+    else if (size == 4 && memcmp(name, "reno", 4) == 0)
+        congestion = FOYER_CONGESTION_NEWRENO;
+    else
+        return -ENOENT;
+    return foyer_socket_set_option(pd->host, socket->handle, FOYER_OPT_CONGESTION, congestion);
+}
+
+static int set_linger(struct pd *pd, struct pd_socket *socket, const void *value, socklen_t size)
+{
+    struct linger linger;
+
+    if (size < sizeof(linger))
+        return -EINVAL;
+    memcpy(&linger, value, sizeof(linger));
+    return foyer_socket_set_option(
+        pd->host, socket->handle, FOYER_OPT_LINGER_NS,
+        linger.l_onoff != 0 ? (int64_t)linger.l_linger * (int64_t)FOYER_NS_PER_S : -1);
+}
+
+int pd_setsockopt(struct pd *pd, int fd, int level, int name, const void *value, socklen_t size)
+{
+    struct pd_socket *socket = pd_socket_get(pd, fd);
+    int number;
+
+    if (socket == NULL || socket->is_epoll)
+        return socket == NULL ? -EBADF : -ENOTSOCK;
+    if (value == NULL)
+        return -EFAULT;
+    if (level == SOL_SOCKET && name == SO_LINGER)
+        return set_linger(pd, socket, value, size);
+    if (level == IPPROTO_TCP && name == TCP_CONGESTION)
+        return set_congestion(pd, socket, value, size);
+    const struct option_name *option = find_int_option(level, name);
+    if (option == NULL)
+        return -ENOPROTOOPT;
+    if (size < sizeof(number))
+        return -EINVAL;
+    memcpy(&number, value, sizeof(number));
+    if (option->option == FOYER_OPT_CORK)
+        socket->is_corked = number != 0;
+    bool is_switch = level == SOL_SOCKET
+                         ? name != SO_RCVBUF && name != SO_SNDBUF
+                         : level == IPPROTO_TCP && (name == TCP_NODELAY || name == TCP_CORK);
+    return foyer_socket_set_option(pd->host, socket->handle, option->option,
+                                   is_switch ? number != 0 : number);
+}
+
+static uint8_t linux_state(enum foyer_socket_state state)
+{
+    static const uint8_t states[] = {
+        [FOYER_STATE_CLOSED] = 7,       [FOYER_STATE_LISTEN] = 10,     [FOYER_STATE_SYN_SENT] = 2,
+        [FOYER_STATE_SYN_RECEIVED] = 3, [FOYER_STATE_ESTABLISHED] = 1, [FOYER_STATE_FIN_WAIT_1] = 4,
+        [FOYER_STATE_FIN_WAIT_2] = 5,   [FOYER_STATE_CLOSE_WAIT] = 8,  [FOYER_STATE_CLOSING] = 11,
+        [FOYER_STATE_LAST_ACK] = 9,     [FOYER_STATE_TIME_WAIT] = 6,
+    };
+    return states[state];
+}
+
+/* What libfoyer tells; everything else of the structure is 0. */
+static int get_tcp_info(struct pd *pd, struct pd_socket *socket, void *ret_value, socklen_t size)
+{
+    struct foyer_socket_info info;
+    int error = foyer_socket_info(pd->host, socket->handle, &info);
+
+    if (error != 0)
+        return error;
+    uint32_t mss = info.mss != 0 ? info.mss : 1;
+    struct tcp_info out = {
+        .tcpi_state = linux_state(info.state),
+        .tcpi_rto = info.rto_us,
+        .tcpi_snd_mss = info.mss,
+        .tcpi_rtt = info.rtt_us,
+        .tcpi_rttvar = info.rttvar_us,
+        .tcpi_snd_cwnd = info.cwnd_bytes / mss,
+        .tcpi_snd_ssthresh =
+            info.ssthresh_bytes >= INT32_MAX ? INT32_MAX : info.ssthresh_bytes / mss,
+        .tcpi_total_retrans = (uint32_t)info.retransmissions,
+        .tcpi_bytes_received = info.bytes_received,
+        .tcpi_bytes_sent = info.bytes_sent,
+    };
+    memset(ret_value, 0, size);
+    memcpy(ret_value, &out, size < sizeof(out) ? size : sizeof(out));
+    return 0;
+}
+
+static int get_text(const char *text, void *ret_value, socklen_t *io_size)
+{
+    char padded[16] = ""; /* TCP_CA_NAME_MAX */
+
+    snprintf(padded, sizeof(padded), "%s", text);
+    if (*io_size > sizeof(padded))
+        *io_size = sizeof(padded);
+    memcpy(ret_value, padded, *io_size);
+    return 0;
+}
+
+static int get_number(struct pd *pd, struct pd_socket *socket, const struct option_name *option,
+                      int *ret_number)
+{
+    struct foyer_socket_info info;
+    int64_t value;
+    int error = foyer_socket_get_option(pd->host, socket->handle, option->option, &value);
+
+    if (error != 0)
+        return error;
+    /* Linux answers with the segment size in use. */
+    if (option->option == FOYER_OPT_MAXSEG && value == 0 &&
+        foyer_socket_info(pd->host, socket->handle, &info) == 0 && info.mss != 0)
+        value = info.mss;
+    /* socket(7): the kernel doubles what was asked for, and says so. */
+    bool is_size =
+        option->option == FOYER_OPT_RECEIVE_BUFFER || option->option == FOYER_OPT_SEND_BUFFER;
+    *ret_number = (int)(is_size ? value * 2 : value);
+    return 0;
+}
+
+static int take_error(struct pd *pd, struct pd_socket *socket)
+{
+    socket->has_error = false;
+    return -foyer_socket_take_error(pd->host, socket->handle);
+}
+
+int pd_getsockopt(struct pd *pd, int fd, int level, int name, void *ret_value, socklen_t *io_size)
+{
+    struct pd_socket *socket = pd_socket_get(pd, fd);
+    int64_t congestion;
+    int number, error = 0;
+
+    if (socket == NULL || socket->is_epoll)
+        return socket == NULL ? -EBADF : -ENOTSOCK;
+    if (ret_value == NULL || io_size == NULL)
+        return -EFAULT;
+    if (level == IPPROTO_TCP && name == TCP_INFO)
+        return get_tcp_info(pd, socket, ret_value, *io_size);
+    if (level == IPPROTO_TCP && name == TCP_CONGESTION) {
+        error =
+            foyer_socket_get_option(pd->host, socket->handle, FOYER_OPT_CONGESTION, &congestion);
+        const char *text = congestion == FOYER_CONGESTION_CUBIC ? "cubic" : "reno";
+        return error != 0 ? error : get_text(text, ret_value, io_size);
+    }
+    if (level == IPPROTO_TCP && name == TCP_CC_INFO) {
+        *io_size = 0; /* as of a congestion control that tells nothing */
+        return 0;
+    }
+    if (level == SOL_SOCKET && name == SO_MEMINFO) {
+        memset(ret_value, 0, *io_size); /* libfoyer counts no such memory */
+        return 0;
+    }
+    const struct option_name *option = find_int_option(level, name);
+    if (level == SOL_SOCKET && name == SO_ERROR)
+        number = take_error(pd, socket);
+    else if (level == SOL_SOCKET && name == SO_TYPE)
+        number = socket->is_tcp ? SOCK_STREAM : SOCK_DGRAM;
+    else if (option != NULL)
+        error = get_number(pd, socket, option, &number);
+    else
+        return -ENOPROTOOPT;
+    if (error != 0)
+        return error;
+    if (*io_size > sizeof(number))
+        *io_size = sizeof(number);
+    memcpy(ret_value, &number, *io_size);
+    return 0;
+}
+
+int pd_ioctl(struct pd *pd, int fd, unsigned long request, void *argument)
+{
+    struct pd_socket *socket = pd_socket_get(pd, fd);
+    uint32_t count = 0;
+
+    if (socket == NULL || socket->is_epoll)
+        return socket == NULL ? -EBADF : -ENOTTY;
+    if (argument == NULL)
+        return -EFAULT;
+    if (request == SIOCINQ) {
+        if (socket->is_listening)
+            return -EINVAL;
+        count = pd_readable_bytes(socket);
+        /* Linux counts the FIN as a byte less: with nothing else left it says 0. */
+    } else if (request == SIOCOUTQ) {
+        if (socket->is_listening)
+            return -EINVAL;
+        if (foyer_ring_is_set(&socket->tx))
+            count = foyer_ring_used(&socket->tx);
+    } else {
+        return -ENOTTY;
+    }
+    *(int *)argument = (int)count;
+    return 0;
+}
+
+int pd_fcntl(struct pd *pd, int fd, int command, int argument)
+{
+    struct pd_socket *socket = pd_socket_get(pd, fd);
+
+    if (socket == NULL)
+        return -EBADF;
+    switch (command) {
+    case F_GETFL:
+        return O_RDWR | (socket->is_nonblocking ? O_NONBLOCK : 0);
+    case F_SETFL:
+        socket->is_nonblocking = (argument & O_NONBLOCK) != 0;
+        return 0;
+    case F_GETFD:
+    case F_SETFD:
+        return 0;
+    default:
+        return -EINVAL;
+    }
+}

@@ -1,0 +1,189 @@
+#!/usr/bin/env python3
+"""Runs packetdrill's scripts against libfoyer, or against the kernel for comparison.
+
+usage: test_packetdrill.py [--kernel] [--family 4|6] [--only WORD] [--verbose] [--json FILE]
+
+Environment:
+    PACKETDRILL          the packetdrill program; without it the test is skipped (exit 77)
+    PACKETDRILL_SCRIPTS  folders of .pkt files, separated by colons; the first one's names in
+                         packetdrill/results.tsv are relative to it
+    FOYER_BUILD          the build, configured with -DFOYER_PACKETDRILL=ON
+
+Neither packetdrill nor its scripts are part of this repository. packetdrill/results.tsv says
+what each script is known to do; a script that passes there and fails here fails the test. Scripts
+that are not listed are run and reported, and decide nothing. Each script runs in a network
+namespace of its own, because scripts set sysctls; so it takes root.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+RESULTS = os.path.join(HERE, "packetdrill", "results.tsv")
+TIMEOUT_S = 10
+SKIPPED = 77
+
+# The addresses that the scripts' own runner uses; -D are words the scripts leave open.
+FAMILY_ARGS = {
+    "4": [
+        "--ip_version=ipv4", "--local_ip=192.168.0.1", "--gateway_ip=192.168.0.1",
+        "--netmask_ip=255.255.0.0", "--remote_ip=192.0.2.1",
+        "-D", "TFO_COOKIE=3021b9d889017eeb", "-D", "CODE=host_unreachable",
+        "-D", "CMSG_LEVEL_IP=SOL_IP", "-D", "CMSG_TYPE_RECVERR=IP_RECVERR",
+    ],
+    "6": [
+        "--ip_version=ipv6", "--mtu=1520", "--local_ip=fd3d:0a0b:17d6::1",
+        "--gateway_ip=fd3d:0a0b:17d6:8888::1", "--remote_ip=fd3d:fa7b:d17d::1",
+        "-D", "TFO_COOKIE=c1d1e9742a47a9bc",
+        "-D", "CMSG_LEVEL_IP=SOL_IPV6", "-D", "CMSG_TYPE_RECVERR=IPV6_RECVERR",
+    ],
+}  # fmt: skip
+STACK_FLAGS = {"4": "mtu=1500", "6": "mtu=1520"}
+
+
+def skip(why):
+    print(f"skipped: {why}")
+    sys.exit(SKIPPED)
+
+
+def find_scripts(folders):
+    """(name, path) of each .pkt file, names relative to the folder given."""
+    found = []
+    for folder in folders:
+        for at, _, names in sorted(os.walk(folder)):
+            for name in sorted(names):
+                path = os.path.join(at, name)
+                if name.endswith(".pkt"):
+                    found.append((os.path.relpath(path, folder), path))
+    return found
+
+
+def families_of(name):
+    """Scripts for one family say so in their name."""
+    if name.endswith("v6.pkt"):
+        return ["6"]
+    if name.endswith("v4.pkt"):
+        return ["4"]
+    return ["4", "6"]
+
+
+def read_results():
+    """{(script, family): (foyer, kernel)} of results.tsv."""
+    known = {}
+    if not os.path.exists(RESULTS):
+        return known
+    with open(RESULTS, encoding="utf-8") as lines:
+        for line in lines:
+            if line.strip() and not line.startswith("#"):
+                script, family, foyer, kernel = line.rstrip("\n").split("\t")[:4]
+                known[script, family] = (foyer, kernel)
+    return known
+
+
+def local_args_of(path, family):
+    """A script may name its own local address, which the stack has to have."""
+    with open(path, encoding="utf-8", errors="replace") as text:
+        for line in text:
+            word = line.strip().lstrip("-")
+            if line.strip().startswith("--local_ip="):
+                address = word.split("=", 1)[1].split()[0]
+                return [f"local{6 if ':' in address else 4}={address}"]
+    del family
+    return []
+
+
+def command_for(program, library, path, family):
+    args = [program, "--send_omit_free", *FAMILY_ARGS[family]]
+    if library:
+        flags = ",".join([STACK_FLAGS[family], *local_args_of(path, family)])
+        args += [f"--so_filename={library}", f"--so_flags={flags}"]
+    # Scripts set a queue discipline on the device that packetdrill would have made.
+    setup = "ip link set lo up; ip tuntap add tun0 mode tun; " if library else ""
+    # Preloaded, the stack also answers the calls that packetdrill makes past its table.
+    preload = f"export LD_PRELOAD={library}; " if library else ""
+    return [
+        "unshare", "--net", "sh", "-c", f'{setup}{preload}exec "$@"', "sh",
+        *args, os.path.basename(path),
+    ]  # fmt: skip
+
+
+def run_one(program, library, path, family):
+    """(passed, what was said)"""
+    try:
+        done = subprocess.run(
+            command_for(program, library, path, family),
+            cwd=os.path.dirname(path),
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return False, f"still running after {TIMEOUT_S} s"
+    said = done.stderr.strip()
+    if done.returncode < 0:
+        said += f"\nended by signal {-done.returncode}"
+    return done.returncode == 0, said
+
+
+def run_all(options, program, library, scripts):
+    known = read_results()
+    results = {}
+    regressions = 0
+    for name, path in scripts:
+        for family in families_of(name):
+            if options.family not in (None, family) or options.only not in name:
+                continue
+            passed, said = run_one(program, library, path, family)
+            expected = known.get((name, family), ("?", "?"))[1 if options.kernel else 0]
+            regressed = expected == "pass" and not passed
+            regressions += regressed
+            results[f"{name} {family}"] = {"passed": passed, "said": said}
+            word = "FAIL" if regressed else "pass" if passed else "fail"
+            news = " (listed as failing)" if passed and expected == "fail" else ""
+            print(f"{word} {name} IPv{family}{news}", flush=True)
+            if said and not passed and (regressed or options.verbose):
+                print("    " + said.replace("\n", "\n    "))
+    return results, regressions
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--kernel", action="store_true", help="run against the kernel instead")
+    parser.add_argument("--family", choices=["4", "6"])
+    parser.add_argument("--only", default="", help="scripts whose name has this in it")
+    parser.add_argument("--verbose", action="store_true")
+    parser.add_argument("--json", help="write what each script said")
+    options = parser.parse_args()
+
+    program = os.environ.get("PACKETDRILL")
+    folders = [f for f in os.environ.get("PACKETDRILL_SCRIPTS", "").split(":") if f]
+    build = os.environ.get("FOYER_BUILD", "build")
+    library = os.path.abspath(os.path.join(build, "lib", "libfoyer-packetdrill.so"))
+    if not program or not os.access(program, os.X_OK):
+        skip("PACKETDRILL names no program")
+    if not folders:
+        skip("PACKETDRILL_SCRIPTS names no folder")
+    if os.geteuid() != 0:
+        skip("network namespaces and locked memory take root")
+    if options.kernel:
+        library = None
+    elif not os.path.exists(library):
+        skip("configure with -DFOYER_PACKETDRILL=ON")
+
+    scripts = find_scripts(folders)
+    results, regressions = run_all(options, os.path.abspath(program), library, scripts)
+    passed = sum(result["passed"] for result in results.values())
+    print(f"{passed} of {len(results)} pass; {regressions} that are known to pass fail")
+    if options.json:
+        with open(options.json, "w", encoding="utf-8") as out:
+            json.dump(results, out, indent=1)
+    sys.exit(1 if regressions or not results else 0)
+
+
+if __name__ == "__main__":
+    main()
