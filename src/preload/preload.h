@@ -154,6 +154,7 @@ struct preload_config {
     char socket_path[108]; /* foyerd's */
     char host[FOYER_NAME_MAX];
     int birth_fd;                 /* -1: none */
+    bool is_sandboxed;            /* the program has installed a seccomp filter */
     struct rlimit program_nofile; /* what the program believes of RLIMIT_NOFILE */
     rlim_t real_nofile;
     long spin_us;

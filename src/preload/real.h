@@ -7,12 +7,14 @@
 #define FOYER_PRELOAD_REAL_H
 
 #include <fcntl.h>
+#include <ifaddrs.h>
 #include <netdb.h>
 #include <poll.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/select.h>
 #include <sys/sendfile.h>
@@ -35,9 +37,10 @@
     X(epoll_wait) X(epoll_pwait) X(epoll_pwait2)                                                   \
     X(getaddrinfo) X(gethostbyname) X(gethostbyname2) X(gethostbyname_r) X(gethostbyname2_r)       \
     X(gethostbyaddr) X(gethostbyaddr_r) X(getnameinfo) X(gethostname) X(uname)                     \
+    X(getifaddrs) X(freeifaddrs)                                                                   \
     X(getrlimit) X(setrlimit) X(prlimit) X(sysconf) X(getdtablesize)                               \
     X(fork) X(execve) X(execvpe) X(fexecve) X(posix_spawn) X(posix_spawnp)                         \
-    X(fdopen) X(fileno) X(syscall)
+    X(fdopen) X(fileno) X(syscall) X(prctl)
 /* clang-format on */
 
 struct real_functions {

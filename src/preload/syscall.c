@@ -152,6 +152,12 @@ static bool descriptor_call(long number, const long argument[ARGUMENT_COUNT], lo
     case SYS_epoll_pwait:
         *ret_result = epoll_pwait(FD(0), POINTER(1), INT(2), INT(3), POINTER(4));
         return true;
+    case SYS_prctl:
+        *ret_result = prctl(INT(0), argument[1], argument[2], argument[3], argument[4]);
+        return true;
+    case SYS_seccomp: /* libseccomp */
+        preload_config.is_sandboxed = true;
+        return false;
     case SYS_io_uring_setup:
         *ret_result = result_int(-ENOSYS);
         return true;

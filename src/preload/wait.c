@@ -222,13 +222,37 @@ uint32_t socket_readiness(struct socket_object *sock, int fd)
 
 /* ---- doorbells ----------------------------------------------------------------------------- */
 
+/*
+ * A process in a seccomp sandbox of its own may be killed for sendto() and recvfrom(), which its
+ * author did not need: sshd's is, before authentication. It may write(), read() and poll(), or it
+ * could not use a socket at all. Those lack MSG_DONTWAIT and MSG_NOSIGNAL, so poll() is asked first.
+ */
+static bool sandbox_allows(int fd, short event)
+{
+    struct pollfd item = {.fd = fd, .events = event};
+    struct timespec zero = {0};
+    return raw_ppoll(&item, 1, &zero) > 0 && (item.revents & event) != 0 &&
+           (event == POLLIN || (item.revents & (POLLERR | POLLHUP)) == 0);
+}
+
 void channel_ring(const struct channel *channel, int fd)
 {
     int saved_errno = errno;
     char byte = 0;
+    int bell = channel->bell >= 0 ? channel->bell : fd;
     /* A full queue needs no further byte: the other side is readable for the kernel. */
-    raw_send(channel->bell >= 0 ? channel->bell : fd, &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (likely(!preload_config.is_sandboxed))
+        raw_send(bell, &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+    else if (sandbox_allows(bell, POLLOUT))
+        RAW(SYS_write, bell, &byte, 1);
     errno = saved_errno;
+}
+
+static ssize_t take_bytes(int fd, char *bytes, size_t size)
+{
+    if (likely(!preload_config.is_sandboxed))
+        return raw_recv(fd, bytes, size, MSG_DONTWAIT);
+    return sandbox_allows(fd, POLLIN) ? (ssize_t)RAW(SYS_read, fd, bytes, size) : -EAGAIN;
 }
 
 void socket_announce(struct socket_object *sock, int fd, uint32_t events)
@@ -273,7 +297,7 @@ static void drain(struct socket_object *sock, int fd)
         /* Another thread may have closed fd, and it may be something else by now. */
         if (table_peek(fd) != &sock->object)
             break;
-        size = raw_recv(fd, bytes, sizeof(bytes), MSG_DONTWAIT);
+        size = take_bytes(fd, bytes, sizeof(bytes));
         if (size == 0 || size == -ECONNRESET)
             socket_note_orphan(sock);
     } while (size == (ssize_t)sizeof(bytes));
@@ -311,6 +335,8 @@ static int64_t spin_limit_ns(void)
 {
     static _Atomic long limit_us = -1;
     long limit = atomic_load_explicit(&limit_us, memory_order_relaxed);
+    if (unlikely(preload_config.is_sandboxed))
+        return 0; /* sysconf() would open files */
     if (unlikely(limit < 0)) {
         limit = preload_config.spin_us >= 0 ? preload_config.spin_us : SPIN_DEFAULT_US;
         if (REAL(sysconf)(_SC_NPROCESSORS_ONLN) < 2)
@@ -440,7 +466,8 @@ int wait_sleep(struct socket_object *sock, int fd, struct wait *wait)
             result = -EBADF;
         } else {
             pthread_cleanup_push(sleeper_cancelled, &sleeper);
-            if (wait->deadline_ns == NO_DEADLINE && !wait->is_partial)
+            if (wait->deadline_ns == NO_DEADLINE && !wait->is_partial &&
+                !preload_config.is_sandboxed)
                 result = sleep_recv(sock, fd);
             else
                 result = sleep_poll(fd, wait->deadline_ns);
