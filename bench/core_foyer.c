@@ -251,7 +251,7 @@ struct many {
     struct pair pair;
     uint32_t count;
     uint64_t bytes_before;
-    uint64_t heap_before;
+    uint64_t heap_bytes;  /* given out while they were made */
     struct frame *frames; /* each connection's last ACK, or NULL */
     uint32_t frame_count;
     uint32_t next;
@@ -300,7 +300,7 @@ static struct many *many_open(uint32_t count, bool with_frames)
     struct many *many = malloc(sizeof(*many));
     CORE_CHECK(many != NULL);
     uint64_t heap = core_heap_bytes();
-    *many = (struct many){.count = count, .heap_before = heap};
+    *many = (struct many){.count = count};
     if (with_frames) {
         many->frames = malloc(count * sizeof(struct frame));
         CORE_CHECK(many->frames != NULL);
@@ -315,6 +315,7 @@ static struct many *many_open(uint32_t count, bool with_frames)
     }
     hold(many);
     many->pair.tap = NULL;
+    many->heap_bytes = core_heap_bytes() - heap;
     return many;
 }
 
@@ -345,7 +346,7 @@ static double idle_heap_measure(void *state, double seconds)
 {
     const struct many *many = state;
     (void)seconds;
-    return (double)(core_heap_bytes() - many->heap_before) / (2.0 * many->count);
+    return (double)many->heap_bytes / (2.0 * many->count);
 }
 
 const struct subject foyer_idle_heap = {idle_open, idle_heap_measure, many_close};

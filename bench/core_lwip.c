@@ -458,7 +458,7 @@ struct frame {
 
 struct many {
     struct duo *duo;
-    uint64_t heap_before;
+    uint64_t heap_bytes; /* given out while the connections were made */
     uint32_t count, frame_count, next;
     struct frame *frames;
 };
@@ -483,7 +483,7 @@ static void *many_open(long argument)
         return NULL;
     struct many *many = calloc(1, sizeof(*many));
     CORE_CHECK(many != NULL);
-    *many = (struct many){.duo = duo, .heap_before = heap, .count = (uint32_t)argument};
+    *many = (struct many){.duo = duo, .count = (uint32_t)argument};
     many->frames = calloc(many->count, sizeof(*many->frames));
     CORE_CHECK(many->frames != NULL);
     duo->stacks[0].tap = keep_ack;
@@ -492,6 +492,7 @@ static void *many_open(long argument)
         establish(duo, 0);
     duo->stacks[0].tap = NULL;
     CORE_CHECK(many->frame_count == many->count);
+    many->heap_bytes = core_heap_bytes() - heap - many->count * sizeof(*many->frames);
     uint64_t random = 1;
     for (uint32_t i = many->count - 1; i > 0; i--) {
         uint32_t j = core_random(&random, i + 1);
@@ -514,8 +515,7 @@ static double idle_heap_measure(void *state, double seconds)
 {
     const struct many *many = state;
     (void)seconds;
-    uint64_t own = many->count * sizeof(struct frame);
-    return (double)(core_heap_bytes() - many->heap_before - own) / (2.0 * many->count);
+    return (double)many->heap_bytes / (2.0 * many->count);
 }
 
 const struct subject lwip_idle_heap = {many_open, idle_heap_measure, many_close};

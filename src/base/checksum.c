@@ -24,9 +24,16 @@ static uint16_t fold64(uint64_t sum)
 
 static inline uint16_t swap_to_host(uint16_t memory_order)
 {
-    uint8_t bytes[2];
-    memcpy(bytes, &memory_order, sizeof(bytes));
-    return (uint16_t)((unsigned)bytes[0] << 8 | bytes[1]);
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    return __builtin_bswap16(memory_order);
+#else
+    return memory_order;
+#endif
+}
+
+static inline uint16_t to_memory_order(uint16_t host_order)
+{
+    return swap_to_host(host_order); /* its own inverse */
 }
 
 static inline uint64_t load32(const uint8_t *bytes)
@@ -37,7 +44,7 @@ static inline uint64_t load32(const uint8_t *bytes)
 }
 
 /* The sum of a run that starts at an even offset; a last odd byte is padded with zero. */
-static uint64_t sum_run(const uint8_t *bytes, size_t size)
+static inline uint64_t sum_run(const uint8_t *bytes, size_t size)
 {
     /* Four accumulators of 32-bit words: no carry is lost before 2^32 words. */
     uint64_t a = 0, b = 0, c = 0, d = 0;
@@ -82,8 +89,7 @@ void checksum_add(struct checksum *sum, const void *bytes, size_t size)
 
 void checksum_add_u16(struct checksum *sum, uint16_t value)
 {
-    uint8_t bytes[2] = {(uint8_t)(value >> 8), (uint8_t)value};
-    checksum_add(sum, bytes, sizeof(bytes));
+    sum->sum = add64(sum->sum, to_memory_order(value));
 }
 
 void checksum_add_u32(struct checksum *sum, uint32_t value)
@@ -97,11 +103,10 @@ void checksum_add_pseudo(struct checksum *sum, const struct foyer_addr *src,
 {
     /* The two layouts differ in the order and width of fields only, which sums don't see. */
     if (foyer_addr_is_v4(src)) {
-        checksum_add(sum, src->bytes + 12, 4);
-        checksum_add(sum, dst->bytes + 12, 4);
+        sum->sum = add64(sum->sum, load32(src->bytes + 12) + load32(dst->bytes + 12));
     } else {
-        checksum_add(sum, src->bytes, 16);
-        checksum_add(sum, dst->bytes, 16);
+        sum->sum = add64(sum->sum, sum_run(src->bytes, 16));
+        sum->sum = add64(sum->sum, sum_run(dst->bytes, 16));
     }
     checksum_add_u32(sum, size);
     checksum_add_u16(sum, protocol);

@@ -51,13 +51,16 @@ void ports_finish(struct foyer_host *host)
 static uint32_t tuple_hash(const struct foyer_host *host, uint8_t protocol,
                            const struct foyer_endpoint *local, const struct foyer_endpoint *remote)
 {
+    /* What tells IPv4 tuples apart fits in two words of the hash, and every segment pays. */
+    bool is_v4 = foyer_addr_is_v4(&local->addr) && foyer_addr_is_v4(&remote->addr);
+    size_t addr_size = is_v4 ? 4 : 16;
     uint8_t key[37];
-    memcpy(key, local->addr.bytes, 16);
-    memcpy(key + 16, remote->addr.bytes, 16);
-    store_be16(key + 32, local->port);
-    store_be16(key + 34, remote->port);
-    key[36] = protocol;
-    return (uint32_t)siphash(&host->hash_key, key, sizeof(key));
+    store_be16(key, local->port);
+    store_be16(key + 2, remote->port);
+    key[4] = protocol;
+    memcpy(key + 5, local->addr.bytes + 16 - addr_size, addr_size);
+    memcpy(key + 5 + addr_size, remote->addr.bytes + 16 - addr_size, addr_size);
+    return (uint32_t)siphash(&host->hash_key, key, 5 + 2 * addr_size);
 }
 
 struct sock *ports_find_tuple(struct foyer_host *host, uint8_t protocol,
