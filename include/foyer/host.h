@@ -34,6 +34,25 @@ enum foyer_link_capability {
     FOYER_LINK_USO = 1u << 3,
 };
 
+/*
+ * What a host does of its own accord on a link that it shares with strangers. All off: it only
+ * answers, as befits a host whose addresses one party gives out and knows to be unique.
+ */
+enum foyer_host_behaviour {
+    /* Solicits routers and believes their advertisements: default routers, on-link prefixes,
+     * link MTU, hop limit, neighbour timers (RFC 4861 section 6.3). */
+    FOYER_HOST_ROUTER_DISCOVERY = 1u << 0,
+    /* Makes addresses of advertised prefixes (RFC 4862) with opaque interface identifiers
+     * (RFC 7217), which stay the same as long as config.secret and the MAC do. Checks them and
+     * the link-local address for duplicates. Implies ROUTER_DISCOVERY. */
+    FOYER_HOST_SLAAC = 1u << 1,
+    /* And temporary ones, which new connections prefer (RFC 8981). Implies SLAAC. */
+    FOYER_HOST_TEMPORARY_ADDRESSES = 1u << 2,
+    /* Tells the link of added addresses: gratuitous ARP (RFC 5227 section 2.3), unsolicited
+     * neighbour advertisements (RFC 4861 section 7.2.6). */
+    FOYER_HOST_ANNOUNCE = 1u << 3,
+};
+
 struct foyer_host_config {
     struct foyer_allocator allocator; /* all NULL: malloc and free are not used; must be given */
     uint8_t mac[6];                   /* unicast; required */
@@ -46,6 +65,7 @@ struct foyer_host_config {
     uint32_t max_sockets;             /* 0: 65536; the tables grow up to it */
     uint32_t receive_buffer_size;     /* default ring size, power of two; 0: 262144 */
     uint32_t send_buffer_size;        /* default ring size, power of two; 0: 262144 */
+    uint32_t behaviour;               /* enum foyer_host_behaviour; 0: none of it */
 };
 
 /*
@@ -66,8 +86,47 @@ FOYER_API void foyer_host_destroy(struct foyer_host *host);
  */
 FOYER_API int foyer_host_add_address(struct foyer_host *host, const struct foyer_addr *addr,
                                      uint8_t prefix_length);
+/*
+ * The same, once nobody on the link is found to have it: probes first (RFC 4862 section 5.4, one
+ * question in 1 to 2 s; RFC 5227 section 2.1, three in 4 to 7 s), during which the address is
+ * TENTATIVE and neither source nor destination of anything. Ends ASSIGNED, and is announced, or
+ * DUPLICATE. An IPv4 address so claimed is defended once in 10 s and then given up (RFC 5227
+ * section 2.4 (b)); one that was added is defended always, at most once in 10 s (c).
+ * foyer_host_addresses tells. Errors as add_address.
+ */
+FOYER_API int foyer_host_claim_address(struct foyer_host *host, const struct foyer_addr *addr,
+                                       uint8_t prefix_length, foyer_time_ns now);
+/* -ENOENT where the host has it not. Connections that use it go on unheard until they time out. */
 FOYER_API int foyer_host_remove_address(struct foyer_host *host, const struct foyer_addr *addr);
+/* Whether packets from and to the address are the host's: ASSIGNED or DEPRECATED. */
 FOYER_API bool foyer_host_has_address(const struct foyer_host *host, const struct foyer_addr *addr);
+
+enum foyer_address_state {
+    FOYER_ADDRESS_TENTATIVE = 0, /* being probed for: not used */
+    FOYER_ADDRESS_ASSIGNED,      /* used (RFC 4862: preferred) */
+    FOYER_ADDRESS_DUPLICATE,     /* another has it: not used; remove it and claim another */
+    FOYER_ADDRESS_DEPRECATED,    /* used by what uses it, not chosen for anything new */
+};
+
+enum foyer_address_origin {
+    FOYER_ADDRESS_ADDED = 0, /* by add_address or claim_address */
+    FOYER_ADDRESS_LINK_LOCAL,
+    FOYER_ADDRESS_SLAAC,
+    FOYER_ADDRESS_TEMPORARY,
+};
+
+struct foyer_address_info {
+    struct foyer_addr addr;
+    uint8_t prefix_length;            /* 0..32 or 0..128 */
+    uint8_t state;                    /* enum foyer_address_state */
+    uint8_t origin;                   /* enum foyer_address_origin */
+    foyer_time_ns preferred_until_ns; /* FOYER_TIME_NEVER: for ever */
+    foyer_time_ns valid_until_ns;
+};
+
+/* Writes up to max of the host's addresses (32 at most are there) and returns how many. */
+FOYER_API size_t foyer_host_addresses(const struct foyer_host *host,
+                                      struct foyer_address_info *ret_addresses, size_t max);
 
 /* Route of prefix/prefix_length (IPv4 lengths are 0..32) through a neighbour. Longest wins. */
 FOYER_API int foyer_host_add_route(struct foyer_host *host, const struct foyer_addr *prefix,
@@ -115,6 +174,7 @@ struct foyer_host_stats {
     uint64_t out_control_full;     /* resets, ICMP or ARP that found the queue full */
     uint64_t icmp_in, icmp_out, icmp_out_limited;
     uint64_t ndp_router_advertisements; /* valid ones */
+    uint64_t address_conflicts;         /* another spoke as the owner of one of ours */
     uint64_t udp_in_datagrams, udp_out_datagrams, udp_no_ports, udp_in_errors, udp_full;
     uint64_t tcp_active_opens, tcp_passive_opens, tcp_attempt_fails, tcp_estab_resets;
     uint64_t tcp_in_segs, tcp_out_segs, tcp_retrans_segs, tcp_in_errs, tcp_out_rsts;

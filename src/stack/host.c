@@ -67,6 +67,11 @@ static bool set_config(struct foyer_host_config *config, const struct foyer_host
     if (config->link_capabilities & (FOYER_LINK_TSO4 | FOYER_LINK_TSO6 | FOYER_LINK_USO))
         config->link_capabilities |= FOYER_LINK_TX_CHECKSUM;
 
+    if (config->behaviour & FOYER_HOST_TEMPORARY_ADDRESSES)
+        config->behaviour |= FOYER_HOST_SLAAC;
+    if (config->behaviour & FOYER_HOST_SLAAC)
+        config->behaviour |= FOYER_HOST_ROUTER_DISCOVERY;
+
     return config->allocator.alloc != NULL && config->allocator.free != NULL &&
            memcmp(config->mac, zero_mac, 6) != 0 && (config->mac[0] & 1) == 0 &&
            config->mtu >= 1280 && config->gso_max_size >= 1280 && config->gso_max_size <= 65160 &&
@@ -159,6 +164,12 @@ void foyer_host_tick(struct foyer_host *host, foyer_time_ns now)
             break;
         case TIMER_MTU:
             ip_mtu_timer(host, host->now_ns);
+            break;
+        case TIMER_ADDRESS:
+            address_timer(host, host->now_ns);
+            break;
+        case TIMER_ROUTER:
+            router_timer(host, host->now_ns);
             break;
         }
     }

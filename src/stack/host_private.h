@@ -10,9 +10,12 @@
 #include "base/siphash.h"
 #include "stack/tcp_host.h"
 
-#define HOST_OUTPUT_BATCH 64u  /* packets per output call: that many header buffers */
-#define HOST_LOCAL_BATCH 256u  /* packets delivered inside per output call */
-#define HOST_ADDRESSES_MAX 16u /* foyer_host_add_address promises it */
+#define HOST_OUTPUT_BATCH 64u       /* packets per output call: that many header buffers */
+#define HOST_LOCAL_BATCH 256u       /* packets delivered inside per output call */
+#define HOST_ADDRESSES_MAX 16u      /* foyer_host_add_address promises it */
+#define HOST_AUTO_ADDRESSES_MAX 16u /* beside them: those that routers' prefixes made */
+#define HOST_ROUTERS_MAX 8u
+#define HOST_PREFIXES_MAX 16u
 #define HOST_ROUTES_MAX 64u
 #define HOST_NEIGHBOURS_MAX 1024u
 #define HOST_LEARNED_MTUS_MAX 64u
@@ -24,13 +27,42 @@ enum timer_kind {
     TIMER_NEIGHBOUR,  /* neighbour.timer */
     TIMER_REASSEMBLY, /* reassembly.timer */
     TIMER_MTU,        /* host.mtu_timer: the first learned MTU expires */
+    TIMER_ADDRESS,    /* host.address_timer: an address is to be probed, announced or ends */
+    TIMER_ROUTER,     /* host.router_timer: a solicitation, a router's or a prefix's end */
 };
 
-/* ip.c */
+/* address.c. What may be done with an address in each enum foyer_address_state: see host.h. */
 struct host_address {
     struct foyer_addr addr;
-    uint8_t prefix_length; /* of the 128 bits: IPv4 lengths have 96 added */
+    struct foyer_addr router;         /* autoconfigured: who advertised the prefix last */
+    foyer_time_ns created_ns;         /* temporary: RFC 8981 section 3.4 counts from it */
+    foyer_time_ns preferred_until_ns; /* FOYER_TIME_NEVER: for ever */
+    foyer_time_ns valid_until_ns;
+    foyer_time_ns next_ns;     /* the next probe, verdict or announcement */
+    foyer_time_ns conflict_ns; /* the last conflict, 0: none yet (RFC 5227 section 2.4) */
+    uint8_t nonce[6];          /* of the probes sent: they may come back (RFC 7527) */
+    uint8_t prefix_length;     /* of the 128 bits: IPv4 lengths have 96 added */
+    uint8_t state;             /* enum foyer_address_state, never DEPRECATED: that is a time */
+    uint8_t origin;            /* enum foyer_address_origin */
+    uint8_t probes_sent, announcements_left;
+    uint8_t attempt; /* autoconfigured: duplicates found before (RFC 7217 DAD_Counter) */
     bool is_link_local;
+    bool is_on_link;   /* the prefix says who else is on the link (not for autoconfigured) */
+    bool is_claimed;   /* was probed for, and is given up when another insists */
+    bool is_succeeded; /* temporary: its successor was made already */
+};
+
+/* router.c */
+struct host_router {
+    struct foyer_addr addr;
+    foyer_time_ns until_ns;
+    int8_t preference; /* RFC 4191: -1, 0, 1 */
+};
+
+struct host_prefix {
+    struct foyer_addr prefix;
+    uint8_t length;
+    foyer_time_ns until_ns;
 };
 
 struct host_route {
@@ -93,8 +125,24 @@ struct foyer_host {
     uint32_t crowded_count;
     uint64_t crowded_clock;
 
+    /* address.c */
+    struct host_address addresses[HOST_ADDRESSES_MAX + HOST_AUTO_ADDRESSES_MAX];
+    struct timer address_timer;
+
+    /* router.c: what router advertisements said */
+    struct host_router routers[HOST_ROUTERS_MAX];   /* the first is tried first among equals */
+    struct host_prefix prefixes[HOST_PREFIXES_MAX]; /* on the link */
+    uint32_t router_count, prefix_count;
+    struct timer router_timer;
+    foyer_time_ns solicit_ns; /* the next router solicitation, FOYER_TIME_NEVER: none */
+    uint32_t solicit_interval_ms;
+    foyer_time_ns reachable_ns, retransmit_ns; /* IPv6: RFC 4861 section 6.3.2 */
+    foyer_time_ns reachable_until_ns;          /* when the former is drawn anew */
+    uint32_t base_reachable_ms;
+    uint16_t link_mtu_v6;
+    uint8_t hop_limit;
+
     /* ip.c */
-    struct host_address addresses[HOST_ADDRESSES_MAX];
     struct host_route routes[HOST_ROUTES_MAX];
     struct learned_mtu learned_mtus[HOST_LEARNED_MTUS_MAX];
     uint32_t address_count, route_count;

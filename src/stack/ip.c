@@ -9,6 +9,7 @@
  *     |<------ TX_TRANSPORT_OFFSET ------>|
  *     [ room ][ Ethernet ][ IPv4 or IPv6 ][ transport header ]   + payload spans
  */
+#include <assert.h>
 #include <errno.h>
 
 #include "base/bytes.h"
@@ -299,6 +300,38 @@ void ip_input_reassembled(struct foyer_host *host, const uint8_t *bytes, size_t 
 }
 
 /* ---- down ------------------------------------------------------------------------------------------ */
+
+/* RFC 2711: a Hop-by-Hop header with the router alert option for MLD, padded. */
+static const uint8_t router_alert_v6[8] = {WIRE_PROTOCOL_ICMP6, 0, 5, 2, 0, 0, 1, 0};
+
+void ip6_send_to_group(struct foyer_host *host, const struct foyer_addr *src,
+                       const struct foyer_addr *group, uint8_t hop_limit, bool router_alert,
+                       const uint8_t *bytes, size_t size)
+{
+    size_t extension = router_alert ? sizeof(router_alert_v6) : 0;
+    assert(size <= IP6_GROUP_MESSAGE_MAX);
+    struct control *control =
+        control_push(host, CONTROL_FRAME, WIRE_ETH_SIZE + WIRE_IPV6_SIZE + extension + size);
+    if (control == NULL) {
+        host->stats.out_control_full++;
+        return;
+    }
+    struct wire_eth eth = {.ethertype = WIRE_ETHERTYPE_IPV6};
+    ip_group_mac(group, false, eth.dst);
+    memcpy(eth.src, host->config.mac, 6);
+    struct wire_ipv6 ip = {.payload_size = (uint16_t)(extension + size),
+                           .next_header = router_alert ? 0 : WIRE_PROTOCOL_ICMP6,
+                           .hop_limit = hop_limit,
+                           .src = *src,
+                           .dst = *group};
+    uint8_t *frame = control_bytes(control);
+    size_t at = wire_eth_emit(frame, &eth);
+    at += wire_ipv6_emit(frame + at, &ip);
+    memcpy(frame + at, router_alert_v6, extension);
+    memcpy(frame + at + extension, bytes, size);
+    wire_icmp6_seal(frame + at + extension, size, src, group);
+    host->stats.icmp_out++;
+}
 
 static size_t payload_size(const struct tx *tx)
 {

@@ -54,7 +54,7 @@ void link_finish(struct foyer_host *host);
 void link_input(struct foyer_host *host, const struct foyer_packet *packet, foyer_time_ns now);
 void neighbour_timer(struct foyer_host *host, struct neighbour *neighbour, foyer_time_ns now);
 
-struct neighbour *neighbour_find(struct foyer_host *host, const struct foyer_addr *addr);
+struct neighbour *neighbour_find(const struct foyer_host *host, const struct foyer_addr *addr);
 /* Finds or makes it; a fresh one is INCOMPLETE and not asked for yet. NULL: no room. */
 struct neighbour *neighbour_get(struct foyer_host *host, const struct foyer_addr *addr);
 /* True where a packet can go now; else resolution is under way. */
@@ -72,7 +72,62 @@ void neighbour_learn(struct foyer_host *host, struct neighbour *neighbour, const
 void neighbour_confirm(struct foyer_host *host, struct neighbour *neighbour, foyer_time_ns now);
 void neighbour_make_stale(struct foyer_host *host, struct neighbour *neighbour);
 
-/* ---- route.c: addresses, routes, paths ------------------------------------------------------- */
+/* RFC 5227: asks whether anybody has the address; tells everybody that we do. */
+void arp_probe(struct foyer_host *host, const struct foyer_addr *addr);
+void arp_announce(struct foyer_host *host, const struct foyer_addr *addr);
+
+/* ---- address.c: the host's own addresses -------------------------------------------------------- */
+
+int addresses_init(struct foyer_host *host);
+/* In any state; NULL. Valid until an address comes or goes. */
+struct host_address *address_find(struct foyer_host *host, const struct foyer_addr *addr);
+static inline bool address_is_assigned(const struct host_address *address)
+{
+    return address->state == FOYER_ADDRESS_ASSIGNED;
+}
+static inline bool address_is_deprecated(const struct foyer_host *host,
+                                         const struct host_address *address)
+{
+    return address->preferred_until_ns <= host->now_ns;
+}
+/* NULL: no room. The caller starts its probes, or arms. */
+struct host_address *address_insert(struct foyer_host *host, const struct host_address *wanted);
+void address_remove(struct foyer_host *host, struct host_address *address);
+/* Makes it TENTATIVE and probes for it, a random while after now. */
+void address_probe(struct foyer_host *host, struct host_address *address, foyer_time_ns now);
+/* Another spoke as its owner. */
+void address_conflict(struct foyer_host *host, struct host_address *address, foyer_time_ns now);
+void addresses_arm(struct foyer_host *host);
+void address_timer(struct foyer_host *host, foyer_time_ns now);
+/* RFC 6724 section 5. */
+bool address_choose_source(const struct foyer_host *host, const struct foyer_addr *dst,
+                           const struct foyer_addr *next_hop, struct foyer_addr *ret_src);
+/* min_ms..max_ms, unpredictable, as a duration. */
+foyer_time_ns ip_random_ms(struct foyer_host *host, uint32_t min_ms, uint32_t max_ms);
+
+/* ---- router.c: what routers advertise ------------------------------------------------------------ */
+
+void routers_init(struct foyer_host *host);
+void router_timer(struct foyer_host *host, foyer_time_ns now);
+/* A valid router advertisement. */
+void router_advertised(struct foyer_host *host, const struct foyer_addr *router,
+                       const struct wire_ndp *ndp, foyer_time_ns now);
+/* It says that it is none any more. */
+void router_forget(struct foyer_host *host, const struct foyer_addr *addr);
+/* It does not answer: others are tried first from now on. Not a router: nothing happens. */
+void router_unreachable(struct foyer_host *host, const struct foyer_addr *addr);
+bool router_choose(const struct foyer_host *host, struct foyer_addr *ret_router);
+/* By an advertised prefix; *ret_length: the longest, -1 where there is none. */
+bool router_is_on_link(const struct foyer_host *host, const struct foyer_addr *addr,
+                       int *ret_length);
+/* When an autoconfigured address wants router_address_timer to be called. */
+foyer_time_ns router_address_deadline(const struct foyer_host *host,
+                                      const struct host_address *address);
+void router_address_timer(struct foyer_host *host, struct host_address *address, foyer_time_ns now);
+/* A duplicate was found: tries another identifier. False: enough of it. */
+bool router_address_retry(struct foyer_host *host, struct host_address *address, foyer_time_ns now);
+
+/* ---- route.c: routes, paths ------------------------------------------------------- */
 
 /* How to reach a destination. */
 struct ip_way {
@@ -98,7 +153,11 @@ bool ip_is_joined(const struct foyer_host *host, const struct foyer_addr *addr);
 /* The address for a packet that answers or asks without a socket; false: there is none. */
 bool ip_choose_source(const struct foyer_host *host, const struct foyer_addr *dst,
                       struct foyer_addr *ret_src);
+/* Of the 128 bits; -EINVAL where it is too long for the family. */
+int ip_wide_prefix_length(const struct foyer_addr *addr, uint8_t length);
 bool ip_prefix_matches(const struct foyer_addr *a, const struct foyer_addr *b, unsigned bits);
+/* Of a group or broadcast (RFC 1112 section 6.4, RFC 2464 section 7). */
+void ip_group_mac(const struct foyer_addr *dst, bool is_broadcast, uint8_t ret_mac[6]);
 void ip_mtu_timer(struct foyer_host *host, foyer_time_ns now);
 struct foyer_addr ip_solicited_node(const struct foyer_addr *addr);
 
@@ -122,6 +181,15 @@ struct ip_out {
     uint8_t protocol;
     const uint8_t *mac; /* NULL: to the host itself, no Ethernet header */
 };
+
+/*
+ * Queues an ICMPv6 message to a group of the link as a whole frame: src may be the unspecified
+ * address, which has no way. bytes: the message, checksum 0; at most IP6_GROUP_MESSAGE_MAX.
+ */
+#define IP6_GROUP_MESSAGE_MAX 512u
+void ip6_send_to_group(struct foyer_host *host, const struct foyer_addr *src,
+                       const struct foyer_addr *group, uint8_t hop_limit, bool router_alert,
+                       const uint8_t *bytes, size_t size);
 
 /* Writes the headers in front of the transport header and fills the packet. */
 void ip_emit(struct foyer_host *host, const struct tx *tx, const struct ip_out *out,
@@ -153,7 +221,7 @@ void frag_timer(struct foyer_host *host, struct timer *timer, foyer_time_ns now)
 
 enum control_kind {
     CONTROL_PADDING = 0, /* to the ring's end */
-    CONTROL_FRAME,       /* a whole Ethernet frame (ARP) */
+    CONTROL_FRAME,       /* a whole Ethernet frame: ARP, group messages */
     CONTROL_IP,          /* transport header and payload */
 };
 
@@ -189,6 +257,11 @@ void icmp_send_error(struct foyer_host *host, const struct rx *rx, uint8_t type,
                      uint32_t word, foyer_time_ns now);
 void ndp_input(struct foyer_host *host, const struct rx *rx, const uint8_t *bytes, size_t size,
                foyer_time_ns now);
+/* Does anybody have this tentative address (RFC 4862 section 5.4.2)? */
+void ndp_probe(struct foyer_host *host, const struct host_address *address);
+/* Unsolicited: the address is ours (RFC 4861 section 7.2.6). */
+void ndp_announce(struct foyer_host *host, const struct foyer_addr *addr);
+void ndp_solicit_routers(struct foyer_host *host);
 /* Asks for a neighbour: by multicast, or by unicast where it is only to confirm. */
 void ndp_solicit(struct foyer_host *host, const struct neighbour *neighbour, bool is_unicast);
 

@@ -39,7 +39,7 @@ static uint32_t addr_hash(const struct foyer_host *host, const struct foyer_addr
     return (uint32_t)siphash(&host->hash_key, addr->bytes, sizeof(addr->bytes));
 }
 
-struct neighbour *neighbour_find(struct foyer_host *host, const struct foyer_addr *addr)
+struct neighbour *neighbour_find(const struct foyer_host *host, const struct foyer_addr *addr)
 {
     uint32_t hash = addr_hash(host, addr);
     for (struct hash_node *node = hash_table_first(&host->neighbours, hash); node != NULL;
@@ -143,9 +143,29 @@ static void arp_send(struct foyer_host *host, const struct wire_arp *arp, const 
     wire_arp_emit(frame + WIRE_ETH_SIZE, arp);
 }
 
+static const uint8_t broadcast[6] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
+
+void arp_probe(struct foyer_host *host, const struct foyer_addr *addr)
+{
+    /* RFC 5227 section 2.1.1: sender address all zero, so that no cache is spoilt. */
+    struct wire_arp arp = {.operation = WIRE_ARP_REQUEST,
+                           .sender_addr = foyer_addr_v4(0, 0, 0, 0),
+                           .target_addr = *addr};
+    memcpy(arp.sender_mac, host->config.mac, 6);
+    arp_send(host, &arp, broadcast);
+}
+
+void arp_announce(struct foyer_host *host, const struct foyer_addr *addr)
+{
+    /* RFC 5227 section 2.3: a request in which both addresses are ours. */
+    struct wire_arp arp = {
+        .operation = WIRE_ARP_REQUEST, .sender_addr = *addr, .target_addr = *addr};
+    memcpy(arp.sender_mac, host->config.mac, 6);
+    arp_send(host, &arp, broadcast);
+}
+
 static void arp_solicit(struct foyer_host *host, const struct neighbour *neighbour, bool is_unicast)
 {
-    static const uint8_t broadcast[6] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
     struct wire_arp arp = {.operation = WIRE_ARP_REQUEST, .target_addr = neighbour->addr};
 
     if (!ip_choose_source(host, &neighbour->addr, &arp.sender_addr))
@@ -163,7 +183,9 @@ static void neighbour_ask(struct foyer_host *host, struct neighbour *neighbour, 
         arp_solicit(host, neighbour, is_unicast);
     else
         ndp_solicit(host, neighbour, is_unicast);
-    timer_set(&host->timers, &neighbour->timer, now + NEIGHBOUR_RETRY_NS);
+    timer_set(&host->timers, &neighbour->timer,
+              now +
+                  (foyer_addr_is_v4(&neighbour->addr) ? NEIGHBOUR_RETRY_NS : host->retransmit_ns));
 }
 
 /* ---- states ------------------------------------------------------------------------------------------ */
@@ -177,7 +199,8 @@ bool neighbour_use(struct foyer_host *host, struct neighbour *neighbour, foyer_t
             neighbour_ask(host, neighbour, now);
         return false;
     case NEIGHBOUR_REACHABLE:
-        if (now - neighbour->confirmed_ns < NEIGHBOUR_REACHABLE_NS)
+        if (now - neighbour->confirmed_ns <
+            (foyer_addr_is_v4(&neighbour->addr) ? NEIGHBOUR_REACHABLE_NS : host->reachable_ns))
             return true;
         /* fall through */
     case NEIGHBOUR_STALE:
@@ -275,6 +298,7 @@ static void neighbour_fail(struct foyer_host *host, struct neighbour *neighbour,
 
     list_init(&failed);
     list_splice_back(&failed, &neighbour->waiters);
+    router_unreachable(host, &neighbour->addr);
     neighbour_free(host, neighbour);
     while ((node = list_first(&failed)) != NULL) {
         struct sock *sock = LIST_ENTRY(node, struct sock, output_node);
@@ -311,6 +335,29 @@ void neighbour_timer(struct foyer_host *host, struct neighbour *neighbour, foyer
 
 /* ---- frames in ------------------------------------------------------------------------------------------ */
 
+/*
+ * RFC 5227 sections 2.1.1 and 2.4: does this packet contradict an address of ours? Our own
+ * packets may come back to us. True: it was dealt with.
+ */
+static bool arp_conflict(struct foyer_host *host, const struct wire_arp *arp, foyer_time_ns now)
+{
+    if (memcmp(arp->sender_mac, host->config.mac, 6) == 0)
+        return ip_is_own(host, &arp->sender_addr);
+    struct host_address *address = address_find(host, &arp->sender_addr);
+    /* Another probes for the same address at the same time. */
+    if (address == NULL && foyer_addr_is_any(&arp->sender_addr) &&
+        arp->operation == WIRE_ARP_REQUEST) {
+        address = address_find(host, &arp->target_addr);
+        if (address != NULL && address->state != FOYER_ADDRESS_TENTATIVE)
+            return false;
+    }
+    if (address == NULL || address->state == FOYER_ADDRESS_DUPLICATE)
+        return false;
+    host->stats.in_dropped_address++;
+    address_conflict(host, address, now);
+    return true;
+}
+
 static void arp_input(struct foyer_host *host, const struct foyer_packet *packet, foyer_time_ns now)
 {
     struct wire_arp arp;
@@ -320,6 +367,8 @@ static void arp_input(struct foyer_host *host, const struct foyer_packet *packet
         host->stats.in_dropped_malformed++;
         return;
     }
+    if (arp_conflict(host, &arp, now))
+        return;
     bool is_probe = foyer_addr_is_any(&arp.sender_addr); /* RFC 5227 section 1.1 */
     bool is_for_us = foyer_host_has_address(host, &arp.target_addr);
     if (!is_probe &&

@@ -252,8 +252,8 @@ static enum step next_control(struct foyer_host *host, uint8_t *header,
     enum step step = STEP_AGAIN;
     bool is_done = true;
     if (control->kind_word == CONTROL_FRAME) {
-        memcpy(header, control_bytes(control), control->size);
-        *ret_packet = (struct foyer_packet){.spans = {{header, control->size}},
+        /* Lent from the queue, which stands until the next call. */
+        *ret_packet = (struct foyer_packet){.spans = {{control_bytes(control), control->size}},
                                             .span_count = 1,
                                             .header_size = (uint16_t)control->size};
         host->stats.out_frames++;

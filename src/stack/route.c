@@ -1,6 +1,6 @@
 /*
- * Where packets go: the host's addresses, its routes, the choice of a source address, path MTUs,
- * and what a socket remembers of all that.
+ * Where packets go: routes, the next hop, path MTUs, and what a socket remembers of all that. The
+ * host's addresses and the choice among them are address.c's, default routers router.c's.
  *
  * Routes are few; the longest prefix is found by looking at all of them. A socket asks once and
  * keeps the answer until host->path_generation moves.
@@ -22,30 +22,27 @@ bool ip_prefix_matches(const struct foyer_addr *a, const struct foyer_addr *b, u
     return rest == 0 || ((a->bytes[bytes] ^ b->bytes[bytes]) >> (8 - rest)) == 0;
 }
 
-static const struct host_address *find_address(const struct foyer_host *host,
-                                               const struct foyer_addr *addr)
-{
-    for (uint32_t i = 0; i < host->address_count; i++) {
-        if (foyer_addr_eq(&host->addresses[i].addr, addr))
-            return &host->addresses[i];
-    }
-    return NULL;
-}
-
 bool ip_is_own(const struct foyer_host *host, const struct foyer_addr *addr)
 {
-    return foyer_addr_is_loopback(addr) || find_address(host, addr) != NULL;
+    return foyer_addr_is_loopback(addr) || foyer_host_has_address(host, addr);
+}
+
+/* RFC 5942 section 4: an autoconfigured address says nothing of who is on the link. */
+static bool is_on_link_by(const struct host_address *own, bool is_v4)
+{
+    return own->is_on_link && address_is_assigned(own) && foyer_addr_is_v4(&own->addr) == is_v4;
 }
 
 bool ip_is_on_link(const struct foyer_host *host, const struct foyer_addr *addr)
 {
     for (uint32_t i = 0; i < host->address_count; i++) {
         const struct host_address *own = &host->addresses[i];
-        if (foyer_addr_is_v4(&own->addr) == foyer_addr_is_v4(addr) &&
+        if (is_on_link_by(own, foyer_addr_is_v4(addr)) &&
             ip_prefix_matches(&own->addr, addr, own->prefix_length))
             return true;
     }
-    return false;
+    int length;
+    return router_is_on_link(host, addr, &length);
 }
 
 bool ip_is_broadcast(const struct foyer_host *host, const struct foyer_addr *addr)
@@ -60,7 +57,7 @@ bool ip_is_broadcast(const struct foyer_host *host, const struct foyer_addr *add
     for (uint32_t i = 0; i < host->address_count; i++) {
         const struct host_address *own = &host->addresses[i];
         /* A /31 has two hosts and no broadcast (RFC 3021), a /32 has one. */
-        if (!foyer_addr_is_v4(&own->addr) || own->prefix_length > 126 ||
+        if (!is_on_link_by(own, true) || own->prefix_length > 126 ||
             !ip_prefix_matches(&own->addr, addr, own->prefix_length))
             continue;
         unsigned host_bits = 128u - own->prefix_length;
@@ -95,7 +92,9 @@ bool ip_is_joined(const struct foyer_host *host, const struct foyer_addr *addr)
     if (foyer_addr_eq(addr, &all))
         return true;
     for (uint32_t i = 0; i < host->address_count; i++) {
-        if (foyer_addr_is_v4(&host->addresses[i].addr))
+        /* The tentative as well: their probes are to be heard (RFC 4862 section 5.4.2). */
+        if (foyer_addr_is_v4(&host->addresses[i].addr) ||
+            host->addresses[i].state == FOYER_ADDRESS_DUPLICATE)
             continue;
         struct foyer_addr group = ip_solicited_node(&host->addresses[i].addr);
         if (foyer_addr_eq(addr, &group))
@@ -106,7 +105,7 @@ bool ip_is_joined(const struct foyer_host *host, const struct foyer_addr *addr)
 
 /* ---- addresses and routes as the caller sets them ------------------------------------------------ */
 
-static int wide_prefix_length(const struct foyer_addr *addr, uint8_t length)
+int ip_wide_prefix_length(const struct foyer_addr *addr, uint8_t length)
 {
     bool is_v4 = foyer_addr_is_v4(addr);
     if (length > (is_v4 ? 32 : 128))
@@ -123,50 +122,8 @@ int route_init(struct foyer_host *host)
     int error = hash_table_init(&host->neighbours, &host->config.allocator);
     if (error != 0)
         return error;
-    /* RFC 4291 appendix A: modified EUI-64. */
-    const uint8_t *mac = host->config.mac;
-    struct foyer_addr addr = {{0xfe, 0x80, 0, 0, 0, 0, 0, 0, (uint8_t)(mac[0] ^ 2), mac[1], mac[2],
-                               0xff, 0xfe, mac[3], mac[4], mac[5]}};
-    return foyer_host_add_address(host, &addr, 64);
-}
-
-int foyer_host_add_address(struct foyer_host *host, const struct foyer_addr *addr,
-                           uint8_t prefix_length)
-{
-    int wide = wide_prefix_length(addr, prefix_length);
-    if (wide < 0 || foyer_addr_is_any(addr) || foyer_addr_is_multicast(addr) ||
-        foyer_addr_is_loopback(addr))
-        return -EINVAL;
-    if (find_address(host, addr) != NULL)
-        return -EEXIST;
-    if (host->address_count == HOST_ADDRESSES_MAX)
-        return -ENOSPC;
-    host->addresses[host->address_count++] = (struct host_address){
-        .addr = *addr,
-        .prefix_length = (uint8_t)wide,
-        .is_link_local = foyer_addr_is_link_local_v6(addr),
-    };
-    host->path_generation++;
-    return 0;
-}
-
-int foyer_host_remove_address(struct foyer_host *host, const struct foyer_addr *addr)
-{
-    for (uint32_t i = 0; i < host->address_count; i++) {
-        if (!foyer_addr_eq(&host->addresses[i].addr, addr))
-            continue;
-        memmove(&host->addresses[i], &host->addresses[i + 1],
-                (host->address_count - i - 1) * sizeof(host->addresses[0]));
-        host->address_count--;
-        host->path_generation++;
-        return 0;
-    }
-    return -ENOENT;
-}
-
-bool foyer_host_has_address(const struct foyer_host *host, const struct foyer_addr *addr)
-{
-    return find_address(host, addr) != NULL;
+    routers_init(host);
+    return addresses_init(host);
 }
 
 static struct host_route *find_route(struct foyer_host *host, const struct foyer_addr *prefix,
@@ -185,7 +142,7 @@ static struct host_route *find_route(struct foyer_host *host, const struct foyer
 int foyer_host_add_route(struct foyer_host *host, const struct foyer_addr *prefix,
                          uint8_t prefix_length, const struct foyer_addr *gateway)
 {
-    int wide = wide_prefix_length(prefix, prefix_length);
+    int wide = ip_wide_prefix_length(prefix, prefix_length);
     if (wide < 0 || foyer_addr_is_v4(prefix) != foyer_addr_is_v4(gateway) ||
         foyer_addr_is_any(gateway) || foyer_addr_is_multicast(gateway) || ip_is_own(host, gateway))
         return -EINVAL;
@@ -202,7 +159,7 @@ int foyer_host_add_route(struct foyer_host *host, const struct foyer_addr *prefi
 int foyer_host_remove_route(struct foyer_host *host, const struct foyer_addr *prefix,
                             uint8_t prefix_length)
 {
-    int wide = wide_prefix_length(prefix, prefix_length);
+    int wide = ip_wide_prefix_length(prefix, prefix_length);
     struct host_route *route = wide < 0 ? NULL : find_route(host, prefix, wide);
     if (route == NULL)
         return -ENOENT;
@@ -223,11 +180,16 @@ static bool find_next_hop(const struct foyer_host *host, const struct foyer_addr
     int best = -1;
     for (uint32_t i = 0; i < host->address_count; i++) {
         const struct host_address *own = &host->addresses[i];
-        if (foyer_addr_is_v4(&own->addr) == is_v4 && own->prefix_length > best &&
+        if (is_on_link_by(own, is_v4) && own->prefix_length > best &&
             ip_prefix_matches(&own->addr, dst, own->prefix_length)) {
             best = own->prefix_length;
             *ret_next_hop = *dst;
         }
+    }
+    int advertised;
+    if (!is_v4 && router_is_on_link(host, dst, &advertised) && advertised > best) {
+        best = advertised;
+        *ret_next_hop = *dst;
     }
     for (uint32_t i = 0; i < host->route_count; i++) {
         const struct host_route *route = &host->routes[i];
@@ -237,46 +199,7 @@ static bool find_next_hop(const struct foyer_host *host, const struct foyer_addr
             *ret_next_hop = route->gateway;
         }
     }
-    return best >= 0;
-}
-
-static unsigned common_bits(const struct foyer_addr *a, const struct foyer_addr *b)
-{
-    for (unsigned i = 0; i < 16; i++) {
-        unsigned diff = a->bytes[i] ^ b->bytes[i];
-        if (diff != 0)
-            return i * 8 + (unsigned)__builtin_clz(diff) - 24;
-    }
-    return 128;
-}
-
-/*
- * RFC 6724 section 5, those rules that can differ here: same address (1), scope (2), longest
- * match (8); for IPv4 the same, where the match is with the next hop (RFC 1122 section 3.3.4.3).
- */
-static bool choose_source(const struct foyer_host *host, const struct foyer_addr *dst,
-                          const struct foyer_addr *next_hop, struct foyer_addr *ret_src)
-{
-    bool is_v4 = foyer_addr_is_v4(dst);
-    /* Multicast of link-local or smaller scope wants a link-local source as well. */
-    bool wants_link_local = foyer_addr_is_link_local_v6(dst) ||
-                            (!is_v4 && foyer_addr_is_multicast(dst) && (dst->bytes[1] & 15) <= 2);
-    int best = -1;
-    for (uint32_t i = 0; i < host->address_count; i++) {
-        const struct host_address *own = &host->addresses[i];
-        if (foyer_addr_is_v4(&own->addr) != is_v4)
-            continue;
-        int score = (int)common_bits(&own->addr, is_v4 ? next_hop : dst);
-        if (is_v4 && ip_prefix_matches(&own->addr, next_hop, own->prefix_length))
-            score += 256;
-        if (!is_v4 && own->is_link_local == wants_link_local)
-            score += 256;
-        if (score > best) {
-            best = score;
-            *ret_src = own->addr;
-        }
-    }
-    return best >= 0;
+    return best >= 0 || (!is_v4 && router_choose(host, ret_next_hop));
 }
 
 bool ip_choose_source(const struct foyer_host *host, const struct foyer_addr *dst,
@@ -289,10 +212,10 @@ bool ip_choose_source(const struct foyer_host *host, const struct foyer_addr *ds
     }
     if (!find_next_hop(host, dst, &next_hop))
         next_hop = *dst;
-    return choose_source(host, dst, &next_hop, ret_src);
+    return address_choose_source(host, dst, &next_hop, ret_src);
 }
 
-static void group_mac(const struct foyer_addr *dst, bool is_broadcast, uint8_t ret_mac[6])
+void ip_group_mac(const struct foyer_addr *dst, bool is_broadcast, uint8_t ret_mac[6])
 {
     if (is_broadcast) {
         memset(ret_mac, 0xff, 6);
@@ -307,6 +230,11 @@ static void group_mac(const struct foyer_addr *dst, bool is_broadcast, uint8_t r
     }
 }
 
+static uint16_t link_mtu(const struct foyer_host *host, const struct foyer_addr *dst)
+{
+    return foyer_addr_is_v4(dst) ? host->config.mtu : host->link_mtu_v6;
+}
+
 static uint16_t learned_mtu(const struct foyer_host *host, const struct foyer_addr *dst)
 {
     for (uint32_t i = 0; i < HOST_LEARNED_MTUS_MAX; i++) {
@@ -314,7 +242,7 @@ static uint16_t learned_mtu(const struct foyer_host *host, const struct foyer_ad
         if (learned->mtu != 0 && foyer_addr_eq(&learned->dst, dst))
             return learned->mtu;
     }
-    return host->config.mtu;
+    return link_mtu(host, dst);
 }
 
 static bool is_given(const struct foyer_addr *src)
@@ -325,7 +253,7 @@ static bool is_given(const struct foyer_addr *src)
 int ip_find_way(struct foyer_host *host, const struct foyer_addr *dst, const struct foyer_addr *src,
                 struct ip_way *ret_way)
 {
-    struct ip_way way = {.mtu = host->config.mtu};
+    struct ip_way way = {.mtu = link_mtu(host, dst)};
     struct foyer_addr next_hop;
 
     if (is_given(src)) {
@@ -352,10 +280,10 @@ int ip_find_way(struct foyer_host *host, const struct foyer_addr *dst, const str
         next_hop = *dst;
     else if (foyer_addr_is_any(dst) || !find_next_hop(host, dst, &next_hop))
         return -ENETUNREACH;
-    if (!is_given(src) && !choose_source(host, dst, &next_hop, &way.src))
+    if (!is_given(src) && !address_choose_source(host, dst, &next_hop, &way.src))
         return way.is_broadcast || way.is_multicast ? -ENETUNREACH : -EADDRNOTAVAIL;
     if (way.is_broadcast || way.is_multicast) {
-        group_mac(dst, way.is_broadcast, way.mac);
+        ip_group_mac(dst, way.is_broadcast, way.mac);
     } else {
         way.neighbour = neighbour_get(host, &next_hop);
         if (way.neighbour == NULL)

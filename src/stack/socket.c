@@ -95,7 +95,7 @@ struct sock *sock_create(struct foyer_host *host, uint8_t family, uint8_t protoc
     sock->generation = host->slots[index].generation;
     sock->family = family;
     sock->protocol = protocol;
-    sock->ttl = IP_TTL_DEFAULT;
+    sock->ttl = family == FOYER_FAMILY_V6 ? host->hop_limit : IP_TTL_DEFAULT;
     sock->local.addr = wildcard(family);
     sock->remote.addr = wildcard(family);
     if (protocol == FOYER_TCP)

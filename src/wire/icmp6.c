@@ -91,6 +91,7 @@ enum ndp_option {
     NDP_OPTION_TARGET_MAC = 2,
     NDP_OPTION_PREFIX = 3,
     NDP_OPTION_MTU = 5,
+    NDP_OPTION_NONCE = 14,
 };
 
 #define PREFIX_OPTION_SIZE 32
@@ -162,12 +163,31 @@ static int parse_ndp_options(const uint8_t *bytes, size_t size, struct wire_ndp 
         case NDP_OPTION_MTU:
             ndp->mtu = load_be32(option + 4);
             break;
+        case NDP_OPTION_NONCE:
+            if (option_size == 2 + WIRE_NDP_NONCE_SIZE) {
+                memcpy(ndp->nonce, option + 2, WIRE_NDP_NONCE_SIZE);
+                ndp->has_nonce = true;
+            }
+            break;
         default: /* section 4.6: MUST ignore */
             break;
         }
         at += option_size;
     }
     return 0;
+}
+
+/* RFC 4191 section 2.2: the reserved value is to be taken as medium. */
+static int8_t parse_preference(uint8_t flags)
+{
+    switch (flags >> 3 & 3) {
+    case 1:
+        return 1;
+    case 3:
+        return -1;
+    default:
+        return 0;
+    }
 }
 
 int wire_ndp_parse(const uint8_t *bytes, size_t size, struct wire_ndp *ret)
@@ -183,6 +203,7 @@ int wire_ndp_parse(const uint8_t *bytes, size_t size, struct wire_ndp *ret)
         ndp.hop_limit = bytes[4];
         ndp.is_managed = (bytes[5] & FLAG_MANAGED) != 0;
         ndp.is_other = (bytes[5] & FLAG_OTHER) != 0;
+        ndp.preference = parse_preference(bytes[5]);
         ndp.router_lifetime_s = load_be16(bytes + 6);
         ndp.reachable_ms = load_be32(bytes + 8);
         ndp.retransmit_ms = load_be32(bytes + 12);
@@ -232,8 +253,8 @@ size_t wire_ndp_emit(uint8_t *bytes, const struct wire_ndp *ndp)
     bytes[0] = ndp->type;
     if (ndp->type == WIRE_ICMP6_ROUTER_ADVERTISEMENT) {
         bytes[4] = ndp->hop_limit;
-        bytes[5] =
-            (uint8_t)((ndp->is_managed ? FLAG_MANAGED : 0) | (ndp->is_other ? FLAG_OTHER : 0));
+        bytes[5] = (uint8_t)((ndp->is_managed ? FLAG_MANAGED : 0) |
+                             (ndp->is_other ? FLAG_OTHER : 0) | (ndp->preference & 3) << 3);
         store_be16(bytes + 6, ndp->router_lifetime_s);
         store_be32(bytes + 8, ndp->reachable_ms);
         store_be32(bytes + 12, ndp->retransmit_ms);
@@ -249,6 +270,8 @@ size_t wire_ndp_emit(uint8_t *bytes, const struct wire_ndp *ndp)
         at += emit_mac(bytes + at, NDP_OPTION_SOURCE_MAC, ndp->source_mac);
     if (ndp->has_target_mac)
         at += emit_mac(bytes + at, NDP_OPTION_TARGET_MAC, ndp->target_mac);
+    if (ndp->has_nonce)
+        at += emit_mac(bytes + at, NDP_OPTION_NONCE, ndp->nonce);
     if (ndp->mtu != 0) {
         bytes[at] = NDP_OPTION_MTU;
         bytes[at + 1] = 1;

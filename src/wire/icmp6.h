@@ -55,8 +55,9 @@ void wire_icmp6_seal(uint8_t *bytes, size_t size, const struct foyer_addr *src,
 /* ---- neighbour discovery: RS, RA, NS, NA ---------------------------------------------------- */
 
 #define WIRE_NDP_PREFIXES_MAX 4
-/* The longest fixed part (NS, NA) with both link addresses, MTU and all prefixes. */
-#define WIRE_NDP_SIZE_MAX (24 + 8 + 8 + 8 + 32 * WIRE_NDP_PREFIXES_MAX)
+#define WIRE_NDP_NONCE_SIZE 6
+/* The longest fixed part (NS, NA) with both link addresses, MTU, nonce and all prefixes. */
+#define WIRE_NDP_SIZE_MAX (24 + 8 + 8 + 8 + 8 + 32 * WIRE_NDP_PREFIXES_MAX)
 
 struct wire_ndp_prefix {
     struct foyer_addr prefix;
@@ -73,11 +74,14 @@ struct wire_ndp {
     /* RA. */
     uint8_t hop_limit; /* 0: not given */
     bool is_managed, is_other;
+    int8_t preference; /* RFC 4191 section 2.1: -1 low, 0 medium, 1 high */
     uint16_t router_lifetime_s;
     uint32_t reachable_ms, retransmit_ms; /* 0: not given */
     /* Options. */
     bool has_source_mac, has_target_mac;
     uint8_t source_mac[6], target_mac[6];
+    bool has_nonce; /* RFC 3971 section 5.3.2, of the usual six bytes; others are ignored */
+    uint8_t nonce[WIRE_NDP_NONCE_SIZE];
     uint32_t mtu; /* 0: not given */
     uint8_t prefix_count;
     struct wire_ndp_prefix prefixes[WIRE_NDP_PREFIXES_MAX]; /* those beyond are ignored */

@@ -532,6 +532,58 @@ static void source_fits_the_destination(void **state)
     }
 }
 
+/* RFC 6724 section 5: of two addresses, either order of adding gives the same answer. */
+static void source_by_rule(void **state)
+{
+    static const struct {
+        const char *what;
+        struct foyer_addr dst, better, worse;
+    } rows[] = {
+        {"1: same address",
+         {{0x20, 1, 0xd, 0xb8, 1, [15] = 1}},
+         {{0x20, 1, 0xd, 0xb8, 1, [15] = 1}},
+         {{0x20, 1, 0xd, 0xb8, 1, [15] = 2}}},
+        {"2: global rather than link-local for a global",
+         {{0x20, 1, 0xd, 0xb8, 1, [15] = 1}},
+         {{0x20, 2, 1, 1, 1, 1, [15] = 1}},
+         {{0xfe, 0x80, [15] = 9}}},
+        {"2: site-local for a group of the site",
+         {{0xff, 5, [15] = 9}},
+         {{0xfe, 0xc0, [15] = 1}},
+         {{0x20, 1, 0xd, 0xb8, 1, [15] = 1}}},
+        {"6: 6to4 to 6to4",
+         {{0x20, 2, 0xc6, 0x33, [15] = 1}},
+         {{0x20, 2, 9, 9, [15] = 1}},
+         {{0x20, 3, 0xc6, 0x33, [15] = 1}}},
+        {"6: unique local to unique local",
+         {{0xfc, 0x20, 1, [15] = 1}},
+         {{0xfd, 0x20, 1, [15] = 1}},
+         {{0x20, 1, 0xd, 0xb8, 1, [15] = 1}}},
+        {"6: not Teredo to a native address, though its prefix is nearer",
+         {{0x20, 1, 0xd, 0xb8, 1, [15] = 1}},
+         {{0x24, 0, 1, [15] = 1}},
+         {{0x20, 1, 0, 0, 1, [15] = 1}}},
+        {"8: longest match",
+         {{0x20, 1, 0xd, 0xb8, 1, [15] = 1}},
+         {{0x20, 1, 0xd, 0xb8, 3, [15] = 1}},
+         {{0x20, 1, 0xd, 0xb8, 0xff, [15] = 1}}},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        for (int order = 0; order < 2; order++) {
+            struct lan *lan = lan_create(0, NULL);
+            struct foyer_addr src;
+            foyer_host_remove_address(lan->host, &lan_host6);
+            foyer_host_add_address(lan->host, order ? &rows[i].worse : &rows[i].better, 64);
+            foyer_host_add_address(lan->host, order ? &rows[i].better : &rows[i].worse, 64);
+            if (!ip_choose_source(lan->host, &rows[i].dst, &src) ||
+                !foyer_addr_eq(&src, &rows[i].better))
+                fail_msg("%s", rows[i].what);
+            lan_destroy(lan);
+        }
+    }
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, lan_setup, lan_teardown)
@@ -554,6 +606,7 @@ int main(void)
         TEST(forged_packet_too_big_is_ignored),
         TEST(address_rules),
         TEST(source_fits_the_destination),
+        cmocka_unit_test(source_by_rule),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -63,8 +63,8 @@ static void rejects_bad_arp(void **state)
 {
     struct lan *lan = *state;
     uint8_t frame[256];
-    const struct foyer_addr senders[] = {lan_host4 /* forged as us */, foyer_addr_v4(10, 0, 0, 255),
-                                         foyer_addr_v4(224, 0, 0, 1), foyer_addr_v4(127, 0, 0, 1),
+    const struct foyer_addr senders[] = {foyer_addr_v4(10, 0, 0, 255), foyer_addr_v4(224, 0, 0, 1),
+                                         foyer_addr_v4(127, 0, 0, 1),
                                          foyer_addr_v4(192, 168, 0, 1) /* off the link */};
     for (size_t i = 0; i < sizeof(senders) / sizeof(senders[0]); i++) {
         lan_input(lan, frame,
@@ -297,6 +297,178 @@ static void cache_is_bounded(void **state)
     assert_non_null(neighbour_find(lan->host, &lan_peer4));
 }
 
+/* ---- address conflict detection (RFC 5227) ---------------------------------------------------- */
+
+static const uint8_t to_all[6] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
+
+/* What the host broadcasts in the next second: 0 nothing, 'p' one probe, 'a' one announcement. */
+static char next_second(struct lan *lan, const struct foyer_addr *addr)
+{
+    struct wire_arp arp;
+    struct wire_eth eth;
+    lan_wait(lan, FOYER_NS_PER_S);
+    if (lan_pull(lan) == 0)
+        return 0;
+    assert_int_equal(lan->frame_count, 1);
+    assert_true(next_arp(lan, &arp, &eth));
+    assert_memory_equal(eth.dst, to_all, 6);
+    assert_memory_equal(arp.sender_mac, lan_host_mac, 6);
+    assert_int_equal(arp.operation, WIRE_ARP_REQUEST);
+    assert_true(foyer_addr_eq(&arp.target_addr, addr));
+    if (foyer_addr_is_any(&arp.sender_addr))
+        return 'p';
+    assert_true(foyer_addr_eq(&arp.sender_addr, addr));
+    return 'a';
+}
+
+static enum foyer_address_state state_of(struct lan *lan, const struct foyer_addr *addr)
+{
+    struct foyer_address_info infos[32];
+    size_t count = foyer_host_addresses(lan->host, infos, 32);
+    for (size_t i = 0; i < count; i++) {
+        if (foyer_addr_eq(&infos[i].addr, addr))
+            return (enum foyer_address_state)infos[i].state;
+    }
+    fail();
+    return FOYER_ADDRESS_DUPLICATE;
+}
+
+static const struct foyer_addr claimed = {{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 0, 0, 7}};
+
+static void claim(struct lan *lan)
+{
+    assert_int_equal(foyer_host_claim_address(lan->host, &claimed, 24, lan->now), 0);
+    assert_int_equal(state_of(lan, &claimed), FOYER_ADDRESS_TENTATIVE);
+}
+
+static void probes_then_announces(void **state)
+{
+    struct lan *lan = *state;
+    char seen[16] = "";
+    unsigned count = 0;
+    uint8_t frame[256];
+    claim(lan);
+    for (unsigned s = 0; s < 12; s++) {
+        char what = next_second(lan, &claimed);
+        if (what != 0)
+            seen[count++] = what;
+        /* Not answered for before it is ours. */
+        bool is_ours = foyer_host_has_address(lan->host, &claimed);
+        assert_int_equal(is_ours, strchr(seen, 'a') != NULL);
+        lan_input(lan, frame, lan_arp(frame, WIRE_ARP_REQUEST, &lan_peer4, &claimed, to_all));
+        assert_int_equal(lan_pull(lan), is_ours);
+    }
+    assert_string_equal(seen, "pppaa");
+    assert_int_equal(lan_stats(lan).address_conflicts, 0);
+}
+
+/* Whoever has it, or wants it at the same time, keeps us from it. */
+static void conflict_while_probing(void **state)
+{
+    struct foyer_addr none = foyer_addr_v4(0, 0, 0, 0);
+    const struct {
+        uint16_t operation;
+        struct foyer_addr sender, target;
+        bool is_conflict;
+    } rows[] = {
+        {WIRE_ARP_REPLY, claimed, lan_host4, true},    {WIRE_ARP_REQUEST, claimed, lan_host4, true},
+        {WIRE_ARP_REQUEST, claimed, claimed, true},    {WIRE_ARP_REQUEST, none, claimed, true},
+        {WIRE_ARP_REQUEST, lan_peer4, claimed, false}, /* only asks for it */
+        {WIRE_ARP_REPLY, lan_peer4, lan_host4, false},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct lan *lan = lan_create(0, NULL);
+        uint8_t frame[256];
+        claim(lan);
+        lan_live(lan, 2 * FOYER_NS_PER_S);
+        lan_input(lan, frame,
+                  lan_arp(frame, rows[i].operation, &rows[i].sender, &rows[i].target, to_all));
+        lan_live(lan, 10 * FOYER_NS_PER_S);
+        enum foyer_address_state wanted =
+            rows[i].is_conflict ? FOYER_ADDRESS_DUPLICATE : FOYER_ADDRESS_ASSIGNED;
+        if (state_of(lan, &claimed) != wanted)
+            fail_msg("row %zu", i);
+        assert_int_equal(lan_stats(lan).address_conflicts, rows[i].is_conflict);
+        lan_destroy(lan);
+    }
+}
+
+static void own_probe_comes_back(void **state)
+{
+    struct lan *lan = *state;
+    claim(lan);
+    for (unsigned s = 0; s < 12; s++) {
+        lan_wait(lan, FOYER_NS_PER_S);
+        lan_pull(lan);
+        const struct lan_frame *sent = lan_next(lan);
+        if (sent == NULL)
+            continue;
+        uint8_t frame[64];
+        size_t size = sent->size;
+        memcpy(frame, sent->bytes, size);
+        lan_input(lan, frame, size);
+        assert_int_equal(lan_pull(lan), 0);
+    }
+    assert_int_equal(state_of(lan, &claimed), FOYER_ADDRESS_ASSIGNED);
+    assert_int_equal(lan_stats(lan).address_conflicts, 0);
+}
+
+/* One defence in 10 s; a claimed address is given up at the second conflict, an added one not. */
+static void defends_its_addresses(void **state)
+{
+    struct lan *lan = *state;
+    uint8_t frame[256];
+    claim(lan);
+    lan_live(lan, 15 * FOYER_NS_PER_S);
+    for (int is_claimed = 0; is_claimed < 2; is_claimed++) {
+        const struct foyer_addr *addr = is_claimed ? &claimed : &lan_host4;
+        lan_input(lan, frame, lan_arp(frame, WIRE_ARP_REQUEST, addr, &lan_peer4, to_all));
+        assert_int_equal(next_second(lan, addr), 'a');
+        lan_live(lan, 9 * FOYER_NS_PER_S); /* long enough ago: once more */
+        lan_input(lan, frame, lan_arp(frame, WIRE_ARP_REPLY, addr, &lan_peer4, to_all));
+        assert_int_equal(next_second(lan, addr), 'a');
+        for (int i = 0; i < 100; i++)
+            lan_input(lan, frame, lan_arp(frame, WIRE_ARP_REQUEST, addr, addr, to_all));
+        assert_int_equal(lan_pull(lan), 0);
+        assert_null(neighbour_find(lan->host, &lan_host4));
+        assert_int_equal(foyer_host_has_address(lan->host, addr), !is_claimed);
+    }
+}
+
+static void announce(struct foyer_host_config *config)
+{
+    config->behaviour = FOYER_HOST_ANNOUNCE;
+}
+
+static void added_addresses_are_announced(void **state)
+{
+    (void)state;
+    struct lan *lan = lan_create(0, announce);
+    unsigned arps = 0, advertisements = 0;
+    for (unsigned s = 0; s < 10; s++) {
+        lan_wait(lan, FOYER_NS_PER_S);
+        lan_pull(lan);
+        const struct lan_frame *sent;
+        while ((sent = lan_next(lan)) != NULL) {
+            struct lan_view view;
+            if (!lan_view(sent, &view)) {
+                arps++;
+            } else if (view.transport[0] == WIRE_ICMP6_NEIGHBOUR_ADVERTISEMENT) {
+                struct wire_ndp ndp;
+                assert_true(wire_ndp_parse(view.transport, view.size, &ndp) > 0);
+                assert_true(foyer_addr_eq(&ndp.target, &lan_host6));
+                assert_true(ndp.is_override);
+                assert_false(ndp.is_solicited);
+                advertisements++;
+            }
+        }
+    }
+    assert_int_equal(arps, 2);
+    assert_int_equal(advertisements, 2);
+    lan_destroy(lan);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, lan_setup, lan_teardown)
@@ -310,6 +482,11 @@ int main(void)
         TEST(gateway_by_longest_prefix),
         TEST(answers_solicitations),
         TEST(cache_is_bounded),
+        TEST(probes_then_announces),
+        cmocka_unit_test(conflict_while_probing),
+        TEST(own_probe_comes_back),
+        TEST(defends_its_addresses),
+        cmocka_unit_test(added_addresses_are_announced),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
