@@ -152,6 +152,25 @@ static inline void foyer_ring_announce_writer(const struct foyer_ring *ring)
 }
 
 /*
+ * An announcement that can be taken back by who made it, so that a reader that was woken by one of
+ * many rings does not pay for the doorbells of the others while it is awake anyway. token is at
+ * least 2 and the announcer's own; where two announce, the word becomes 1 and stays until the ring.
+ */
+static inline void foyer_ring_announce_as(_Atomic uint32_t *waiting, uint32_t token)
+{
+    uint32_t found = 0;
+    if (!atomic_compare_exchange_strong(waiting, &found, token) && found != token)
+        atomic_store_explicit(waiting, 1, memory_order_relaxed);
+    atomic_thread_fence(memory_order_seq_cst);
+}
+
+static inline void foyer_ring_retract(_Atomic uint32_t *waiting, uint32_t token)
+{
+    if (atomic_load_explicit(waiting, memory_order_relaxed) == token)
+        atomic_compare_exchange_strong(waiting, &token, 0);
+}
+
+/*
  * A datagram in a ring: this header, then payload_size bytes, padded to 8. Positions of records
  * are multiples of 8; a record may wrap round the ring's end. Towards the stack, peer is the
  * destination (family zero: the connected one); from the stack, the source.

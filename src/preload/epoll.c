@@ -10,6 +10,10 @@
  * it was announced and was not ready then; the doorbell makes it active. What is found not ready
  * a few times becomes idle, so a wait costs by what is busy and not by what is registered.
  *
+ * For a sleep the active ones are announced too, and parked. The first doorbell ends the sleep; the
+ * parked ones are then active again and their announcements are taken back, so that those who
+ * write to us while we are awake need not ring, once for each connection.
+ *
  * Several threads in one epoll: a thread that goes off with events while others sleep announces
  * all that is active, else data for a socket that only the absent thread looks at would wait.
  *
@@ -29,7 +33,9 @@
 #include "preload/raw.h"
 #include "preload/real.h"
 
-#define IDLE_AFTER 4u            /* looks that found nothing */
+#define IDLE_AFTER 4u      /* looks that found nothing, where many are active */
+#define IDLE_AFTER_FEW 32u /* the same where few are: a look is cheaper than a doorbell */
+#define FEW 128u
 #define DRAIN_AFTER 16u          /* doorbell bytes left in the queue between drains */
 #define KERNEL_INTERVAL_NS 20000 /* how long busy foyer sockets may keep the kernel's waiting */
 
@@ -44,7 +50,8 @@ struct registration {
     uint32_t events; /* the program's */
     epoll_data_t data;
     struct signature reported;
-    bool is_active, is_disabled, has_reported;
+    bool is_active, is_parked, is_disabled, has_reported;
+    bool is_removed; /* by the program; the kernel still has it, see control_remove */
     uint8_t idle_looks;
     uint32_t next_free;
     uint64_t stamp; /* of the wait that last reported it: once per wait, whatever comes twice */
@@ -54,13 +61,16 @@ struct epoll_object {
     struct object object;
     struct epoll_object *next; /* of all, never freed */
     pthread_mutex_t lock;
-    uint32_t tag; /* upper half of our registrations' data */
+    uint32_t tag;   /* upper half of our registrations' data */
+    uint32_t token; /* of our announcements; another one in each process */
     struct registration *items;
     uint32_t item_count, item_capacity, free_head; /* free_head: index + 1 */
     uint32_t *by_fd;                               /* index + 1 */
     uint32_t by_fd_size;
     uint32_t *active;
     uint32_t active_count, active_capacity, cursor;
+    uint32_t *parked;
+    uint32_t parked_count, parked_capacity;
     _Atomic uint32_t sleepers;
     bool is_nested; /* registered in another epoll */
     int64_t kernel_checked_ns;
@@ -84,6 +94,14 @@ static _Atomic(struct epoll_object *) epolls;
 
 /* ---- objects ------------------------------------------------------------------------------- */
 
+static uint32_t random_u32(void)
+{
+    uint32_t value;
+    if (getrandom(&value, sizeof(value), 0) != (ssize_t)sizeof(value))
+        value = (uint32_t)clock_ns();
+    return value;
+}
+
 static struct object *epoll_object_create(void)
 {
     pthread_mutex_lock(&epolls_lock);
@@ -99,10 +117,9 @@ static struct object *epoll_object_create(void)
         }
     }
     if (epoll != NULL) {
-        if (getrandom(&epoll->tag, sizeof(epoll->tag), 0) < 0)
-            epoll->tag = (uint32_t)clock_ns();
         /* No pointer of a user and no small number has this bit. */
-        epoll->tag |= 1u << 31;
+        epoll->tag = random_u32() | 1u << 31;
+        epoll->token = random_u32() | 2u;
         epoll->object.kind = OBJECT_EPOLL;
         atomic_store(&epoll->object.fd_count, 0);
         atomic_store(&epoll->sleepers, 0);
@@ -117,6 +134,8 @@ void epoll_fork_child(void)
 {
     pthread_mutex_init(&epolls_lock, NULL);
     for (struct epoll_object *epoll = epolls; epoll != NULL; epoll = epoll->next) {
+        epoll->token = random_u32() | 2u;
+        epoll->parked_count = 0;
         pthread_mutex_init(&epoll->lock, NULL);
         atomic_store(&epoll->sleepers, 0); /* those threads are not in this process */
     }
@@ -234,9 +253,11 @@ void epoll_destroy(struct epoll_object *epoll)
     }
     free(epoll->items);
     free(epoll->active);
+    free(epoll->parked);
     free(epoll->by_fd);
     epoll->items = NULL;
-    epoll->active = epoll->by_fd = NULL;
+    epoll->active = epoll->by_fd = epoll->parked = NULL;
+    epoll->parked_count = epoll->parked_capacity = 0;
     epoll->item_count = epoll->item_capacity = epoll->free_head = 0;
     epoll->active_count = epoll->active_capacity = epoll->by_fd_size = 0;
     pthread_mutex_unlock(&epoll->lock);
@@ -325,14 +346,62 @@ static bool hand_to_kernel(struct epoll_object *epoll, int epfd, struct registra
     return true;
 }
 
+/* What control_remove put off. */
+static void remove_now(struct epoll_object *epoll, int epfd, struct registration *item)
+{
+    raw_epoll_ctl(epfd, EPOLL_CTL_DEL, item->fd, NULL);
+    /* Not the last reference: as above. */
+    socket_release(drop(epoll, item));
+}
+
 static void announce(const struct registration *item)
 {
     socket_announce(item->sock, item->fd, item->events);
 }
 
-/* Takes registrations off the active list that need not be on it: gone, disabled or quiet. */
-static bool quieten(struct epoll_object *epoll, unsigned idle_after)
+static unsigned idle_limit(const struct epoll_object *epoll)
 {
+    return epoll->active_count <= FEW ? IDLE_AFTER_FEW : IDLE_AFTER;
+}
+
+/* For a sleep; where there is no room for it, it is simply idle. */
+static void park(struct epoll_object *epoll, struct registration *item)
+{
+    if (item->is_parked || !grow((void **)&epoll->parked, &epoll->parked_capacity,
+                                 epoll->parked_count + 1, sizeof(*epoll->parked)))
+        return;
+    item->is_parked = true;
+    epoll->parked[epoll->parked_count++] = index_of(epoll, item);
+}
+
+/* After the sleep. With other sleepers the announcements are needed still. */
+static void unpark(struct epoll_object *epoll)
+{
+    pthread_mutex_lock(&epoll->lock);
+    if (atomic_load(&epoll->sleepers) == 0 && !epoll->is_nested) {
+        for (uint32_t i = 0; i < epoll->parked_count; i++) {
+            struct registration *item = &epoll->items[epoll->parked[i]];
+            if (!item->is_parked)
+                continue;
+            item->is_parked = false;
+            if (item->sock == NULL || item->is_active)
+                continue;
+            socket_retract(item->sock, epoll->token);
+            item->is_active = true;
+            epoll->active[epoll->active_count++] = epoll->parked[i];
+        }
+        epoll->parked_count = 0;
+    }
+    pthread_mutex_unlock(&epoll->lock);
+}
+
+/*
+ * Takes registrations off the active list that need not be on it: gone, disabled or quiet. parks:
+ * those that were busy a moment ago are to be active again after the sleep.
+ */
+static bool quieten(struct epoll_object *epoll, unsigned idle_after, bool parks)
+{
+    unsigned limit = idle_limit(epoll);
     bool is_ready = false;
     uint32_t kept = 0;
     for (uint32_t i = 0; i < epoll->active_count; i++) {
@@ -344,9 +413,15 @@ static bool quieten(struct epoll_object *epoll, unsigned idle_after)
             if (item->idle_looks < idle_after) {
                 stays = true;
             } else {
-                announce(item);
+                bool is_busy = parks && item->idle_looks < limit;
+                if (is_busy)
+                    socket_announce_as(item->sock, item->fd, item->events, epoll->token);
+                else
+                    announce(item);
                 stays = evaluate(item, &signature) != 0;
                 is_ready |= stays;
+                if (is_busy && !stays)
+                    park(epoll, item);
             }
         }
         item->is_active = stays;
@@ -360,7 +435,7 @@ static bool quieten(struct epoll_object *epoll, unsigned idle_after)
 static bool announce_all(struct epoll_object *epoll)
 {
     pthread_mutex_lock(&epoll->lock);
-    bool is_ready = quieten(epoll, 0);
+    bool is_ready = quieten(epoll, 0, !epoll->is_nested);
     pthread_mutex_unlock(&epoll->lock);
     return is_ready;
 }
@@ -372,6 +447,7 @@ static int collect(const struct epoll_wait_call *call, int count, int max)
     bool has_quiet = false;
     pthread_mutex_lock(&epoll->lock);
     uint32_t active_count = epoll->active_count, looked = 0;
+    unsigned limit = idle_limit(epoll);
     uint32_t start = active_count > 0 ? epoll->cursor % active_count : 0;
     for (; looked < active_count && count < max; looked++) {
         struct registration *item = &epoll->items[epoll->active[(start + looked) % active_count]];
@@ -379,14 +455,14 @@ static int collect(const struct epoll_wait_call *call, int count, int max)
             has_quiet = true;
         } else if (emit(item, call->stamp, &call->events[count])) {
             count++;
-        } else if (++item->idle_looks >= IDLE_AFTER || item->is_disabled) {
-            item->idle_looks = IDLE_AFTER;
+        } else if (++item->idle_looks >= limit || item->is_disabled) {
+            item->idle_looks = (uint8_t)limit;
             has_quiet = true;
         }
     }
     epoll->cursor = active_count > 0 ? (start + looked) % active_count : 0;
     if (has_quiet)
-        quieten(epoll, IDLE_AFTER);
+        quieten(epoll, limit, false);
     pthread_mutex_unlock(&epoll->lock);
     return count;
 }
@@ -399,7 +475,9 @@ static bool take_doorbell(const struct epoll_wait_call *call, struct epoll_event
     pthread_mutex_lock(&epoll->lock);
     uint32_t index = (uint32_t)event->data.u64;
     struct registration *item = index < epoll->item_count ? &epoll->items[index] : NULL;
-    if (item != NULL && item->sock != NULL && !hand_to_kernel(epoll, call->epfd, item)) {
+    if (item != NULL && item->sock != NULL && item->is_removed) {
+        remove_now(epoll, call->epfd, item);
+    } else if (item != NULL && item->sock != NULL && !hand_to_kernel(epoll, call->epfd, item)) {
         if ((event->events & EPOLLHUP) != 0)
             socket_note_orphan(item->sock);
         if ((event->events & EPOLLIN) != 0 &&
@@ -461,7 +539,7 @@ bool epoll_is_ready(struct object *object, bool will_sleep)
         is_ready = item->sock != NULL && evaluate(item, &signature) != 0;
     }
     if (!is_ready && will_sleep)
-        is_ready = quieten(epoll, 0);
+        is_ready = quieten(epoll, 0, false);
     pthread_mutex_unlock(&epoll->lock);
     return is_ready;
 }
@@ -510,15 +588,51 @@ static int control_modify(struct epoll_object *epoll, int epfd, struct registrat
     return 0;
 }
 
+/*
+ * Many event loops take a descriptor out and put it back for each request. So a removed one stays in
+ * the kernel's set, silent, until its next doorbell; put back before that, it costs no system call.
+ */
+static int control_remove(struct epoll_object *epoll, int epfd, struct registration *item)
+{
+    if (epoll->is_nested) {
+        remove_now(epoll, epfd, item);
+        return 0;
+    }
+    item->is_removed = item->is_disabled = true;
+    return 0;
+}
+
+/* The same descriptor and socket again, after control_remove. */
+static int control_put_back(struct epoll_object *epoll, int epfd, struct registration *item,
+                            const struct epoll_event *event)
+{
+    item->is_removed = item->is_disabled = item->has_reported = false;
+    item->events = event->events & ~(uint32_t)EPOLLEXCLUSIVE;
+    item->data = event->data;
+    activate(epoll, item);
+    if (atomic_load(&epoll->sleepers) > 0)
+        rearm(epoll, epfd, item, EPOLL_CTL_MOD);
+    return 0;
+}
+
 static int control(struct epoll_object *epoll, int epfd, int operation, int fd,
                    struct socket_object *sock, struct epoll_event *event)
 {
     int error = -EINVAL;
-    struct socket_object *dropped = NULL;
     pthread_mutex_lock(&epoll->lock);
     struct registration *item = find(epoll, fd);
     bool is_ours = item != NULL && item->sock == sock;
-    if (!is_ours && (operation != EPOLL_CTL_ADD || slot_state(sock) == FOYER_SLOT_LISTENING)) {
+    bool was_removed = is_ours && item->is_removed;
+    if (was_removed && slot_state(sock) == FOYER_SLOT_LISTENING) {
+        remove_now(epoll, epfd, item);
+        is_ours = was_removed = false;
+    }
+    if (was_removed && operation != EPOLL_CTL_ADD) {
+        error = -ENOENT;
+    } else if (was_removed) {
+        error = event == NULL ? -EFAULT : control_put_back(epoll, epfd, item, event);
+    } else if (!is_ours &&
+               (operation != EPOLL_CTL_ADD || slot_state(sock) == FOYER_SLOT_LISTENING)) {
         struct epoll_event copy = {0};
         bool is_listener = event != NULL && slot_state(sock) == FOYER_SLOT_LISTENING;
         if (is_listener) {
@@ -531,12 +645,9 @@ static int control(struct epoll_object *epoll, int epfd, int operation, int fd,
     } else if (operation == EPOLL_CTL_MOD) {
         error = event == NULL ? -EFAULT : control_modify(epoll, epfd, item, event);
     } else if (operation == EPOLL_CTL_DEL) {
-        error = raw_epoll_ctl(epfd, EPOLL_CTL_DEL, fd, event);
-        dropped = drop(epoll, item);
+        error = control_remove(epoll, epfd, item);
     }
     pthread_mutex_unlock(&epoll->lock);
-    if (dropped != NULL)
-        socket_release(dropped);
     return error;
 }
 
@@ -715,14 +826,17 @@ static int wait_loop(struct epoll_wait_call *call, bool may_sleep)
         atomic_fetch_add(&epoll->sleepers, 1);
         if (announce_all(epoll)) {
             atomic_fetch_sub(&epoll->sleepers, 1);
+            unpark(epoll);
             continue;
         }
         count = sleep_once(call);
         atomic_fetch_sub(&epoll->sleepers, 1);
+        unpark(epoll);
         if (count <= 0)
             return count;
         epoll->kernel_checked_ns = clock_ns();
         count = sort_kernel_events(call, 0, count);
+        count = collect(call, count, call->max);
         if (count > 0)
             return count;
     }

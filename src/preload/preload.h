@@ -234,6 +234,9 @@ void channel_ring(const struct channel *channel, int fd);
 
 /* Says in the rings that POLLIN and POLLOUT of `events` are waited for. */
 void socket_announce(struct socket_object *sock, int fd, uint32_t events);
+/* The same in a form that can be taken back: foyer_ring_announce_as. */
+void socket_announce_as(struct socket_object *sock, int fd, uint32_t events, uint32_t token);
+void socket_retract(struct socket_object *sock, uint32_t token);
 
 /* Around a sleep in the kernel on the socket's descriptor. */
 void bell_enter(struct socket_object *sock);

@@ -266,6 +266,25 @@ void socket_announce(struct socket_object *sock, int fd, uint32_t events)
         foyer_ring_announce_writer(&channel->tx);
 }
 
+void socket_announce_as(struct socket_object *sock, int fd, uint32_t events, uint32_t token)
+{
+    struct channel *channel = socket_channel(sock, fd);
+    if (channel == NULL)
+        return;
+    foyer_ring_announce_as(&channel->rx.shared->reader_waiting, token);
+    if ((events & (POLLOUT | POLLWRNORM | POLLWRBAND)) != 0)
+        foyer_ring_announce_as(&channel->tx.shared->writer_waiting, token);
+}
+
+void socket_retract(struct socket_object *sock, uint32_t token)
+{
+    const struct channel *channel = socket_channel_now(sock);
+    if (channel == NULL)
+        return;
+    foyer_ring_retract(&channel->rx.shared->reader_waiting, token);
+    foyer_ring_retract(&channel->tx.shared->writer_waiting, token);
+}
+
 void bell_enter(struct socket_object *sock)
 {
     _Atomic uint32_t *word = &sock->slot->bell_sleepers;
