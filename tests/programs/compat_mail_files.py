@@ -66,7 +66,7 @@ def vsftpd_lftp(t):
     ftp_clients(t)
 
 
-@case("proftpd", "lftp", "wget", "curl", packages="proftpd-core lftp")
+@case("proftpd", "lftp", "wget", "curl", packages="proftpd-core lftp", root=True)
 def proftpd_lftp(t):
     """proftpd, standalone, anonymous; lftp passive and active, mirror; wget; curl."""
     group = os.popen("id -gn").read().strip()
@@ -156,10 +156,9 @@ def git_daemon(t):
 def rsync_daemon(t):
     """rsync daemon (a process per connection); a tree down, changes up, with checksums."""
     up = t.folder("up")
+    owner = "uid = root\ngid = root\n" if t.is_root else ""
     conf = t.write("rsyncd.conf", f"""use chroot = no
-uid = {t.user}
-gid = {os.popen('id -gn').read().strip()}
-pid file = {t.dir}/rsyncd.pid
+{owner}pid file = {t.dir}/rsyncd.pid
 lock file = {t.dir}/rsyncd.lock
 [down]
 path = {t.site}
