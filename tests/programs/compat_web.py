@@ -65,7 +65,8 @@ def nginx_tls(t):
 
 
 @case("nginx", "wget", "aria2c", packages="wget aria2",
-      note="aria2 --async-dns=false: its resolver c-ares asks DNS servers itself, and foyer has none")
+      note="aria2 with --async-dns=false: its resolver c-ares asks DNS servers itself, and foyer "
+      "has none")
 def wget_aria2(t):
     """nginx; wget with a recursive download, aria2 with 8 connections to one file."""
     serve_nginx(t, extra="autoindex on;")
