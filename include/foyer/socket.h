@@ -54,6 +54,7 @@ enum foyer_event_bits {
     FOYER_EVENT_PEER_FIN = 1u << 4,  /* the peer will send no more */
     FOYER_EVENT_ERROR = 1u << 5,     /* see foyer_socket_take_error */
     FOYER_EVENT_CLOSED = 1u << 6,    /* the connection is over in both directions */
+    FOYER_EVENT_REQUEST = 1u << 7,   /* a connection request waits for foyer_request_next */
 };
 
 struct foyer_event {
@@ -107,6 +108,44 @@ FOYER_API int foyer_socket_connect(struct foyer_host *host, foyer_socket socket,
 /* Takes one established connection from a listener. -EAGAIN when there is none. */
 FOYER_API int foyer_socket_accept(struct foyer_host *host, foyer_socket listener, uint64_t owner,
                                   foyer_socket *ret_socket);
+
+/*
+ * Connection requests, before anything is answered. With FOYER_OPT_HOLD on a listener each SYN
+ * raises FOYER_EVENT_REQUEST; the caller looks at it, perhaps dials upstream first, and then lets
+ * the handshake go on, refuses it or lets it pass in silence. To the peer it looks like a slow
+ * host: its retransmitted SYNs find the request they made before. An accepted one comes out of
+ * foyer_socket_accept once the peer has answered the SYN-ACK.
+ *
+ * A request that is not decided on in 60 s is dropped in silence, and so are requests beyond the
+ * listener's backlog. Where the peer gives up with a reset, the request goes. In all these cases,
+ * after a decision and after the listener's close the handle is stale: -EBADF, never another
+ * request (except after 2^32 more requests).
+ */
+typedef struct {
+    uint64_t value; /* 0 is never valid */
+} foyer_request;
+
+struct foyer_request_info {
+    foyer_socket listener;
+    struct foyer_endpoint local, remote; /* local: whom the peer wants to reach */
+    uint16_t mss;                        /* as the peer offers it; 0: not at all */
+    uint16_t window_bytes;               /* the SYN's own, not scaled */
+    bool has_window_scale, has_sack, has_timestamps;
+};
+
+/* The next request not seen before, in order of arrival. -EAGAIN; -EINVAL: not a listener. O(1). */
+FOYER_API int foyer_request_next(struct foyer_host *host, foyer_socket listener,
+                                 foyer_request *ret_request);
+FOYER_API int foyer_request_info(struct foyer_host *host, foyer_request request,
+                                 struct foyer_request_info *ret_info);
+/* Sends the SYN-ACK. */
+FOYER_API int foyer_request_accept(struct foyer_host *host, foyer_request request,
+                                   foyer_time_ns now);
+/* Sends a reset: the peer's connect fails with "connection refused". */
+FOYER_API int foyer_request_refuse(struct foyer_host *host, foyer_request request,
+                                   foyer_time_ns now);
+/* Forgets it without a word; the peer's next SYN is a new request. */
+FOYER_API int foyer_request_drop(struct foyer_host *host, foyer_request request);
 
 /*
  * Moves the socket's payload into rings the caller provides (shared with a program). The stack
@@ -178,6 +217,22 @@ enum foyer_option {
     FOYER_OPT_TOS,       /* 0..255 */
     FOYER_OPT_OWNER_UID, /* who may share the port by REUSEPORT, as Linux compares uids */
     FOYER_OPT_BROADCAST,
+    FOYER_OPT_HOLD,      /* 0 or 1; a listener's requests wait for the caller: foyer_request_next */
+    FOYER_OPT_INTERCEPT, /* enum foyer_intercept; a listener takes what is meant for others */
+};
+
+/*
+ * Interception, for tunnels and tests that stand for a whole network. The frames must reach the
+ * host's MAC; the answers carry the intercepted address as their source, and so do
+ * foyer_socket_info's local and the segments of the accepted connection. It is TCP only: other
+ * packets to addresses that are not the host's are dropped as ever. The socket must be bound to a
+ * wildcard address (or not yet bound). Sockets without the option never get such connections.
+ */
+enum foyer_intercept {
+    FOYER_INTERCEPT_OFF = 0,
+    FOYER_INTERCEPT_ADDRESS = 1, /* every address, the port that the listener is bound to */
+    FOYER_INTERCEPT_ALL = 2,     /* every address and every port, own ones included, where no
+                                    other listener fits; one per family: -EADDRINUSE */
 };
 
 enum foyer_congestion {
@@ -203,6 +258,7 @@ struct foyer_socket_info {
     uint64_t owner;
     uint64_t user;
     uint32_t accept_queue_count; /* LISTEN: waiting */
+    uint32_t request_count;      /* LISTEN: half-open, held ones included; cookies are not known */
     uint32_t backlog;
     uint64_t bytes_sent, bytes_received, retransmissions;
     uint32_t rtt_us, rttvar_us, rto_us, cwnd_bytes, ssthresh_bytes, mss;

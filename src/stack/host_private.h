@@ -9,6 +9,7 @@
 
 #include "base/siphash.h"
 #include "stack/tcp_host.h"
+#include "stack/tcp_request.h"
 
 #define HOST_OUTPUT_BATCH 64u       /* packets per output call: that many header buffers */
 #define HOST_LOCAL_BATCH 256u       /* packets delivered inside per output call */
@@ -29,6 +30,7 @@ enum timer_kind {
     TIMER_MTU,        /* host.mtu_timer: the first learned MTU expires */
     TIMER_ADDRESS,    /* host.address_timer: an address is to be probed, announced or ends */
     TIMER_ROUTER,     /* host.router_timer: a solicitation, a router's or a prefix's end */
+    TIMER_REQUESTS,   /* host.requests.timer */
 };
 
 /* address.c. What may be done with an address in each enum foyer_address_state: see host.h. */
@@ -105,6 +107,7 @@ struct foyer_host {
     uint64_t random_counter;               /* host_random */
     struct siphash_key hash_key, port_key; /* the two halves of config.secret */
     struct tcp_host tcp;
+    struct requests requests; /* tcp_request.c */
 
     /* socket.c */
     struct sock_slot *slots;
@@ -124,6 +127,8 @@ struct foyer_host {
     struct crowded_destination *crowded[HOST_CROWDED_MAX];
     uint32_t crowded_count;
     uint64_t crowded_clock;
+    struct sock *interceptors[2]; /* FOYER_INTERCEPT_ALL: for IPv4 and for IPv6, or NULL */
+    uint32_t interceptor_count;   /* sockets with SOCK_INTERCEPT */
 
     /* address.c */
     struct host_address addresses[HOST_ADDRESSES_MAX + HOST_AUTO_ADDRESSES_MAX];

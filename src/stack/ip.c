@@ -121,6 +121,15 @@ static bool is_source_valid(const struct foyer_host *host, const struct foyer_ad
                                       src->bytes[12] != 0 && !ip_is_broadcast(host, src));
 }
 
+/* Is somebody listening for what others are meant to get (FOYER_OPT_INTERCEPT)? TCP only. */
+static bool is_intercepted(const struct foyer_host *host, const struct foyer_addr *dst,
+                           uint8_t protocol, bool is_group)
+{
+    return host->interceptor_count > 0 && protocol == WIRE_PROTOCOL_TCP && !is_group &&
+           !foyer_addr_is_multicast(dst) && !foyer_addr_is_any(dst) &&
+           !foyer_addr_is_loopback(dst) && !ip_is_broadcast(host, dst);
+}
+
 static bool is_for_us(const struct foyer_host *host, const struct foyer_addr *dst, bool is_group)
 {
     if (foyer_host_has_address(host, dst))
@@ -151,7 +160,9 @@ void ip4_input(struct foyer_host *host, const struct foyer_packet *packet, bool 
             host->stats.in_dropped_malformed++;
         return;
     }
-    if (!is_source_valid(host, &ip.src) || !is_for_us(host, &ip.dst, is_group) ||
+    if (!is_source_valid(host, &ip.src) ||
+        !(is_for_us(host, &ip.dst, is_group) ||
+          is_intercepted(host, &ip.dst, ip.protocol, is_group)) ||
         ip.has_source_route) { /* RFC 7126 section 4.3: drop source-routed packets */
         host->stats.in_dropped_address++;
         return;
@@ -217,12 +228,18 @@ void ip6_input(struct foyer_host *host, const struct foyer_packet *packet, bool 
         host->stats.in_dropped_malformed++;
         return;
     }
-    if (!is_source_valid(host, &ip.src) || !is_for_us(host, &ip.dst, is_group)) {
+    bool is_ours = is_for_us(host, &ip.dst, is_group);
+    if (!is_source_valid(host, &ip.src) ||
+        !(is_ours || is_intercepted(host, &ip.dst, WIRE_PROTOCOL_TCP, is_group))) {
         host->stats.in_dropped_address++;
         return;
     }
     if (!walk_extensions(host, packet, &ip, &chain, now))
         return;
+    if (!is_ours && chain.protocol != WIRE_PROTOCOL_TCP) {
+        host->stats.in_dropped_address++;
+        return;
+    }
     /* Only duplicate address detection has no source (RFC 4291 section 2.5.2). */
     if (foyer_addr_is_any(&ip.src) && chain.protocol != WIRE_PROTOCOL_ICMP6) {
         host->stats.in_dropped_address++;

@@ -23,8 +23,10 @@
 #include <stdint.h>
 
 #include "base/bytes.h"
+#include "stack/ip.h"
 
-#define GROUP_FLAGS (SOCK_REUSEADDR | SOCK_REUSEPORT | SOCK_V6ONLY)
+#define SHARE_FLAGS (SOCK_REUSEADDR | SOCK_REUSEPORT | SOCK_V6ONLY)
+#define GROUP_FLAGS (SHARE_FLAGS | SOCK_INTERCEPT)
 #define RECEIVERS_MIN 4u
 #define NOT_RECEIVING UINT32_MAX
 
@@ -48,8 +50,8 @@ void ports_finish(struct foyer_host *host)
 
 /* ---- 4-tuples ------------------------------------------------------------------------------------ */
 
-static uint32_t tuple_hash(const struct foyer_host *host, uint8_t protocol,
-                           const struct foyer_endpoint *local, const struct foyer_endpoint *remote)
+uint32_t ports_tuple_hash(const struct foyer_host *host, uint8_t protocol,
+                          const struct foyer_endpoint *local, const struct foyer_endpoint *remote)
 {
     /* What tells IPv4 tuples apart fits in two words of the hash, and every segment pays. */
     bool is_v4 = foyer_addr_is_v4(&local->addr) && foyer_addr_is_v4(&remote->addr);
@@ -67,7 +69,7 @@ struct sock *ports_find_tuple(struct foyer_host *host, uint8_t protocol,
                               const struct foyer_endpoint *local,
                               const struct foyer_endpoint *remote)
 {
-    uint32_t hash = tuple_hash(host, protocol, local, remote);
+    uint32_t hash = ports_tuple_hash(host, protocol, local, remote);
     for (struct hash_node *node = hash_table_first(&host->connected, hash); node != NULL;
          node = hash_table_next(node)) {
         struct sock *sock = HASH_ENTRY(node, struct sock, connected_node);
@@ -89,7 +91,7 @@ struct sock *ports_find_connected(struct foyer_host *host, uint8_t protocol,
 static void tuple_insert(struct foyer_host *host, struct sock *sock)
 {
     hash_table_insert(&host->connected, &sock->connected_node,
-                      tuple_hash(host, sock->protocol, &sock->local, &sock->remote));
+                      ports_tuple_hash(host, sock->protocol, &sock->local, &sock->remote));
     sock->flags |= SOCK_CONNECTED;
     ports_note_tuple(host, sock, true);
 }
@@ -420,7 +422,7 @@ int ports_adopt(struct foyer_host *host, struct sock *sock, struct sock *listene
 {
     if (ports_find_tuple(host, sock->protocol, &sock->local, &sock->remote) != NULL)
         return -EEXIST;
-    sock->flags |= listener->flags & GROUP_FLAGS;
+    sock->flags |= listener->flags & SHARE_FLAGS;
     sock->owner_uid = listener->owner_uid;
     tuple_insert(host, sock);
     int error = hold(host, sock);
@@ -442,15 +444,71 @@ void ports_disconnect(struct foyer_host *host, struct sock *sock)
         (void)ports_regroup(host, sock); /* without memory a UDP socket stays unreachable */
 }
 
+/* ---- interception ---------------------------------------------------------------------------------------- */
+
+static void stop_intercepting(struct foyer_host *host, struct sock *sock)
+{
+    if ((sock->flags & SOCK_INTERCEPT) == 0)
+        return;
+    host->interceptor_count--;
+    for (size_t i = 0; i < 2; i++) {
+        if (host->interceptors[i] == sock)
+            host->interceptors[i] = NULL;
+    }
+    sock->flags &= ~(uint32_t)SOCK_INTERCEPT_ALL;
+}
+
+int ports_intercept(struct foyer_host *host, struct sock *sock, enum foyer_intercept what)
+{
+    bool is_v4 = sock->family == FOYER_FAMILY_V4;
+    bool is_all = what == FOYER_INTERCEPT_ALL;
+    bool takes[2] = {is_v4 || (sock->flags & SOCK_V6ONLY) == 0, !is_v4};
+    uint32_t before = sock->flags;
+
+    if (what == FOYER_INTERCEPT_OFF) {
+        if ((sock->flags & SOCK_INTERCEPT) == 0)
+            return 0;
+    } else if (!foyer_addr_is_any(&sock->local.addr) || sock->remote.port != 0) {
+        return -EINVAL;
+    }
+    for (size_t i = 0; i < 2; i++) {
+        if (is_all && takes[i] && host->interceptors[i] != NULL && host->interceptors[i] != sock)
+            return -EADDRINUSE;
+    }
+    if (what == FOYER_INTERCEPT_OFF)
+        sock->flags &= ~(uint32_t)SOCK_INTERCEPT;
+    else
+        sock->flags |= SOCK_INTERCEPT;
+    int error = ports_regroup(host, sock);
+    if (error != 0 && what != FOYER_INTERCEPT_OFF) {
+        sock->flags = before;
+        return error;
+    }
+    uint32_t after = sock->flags & SOCK_INTERCEPT;
+    sock->flags = before;
+    stop_intercepting(host, sock);
+    sock->flags = (sock->flags & ~(uint32_t)SOCK_INTERCEPT) | after;
+    if (after != 0)
+        host->interceptor_count++;
+    if (is_all)
+        sock->flags |= SOCK_INTERCEPT_ALL;
+    for (size_t i = 0; i < 2; i++) {
+        if (is_all && takes[i])
+            host->interceptors[i] = sock;
+    }
+    return 0;
+}
+
 /* ---- delivery ------------------------------------------------------------------------------------------------ */
 
 /* 0: not meant for this group. */
-static unsigned group_score(const struct port_group *group, const struct foyer_addr *dst)
+static unsigned group_score(const struct port_group *group, const struct foyer_addr *dst,
+                            bool is_foreign)
 {
     bool is_v4 = foyer_addr_is_v4(dst);
     bool is_own_family = (group->family == FOYER_FAMILY_V4) == is_v4;
     unsigned score;
-    if (!group->is_receiving)
+    if (!group->is_receiving || (is_foreign && (group->flags & SOCK_INTERCEPT) == 0))
         return 0;
     if (foyer_addr_eq(&group->addr, dst))
         score = 4;
@@ -467,23 +525,27 @@ struct sock *ports_find_bound(struct foyer_host *host, uint8_t protocol,
                               const struct foyer_endpoint *remote)
 {
     struct port_bucket *bucket = ports_bucket(host, protocol, local->port);
+    struct sock *interceptor = host->interceptors[foyer_addr_is_v4(&local->addr) ? 0 : 1];
+    bool is_foreign = host->interceptor_count > 0 && !ip_is_own(host, &local->addr);
     struct port_group *best = NULL;
     unsigned best_score = 0;
 
+    if (protocol != FOYER_TCP)
+        interceptor = NULL, is_foreign = false;
     if (bucket == NULL)
-        return NULL;
+        return interceptor;
     LIST_FOREACH (&bucket->groups, node) {
         struct port_group *group = LIST_ENTRY(node, struct port_group, node);
-        unsigned score = group_score(group, &local->addr);
+        unsigned score = group_score(group, &local->addr, is_foreign);
         if (score > best_score) {
             best_score = score;
             best = group;
         }
     }
     if (best == NULL)
-        return NULL;
+        return interceptor;
     if (best->count > 1 && (best->flags & SOCK_REUSEPORT)) {
-        uint32_t hash = tuple_hash(host, protocol, local, remote);
+        uint32_t hash = ports_tuple_hash(host, protocol, local, remote);
         return best->receivers[(uint64_t)hash * best->count >> 32];
     }
     return best->receivers[best->count - 1];
@@ -497,7 +559,7 @@ struct sock *ports_group_receiver(struct foyer_host *host, const struct foyer_en
         return NULL;
     LIST_FOREACH (&bucket->groups, node) {
         struct port_group *group = LIST_ENTRY(node, struct port_group, node);
-        if (group_score(group, &local->addr) == 0)
+        if (group_score(group, &local->addr, false) == 0)
             continue;
         if (index < group->count)
             return group->receivers[index];

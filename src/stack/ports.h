@@ -22,7 +22,7 @@ struct port_group {
     struct port_bucket *bucket;
     struct foyer_addr addr;
     uint32_t owner_uid;
-    uint32_t flags; /* of SOCK_REUSEADDR, _REUSEPORT, _V6ONLY */
+    uint32_t flags; /* of SOCK_REUSEADDR, _REUSEPORT, _V6ONLY, _INTERCEPT */
     uint8_t family;
     bool is_receiving; /* a listener, or an unconnected datagram socket */
     uint32_t count;
@@ -42,6 +42,10 @@ struct sock *ports_conflict(const struct port_bucket *bucket, const struct sock 
 struct sock *ports_find_tuple(struct foyer_host *host, uint8_t protocol,
                               const struct foyer_endpoint *local,
                               const struct foyer_endpoint *remote);
+/* FOYER_OPT_INTERCEPT. -EADDRINUSE, -EINVAL: bound to one address; -ENOMEM. OFF can't fail. */
+int ports_intercept(struct foyer_host *host, struct sock *sock, enum foyer_intercept what);
+uint32_t ports_tuple_hash(const struct foyer_host *host, uint8_t protocol,
+                          const struct foyer_endpoint *local, const struct foyer_endpoint *remote);
 /* A socket's options, address or role changed while it holds a port. -ENOMEM: as before. */
 int ports_regroup(struct foyer_host *host, struct sock *sock);
 /* Receivers of a datagram sent to many; calls with index 0, 1, ... until NULL. */

@@ -259,7 +259,8 @@ int ip_find_way(struct foyer_host *host, const struct foyer_addr *dst, const str
     if (is_given(src)) {
         if (foyer_addr_is_v4(src) != foyer_addr_is_v4(dst))
             return -ENETUNREACH;
-        if (!ip_is_own(host, src))
+        /* Interceptors answer in the name of others. */
+        if (!ip_is_own(host, src) && host->interceptor_count == 0)
             return -EADDRNOTAVAIL;
         way.src = *src;
     }

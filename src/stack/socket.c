@@ -111,6 +111,7 @@ struct sock *sock_create(struct foyer_host *host, uint8_t family, uint8_t protoc
 void sock_free(struct foyer_host *host, struct sock *sock)
 {
     ports_unbind(host, sock);
+    ports_intercept(host, sock, FOYER_INTERCEPT_OFF);
     if (sock->protocol == FOYER_TCP)
         timer_cancel(&host->timers, &sock->timer);
     else
@@ -121,7 +122,7 @@ void sock_free(struct foyer_host *host, struct sock *sock)
         tcp_free(host, sock->tcb);
     if (sock->state == FOYER_STATE_LISTEN) {
         list_remove(&sock->listen->accept_queue); /* its children are let go */
-        list_remove(&sock->listen->requests);
+        tcp_requests_drop(host, sock, false);
         host_free(host, sock->listen, sizeof(*sock->listen));
     }
     sock_drop_rings(host, sock);
@@ -317,6 +318,7 @@ int foyer_socket_listen(struct foyer_host *host, foyer_socket socket, uint32_t b
     list_remove(&sock->output_node);
     list_init(&listen->accept_queue);
     list_init(&listen->requests);
+    list_init(&listen->held);
     listen->backlog = backlog;
     sock->listen = listen;
     sock->state = FOYER_STATE_LISTEN;
@@ -594,6 +596,7 @@ int foyer_socket_info(struct foyer_host *host, foyer_socket socket,
     };
     if (sock->state == FOYER_STATE_LISTEN) {
         info.accept_queue_count = sock->listen->accept_count;
+        info.request_count = sock->listen->request_count;
         info.backlog = sock->listen->backlog;
     }
     if (sock->tcb != NULL)

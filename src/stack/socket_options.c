@@ -29,6 +29,8 @@ static const struct option_rule rules[] = {
     [FOYER_OPT_TOS] = {0, 255, false},
     [FOYER_OPT_OWNER_UID] = {0, UINT32_MAX, false},
     [FOYER_OPT_BROADCAST] = {0, 1, false},
+    [FOYER_OPT_HOLD] = {0, 1, true},
+    [FOYER_OPT_INTERCEPT] = {FOYER_INTERCEPT_OFF, FOYER_INTERCEPT_ALL, true},
 };
 
 static const struct option_rule *find_rule(const struct sock *sock, enum foyer_option option)
@@ -117,6 +119,10 @@ static int set_shared_option(struct foyer_host *host, struct sock *sock, enum fo
         return sock->flags & SOCK_BOUND ? -EINVAL : set_flag(host, sock, SOCK_V6ONLY, value != 0);
     case FOYER_OPT_OWNER_UID:
         return set_owner_uid(host, sock, (uint32_t)value);
+    case FOYER_OPT_HOLD:
+        return set_flag(host, sock, SOCK_HOLD, value != 0);
+    case FOYER_OPT_INTERCEPT:
+        return ports_intercept(host, sock, (enum foyer_intercept)value);
     case FOYER_OPT_MAXSEG:
         /* 0: no limit of its own; else as Linux, which takes no less than 88. */
         if (value != 0 && value < 88)
@@ -170,6 +176,12 @@ static int64_t get_option(const struct sock *sock, enum foyer_option option)
         return sock->owner_uid;
     case FOYER_OPT_BROADCAST:
         return sock->broadcast;
+    case FOYER_OPT_HOLD:
+        return (sock->flags & SOCK_HOLD) != 0;
+    case FOYER_OPT_INTERCEPT:
+        return sock->flags & SOCK_INTERCEPT_ALL ? FOYER_INTERCEPT_ALL
+               : sock->flags & SOCK_INTERCEPT   ? FOYER_INTERCEPT_ADDRESS
+                                                : FOYER_INTERCEPT_OFF;
     }
     return 0;
 }

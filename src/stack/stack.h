@@ -39,6 +39,9 @@ enum sock_flags {
     SOCK_PORT_CHOSEN = 1u << 11, /* connect chose the port: it is shared with other remotes */
     SOCK_IN_ACCEPT_QUEUE = 1u << 12,
     SOCK_ADDRESS_CHOSEN = 1u << 13, /* local.addr was the wildcard until connect */
+    SOCK_HOLD = 1u << 14,           /* FOYER_OPT_HOLD */
+    SOCK_INTERCEPT = 1u << 15,      /* FOYER_OPT_INTERCEPT is not off */
+    SOCK_INTERCEPT_ALL = 1u << 16,
 };
 
 /* A socket's two rings. Sockets that have none yet all point at sock_no_rings. */
@@ -65,9 +68,14 @@ struct sock_options {
 /* What only a listener has. */
 struct listen {
     struct list_node accept_queue; /* of accept_node: established, not yet accepted */
-    struct list_node requests;     /* of accept_node: children in SYN-RECEIVED */
+    struct list_node requests;     /* of request.queue_node, all but the held */
+    struct list_node held;         /* those that the caller has not seen yet */
     uint32_t backlog;
-    uint32_t accept_count, request_count; /* in each of the two */
+    uint32_t accept_count;
+    uint32_t request_count;          /* in both lists */
+    foyer_time_ns cookie_ns;         /* with has_sent_cookie: when the last one was sent */
+    foyer_time_ns cookie_dropped_ns; /* with has_dropped_cookie: when one found the queue full */
+    bool has_sent_cookie, has_dropped_cookie;
 };
 
 /*
@@ -272,6 +280,8 @@ void tcp_close(struct foyer_host *host, struct sock *sock, foyer_time_ns now);
 void tcp_abort(struct foyer_host *host, struct sock *sock, foyer_time_ns now);
 /* Resets the children that wait in the queue or in SYN-RECEIVED; the caller frees the listener. */
 void tcp_listener_close(struct foyer_host *host, struct sock *sock, foyer_time_ns now);
+/* Forgets the requests of a listener; is_told: with a reset to each peer. */
+void tcp_requests_drop(struct foyer_host *host, struct sock *listener, bool is_told);
 /* The rings were exchanged (bytes already moved, positions may differ): rebase. */
 void tcp_rings_changed(struct foyer_host *host, struct sock *sock);
 void tcp_option_changed(struct foyer_host *host, struct sock *sock, enum foyer_option option,

@@ -5,7 +5,9 @@
  *   tcp_ack.c       what an acceptable ACK does to the sender
  *   tcp_receive.c   text, FIN and reassembly into the receive ring, the receive window
  *   tcp_options.c   options of both directions, timestamps, PAWS, the ISN
- *   tcp_listen.c    SYN to a listener, requests, the accept queue
+ *   tcp_listen.c    SYN to a listener, the accept queue
+ *   tcp_request.c   half-open connections, which have no socket yet
+ *   tcp_cookie.c    those that have no memory at all
  *   tcp_out.c       the next segment to send
  *   tcp_reply.c     segments outside of the pull: RST, challenge ACK
  *   tcp_timer.c     the logical deadlines behind the one timer
@@ -20,10 +22,10 @@
  * The state of RFC 9293 section 3.3.2 is sock->state. What is true in each:
  *
  *   CLOSED        sock->tcb is NULL: fresh, or over. Timers and tables know nothing of it.
- *   LISTEN        tcb is NULL. Children in SYN-RECEIVED hang on sock->listen->requests.
+ *   LISTEN        tcb is NULL. Half-open connections are struct request.
  *   SYN-SENT      our SYN is or will be out: snd_una == iss, rcv_nxt is void. No data moves.
- *   SYN-RECEIVED  the peer's SYN is known. TCPF_PASSIVE: sock->listener is whose child it is, and
- *                 nobody holds a handle. Else a simultaneous open, or (FIN queued) closed early.
+ *   SYN-RECEIVED  a simultaneous open: the peer's SYN is known. (TCPF_PASSIVE: for the moment in
+ *                 which a request becomes a socket.)
  *   ESTABLISHED   both directions open.
  *   CLOSE-WAIT    TCPF_FIN_RECEIVED; rx ring says FIN; we may send.
  *   FIN-WAIT-1    TCPF_FIN_QUEUED: our FIN follows snd_end; sent and not acknowledged, or not yet
@@ -319,8 +321,15 @@ void tcp_sack_fill(struct tcb *tcb, struct wire_tcp_options *options);
 
 /* ---- tcp_options.c ---------------------------------------------------------------------------- */
 
+seq_t tcp_isn_for(const struct foyer_host *host, const struct foyer_endpoint *local,
+                  const struct foyer_endpoint *remote, foyer_time_ns now);
 seq_t tcp_isn(struct foyer_host *host, const struct sock *sock, foyer_time_ns now);
+uint32_t tcp_ts_offset_for(const struct foyer_host *host, const struct foyer_endpoint *local,
+                           const struct foyer_endpoint *remote);
 uint32_t tcp_ts_offset(struct foyer_host *host, const struct sock *sock);
+/* The MSS option for a peer; the socket's own limit counts. */
+uint16_t tcp_mss_for_syn(const struct foyer_host *host, const struct sock *sock,
+                         const struct foyer_addr *remote);
 uint32_t tcp_ts_now(const struct tcb *tcb, foyer_time_ns now);
 /* The options of our SYN or SYN-ACK. */
 void tcp_options_for_syn(const struct foyer_host *host, const struct sock *sock, bool is_reply,
@@ -347,9 +356,9 @@ void tcp_listen_input(struct foyer_host *host, struct sock *listener, struct tcp
                       foyer_time_ns now);
 /* Whether the listener has no room for one more established connection. */
 bool tcp_accept_queue_is_full(const struct sock *listener);
-/* A child became established: from the requests to the accept queue. */
+/* A child became established: to the accept queue. */
 void tcp_request_established(struct foyer_host *host, struct sock *sock);
-/* Takes a child off its listener's lists, whichever it is on. */
+/* Takes a child out of its listener's accept queue. */
 void tcp_listener_forget(struct sock *sock);
 
 /* ---- tcp_out.c -------------------------------------------------------------------------------- */
@@ -369,6 +378,8 @@ bool tcp_has_unsent(const struct tcb *tcb);
 void tcp_send_rst_for(struct foyer_host *host, const struct tcp_segment *seg);
 /* RST of a synchronized or half-open connection, as RFC 9293 section 3.10.5 ABORT. */
 void tcp_send_rst(struct foyer_host *host, struct sock *sock);
+/* Takes one of the host's challenge ACKs of this second (RFC 5961 section 7); false: none left. */
+bool tcp_take_challenge(struct foyer_host *host, foyer_time_ns now);
 /* RFC 5961: an ACK at snd_nxt / rcv_nxt, limited per host. */
 void tcp_send_challenge(struct foyer_host *host, struct sock *sock, foyer_time_ns now);
 /* The ACK that answers an unacceptable segment, limited per connection. */

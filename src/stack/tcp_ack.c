@@ -48,12 +48,6 @@ static bool complete_handshake(struct foyer_host *host, struct sock *sock,
         tcp_send_rst_for(host, seg);
         return false;
     }
-    if ((tcb->flags & TCPF_PASSIVE) != 0 && sock->listener != NULL &&
-        tcp_accept_queue_is_full(sock->listener)) {
-        /* As Linux: the ACK is dropped, the SYN-ACK comes again, the client waits. */
-        host->stats.tcp_listen_overflows++;
-        return false;
-    }
     tcb->snd_wnd = (uint32_t)seg->tcp.window << tcb->snd_scale;
     tcb->snd_wnd_max = tcb->snd_wnd;
     tcb->snd_wl1 = seg->tcp.seq;

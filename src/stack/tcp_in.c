@@ -2,6 +2,7 @@
  * Segments that arrive. Called by ip.c; the order is that of RFC 9293 section 3.10.7:
  *
  *   tcp_input                       header, checksum, addresses, demultiplexing
+ *     request_input                 SYN-RECEIVED of a passive open, tcp_request.c
  *     tcp_listen_input              LISTEN (3.10.7.2), tcp_listen.c
  *     tcp_answer_closed             CLOSED (3.10.7.1)
  *     tcp_segment_arrives
@@ -23,6 +24,7 @@
 #include <errno.h>
 
 #include "stack/tcp.h"
+#include "stack/tcp_request.h"
 
 static bool is_broadcast(const struct foyer_addr *addr)
 {
@@ -94,6 +96,11 @@ void tcp_input(struct foyer_host *host, const struct rx *rx, foyer_time_ns now)
     struct sock *sock = ports_find_connected(host, FOYER_TCP, &local, &remote);
     if (sock != NULL && sock->tcb != NULL) {
         tcp_segment_arrives(host, sock, &seg, now);
+        return;
+    }
+    struct request *request = request_find(host, &local, &remote);
+    if (request != NULL) {
+        request_input(host, request, &seg, now);
         return;
     }
     sock = ports_find_bound(host, FOYER_TCP, &local, &remote);

@@ -3,6 +3,7 @@
  * connection's start depends on: the ISN and the segment size.
  */
 #include "base/siphash.h"
+#include "stack/ip.h"
 #include "stack/tcp.h"
 
 #define TS_OPTION_SIZE 12u                          /* 10 bytes and padding */
@@ -10,15 +11,16 @@
 #define IP_TCP_HEADERS_V4 40u
 #define IP_TCP_HEADERS_V6 60u
 
-static uint32_t tuple_hash(const struct foyer_host *host, const struct sock *sock, uint8_t purpose)
+static uint32_t tuple_hash(const struct foyer_host *host, const struct foyer_endpoint *local,
+                           const struct foyer_endpoint *remote, uint8_t purpose)
 {
     struct siphash_key key = siphash_key_from(host->config.secret);
     uint8_t tuple[37];
 
-    memcpy(tuple, sock->local.addr.bytes, 16);
-    memcpy(tuple + 16, sock->remote.addr.bytes, 16);
-    memcpy(tuple + 32, &sock->local.port, 2);
-    memcpy(tuple + 34, &sock->remote.port, 2);
+    memcpy(tuple, local->addr.bytes, 16);
+    memcpy(tuple + 16, remote->addr.bytes, 16);
+    memcpy(tuple + 32, &local->port, 2);
+    memcpy(tuple + 34, &remote->port, 2);
     tuple[36] = purpose;
     return (uint32_t)siphash(&key, tuple, sizeof(tuple));
 }
@@ -27,16 +29,28 @@ static uint32_t tuple_hash(const struct foyer_host *host, const struct sock *soc
  * RFC 6528 section 3, RFC 9293 section 3.4.1 (MUST-8, SHLD-1, MUST-9): a 4 us clock plus a hash
  * of the 4-tuple under the host's secret.
  */
+seq_t tcp_isn_for(const struct foyer_host *host, const struct foyer_endpoint *local,
+                  const struct foyer_endpoint *remote, foyer_time_ns now)
+{
+    return SEQ(tuple_hash(host, local, remote, 1) + (uint32_t)(now / (4 * FOYER_NS_PER_US)));
+}
+
 seq_t tcp_isn(struct foyer_host *host, const struct sock *sock, foyer_time_ns now)
 {
-    return SEQ(tuple_hash(host, sock, 1) + (uint32_t)(now / (4 * FOYER_NS_PER_US)));
+    return tcp_isn_for(host, &sock->local, &sock->remote, now);
 }
 
 /* RFC 7323 section 5.4: an offset of its own for each 4-tuple, and the same one whenever the
  * tuple comes back, so that a new incarnation's timestamps go on where the old one's ended. */
+uint32_t tcp_ts_offset_for(const struct foyer_host *host, const struct foyer_endpoint *local,
+                           const struct foyer_endpoint *remote)
+{
+    return tuple_hash(host, local, remote, 2);
+}
+
 uint32_t tcp_ts_offset(struct foyer_host *host, const struct sock *sock)
 {
-    return tuple_hash(host, sock, 2);
+    return tcp_ts_offset_for(host, &sock->local, &sock->remote);
 }
 
 uint32_t tcp_ts_now(const struct tcb *tcb, foyer_time_ns now)
@@ -44,9 +58,9 @@ uint32_t tcp_ts_now(const struct tcb *tcb, foyer_time_ns now)
     return tcp_ms(now) + tcb->ts_offset;
 }
 
-static uint32_t headers_size(const struct sock *sock)
+static uint32_t headers_size(const struct foyer_addr *remote)
 {
-    return foyer_addr_is_v4(&sock->remote.addr) ? IP_TCP_HEADERS_V4 : IP_TCP_HEADERS_V6;
+    return foyer_addr_is_v4(remote) ? IP_TCP_HEADERS_V4 : IP_TCP_HEADERS_V6;
 }
 
 /* FOYER_OPT_MAXSEG, as a bound of both directions. */
@@ -58,11 +72,12 @@ static uint32_t bound_by_option(const struct sock *sock, uint32_t mss)
 }
 
 /* RFC 9293 section 3.7.1 (MUST-67, RFC 6691): what we can take whole, fixed headers taken off. */
-static uint16_t mss_to_announce(const struct foyer_host *host, const struct sock *sock)
+uint16_t tcp_mss_for_syn(const struct foyer_host *host, const struct sock *sock,
+                         const struct foyer_addr *remote)
 {
-    uint32_t mtu = sock->path_is_local ? ip_path_mtu(host, sock) : host->config.mtu;
+    uint32_t mtu = ip_is_own(host, remote) ? IP_MTU_LOCAL : host->config.mtu;
 
-    return (uint16_t)bound_by_option(sock, mtu - headers_size(sock));
+    return (uint16_t)bound_by_option(sock, mtu - headers_size(remote));
 }
 
 /* The smallest scale that lets the window show the whole buffer; see TCP_WINDOW_SCALE_MIN. */
@@ -87,7 +102,7 @@ void tcp_options_for_syn(const struct foyer_host *host, const struct sock *sock,
 
     memset(ret_options, 0, sizeof(*ret_options));
     ret_options->has_mss = true;
-    ret_options->mss = mss_to_announce(host, sock);
+    ret_options->mss = tcp_mss_for_syn(host, sock, &sock->remote.addr);
     /* A SYN-ACK repeats only what the SYN offered: RFC 7323 sections 1.3 and 3.2, RFC 2018. */
     if (!is_reply || (tcb->flags & TCPF_WS_OK) != 0) {
         ret_options->has_window_scale = true;
@@ -147,7 +162,7 @@ void tcp_options_negotiate(const struct foyer_host *host, struct sock *sock,
 static uint16_t effective_mss(const struct foyer_host *host, const struct sock *sock)
 {
     const struct tcb *tcb = sock->tcb;
-    uint32_t mss = ip_path_mtu(host, sock) - headers_size(sock);
+    uint32_t mss = ip_path_mtu(host, sock) - headers_size(&sock->remote.addr);
 
     if (mss > tcb->peer_mss)
         mss = tcb->peer_mss;

@@ -50,7 +50,7 @@ void tcp_send_rst(struct foyer_host *host, struct sock *sock)
 }
 
 /* RFC 5961 section 7: a token bucket per host. The ACK itself is an ordinary one. */
-void tcp_send_challenge(struct foyer_host *host, struct sock *sock, foyer_time_ns now)
+bool tcp_take_challenge(struct foyer_host *host, foyer_time_ns now)
 {
     struct tcp_host *tcp = &host->tcp;
 
@@ -59,9 +59,16 @@ void tcp_send_challenge(struct foyer_host *host, struct sock *sock, foyer_time_n
         tcp->challenge_refilled_ns = now;
     }
     if (tcp->challenge_tokens == 0)
-        return;
+        return false;
     tcp->challenge_tokens--;
     host->stats.tcp_challenge_acks++;
+    return true;
+}
+
+void tcp_send_challenge(struct foyer_host *host, struct sock *sock, foyer_time_ns now)
+{
+    if (!tcp_take_challenge(host, now))
+        return;
     sock->tcb->flags |= TCPF_ACK_NOW;
     sock_want_output(host, sock);
 }

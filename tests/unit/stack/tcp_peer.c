@@ -387,14 +387,17 @@ struct foyer_socket_info peer_info(struct peer *peer)
 
 enum foyer_socket_state peer_state(struct peer *peer)
 {
-    /* A request has no handle: it is found among all sockets. */
     if (peer->socket.value != 0)
         return peer_info(peer).state;
     foyer_socket at = FOYER_SOCKET_NONE;
     while (foyer_socket_next(peer->host, &at)) {
         struct foyer_socket_info info;
-        if (at.value != peer->listener.value && foyer_socket_info(peer->host, at, &info) == 0)
+        if (foyer_socket_info(peer->host, at, &info) != 0)
+            continue;
+        if (at.value != peer->listener.value)
             return info.state;
+        if (info.request_count > 0) /* a half-open connection is no socket yet */
+            return FOYER_STATE_SYN_RECEIVED;
     }
     return FOYER_STATE_CLOSED;
 }

@@ -1,0 +1,166 @@
+/*
+ * SYN cookies (RFC 4987 section 3.6): the state of a half-open connection travels in the ISS and
+ * in the timestamp of the SYN-ACK, and comes back with the peer's ACK.
+ *
+ *   ISS        5 bits  minutes (of 64 s) modulo 32          these 8 are XORed with a keyed hash,
+ *              3 bits  index in mss_table                   so that nothing of them is seen
+ *             24 bits  keyed hash of 4-tuple, peer's ISS, minutes and index
+ *   timestamp  low 6 bits: SACK permitted (1), the peer's window scale (4; 15: none)
+ *
+ * Without timestamps a connection from a cookie has neither SACK nor window scaling. Cookies
+ * count for two minutes, and only where the listener sent one lately: otherwise every blind ACK
+ * would be a guess at one in 2^24.
+ *
+ * Only the first bytes of a connection can bring the cookie back. A client whose ACK found the
+ * accept queue full believes itself established and sends on; until it repeats those first bytes,
+ * what it sends is passed over in silence. A reset, as RFC 9293 section 3.10.7.2 has it for an
+ * ACK to a listener, would end a connection that only has to wait.
+ */
+#include "stack/ports.h"
+#include "stack/tcp.h"
+#include "stack/tcp_request.h"
+
+#define COOKIE_MINUTE_NS (64 * FOYER_NS_PER_S)
+#define COOKIE_MINUTES 2u
+#define TS_BITS 63u
+#define TS_SACK 16u
+#define TS_NO_SCALE 15u
+
+/* Steps that lose little for the segment sizes that occur: dial-up, IPv6's minimum, tunnels,
+ * PPPoE, Ethernet in both families, jumbo frames. */
+static const uint16_t mss_table[8] = {TCP_MSS_MIN, 536, 1220, 1300, 1380, 1440, 1460, 8940};
+
+struct cookie {
+    uint32_t minutes; /* whole, not modulo 32 */
+    uint32_t mss_index;
+};
+
+static uint32_t cookie_hash(const struct foyer_host *host, const struct tcp_segment *seg, seq_t irs,
+                            const struct cookie *cookie, uint8_t purpose)
+{
+    struct {
+        uint8_t src[16], dst[16];
+        uint32_t ports, irs, minutes, mss_index, purpose;
+    } input = {
+        .ports = (uint32_t)seg->tcp.src_port << 16 | seg->tcp.dst_port,
+        .irs = irs.value,
+        .minutes = cookie != NULL ? cookie->minutes : 0,
+        .mss_index = cookie != NULL ? cookie->mss_index : 0,
+        .purpose = purpose,
+    };
+    struct siphash_key key = siphash_key_from(host->config.secret);
+
+    memcpy(input.src, seg->rx->src.bytes, 16);
+    memcpy(input.dst, seg->rx->dst.bytes, 16);
+    return (uint32_t)siphash(&key, &input, sizeof(input));
+}
+
+static seq_t make_cookie(const struct foyer_host *host, const struct tcp_segment *seg, seq_t irs,
+                         const struct cookie *cookie)
+{
+    uint32_t shown = (cookie->minutes & 31) << 3 | cookie->mss_index;
+
+    shown ^= cookie_hash(host, seg, irs, NULL, 3) >> 24;
+    return SEQ(shown << 24 | (cookie_hash(host, seg, irs, cookie, 4) & 0xffffff));
+}
+
+/* False: it is none of ours, or too old. */
+static bool read_cookie(const struct foyer_host *host, const struct tcp_segment *seg, seq_t irs,
+                        seq_t iss, foyer_time_ns now, struct cookie *ret_cookie)
+{
+    uint32_t shown = iss.value >> 24 ^ cookie_hash(host, seg, irs, NULL, 3) >> 24;
+    uint32_t minutes = (uint32_t)(now / COOKIE_MINUTE_NS);
+    struct cookie cookie = {.mss_index = shown & 7};
+    uint32_t age = (minutes - (shown >> 3)) & 31;
+
+    if (age >= COOKIE_MINUTES)
+        return false;
+    cookie.minutes = minutes - age;
+    if (!seq_eq(make_cookie(host, seg, irs, &cookie), iss))
+        return false;
+    *ret_cookie = cookie;
+    return true;
+}
+
+void cookie_answer(struct foyer_host *host, struct sock *listener, const struct tcp_segment *seg,
+                   foyer_time_ns now)
+{
+    struct foyer_endpoint local = {seg->rx->dst, seg->tcp.dst_port};
+    struct foyer_endpoint remote = {seg->rx->src, seg->tcp.src_port};
+    struct wire_tcp_options peer = seg->options;
+    struct cookie cookie = {.minutes = (uint32_t)(now / COOKIE_MINUTE_NS)};
+    uint32_t mss = peer.has_mss
+                       ? peer.mss
+                       : (foyer_addr_is_v4(&remote.addr) ? TCP_MSS_DEFAULT_V4 : TCP_MSS_DEFAULT_V6);
+
+    while (cookie.mss_index < 7 && mss_table[cookie.mss_index + 1] <= mss)
+        cookie.mss_index++;
+    uint32_t ts_value = 0;
+    if (peer.has_timestamps) {
+        uint32_t ts_now = tcp_ms(now) + tcp_ts_offset_for(host, &local, &remote);
+        uint32_t bits = peer.has_window_scale ? peer.window_scale : TS_NO_SCALE;
+        bits |= peer.has_sack_permitted ? TS_SACK : 0;
+        ts_value = (ts_now & ~TS_BITS) | bits;
+        if ((int32_t)(ts_value - ts_now) > 0) /* it must not run ahead of the clock */
+            ts_value -= TS_BITS + 1;
+    } else {
+        peer.has_window_scale = false;
+        peer.has_sack_permitted = false;
+    }
+    listener->listen->cookie_ns = now;
+    listener->listen->has_sent_cookie = true;
+    host->stats.tcp_cookies_sent++;
+    syn_ack_send(host, &(struct syn_ack){.listener = listener,
+                                         .local = &local,
+                                         .remote = &remote,
+                                         .iss = make_cookie(host, seg, seg->tcp.seq, &cookie),
+                                         .irs = seg->tcp.seq,
+                                         .peer = &peer,
+                                         .ts_value = ts_value});
+}
+
+bool cookie_input(struct foyer_host *host, struct sock *listener, struct tcp_segment *seg,
+                  foyer_time_ns now)
+{
+    struct listen *listen = listener->listen;
+    const uint16_t mask = WIRE_TCP_SYN | WIRE_TCP_ACK | WIRE_TCP_RST;
+    struct cookie cookie;
+
+    if ((seg->tcp.flags & mask) != WIRE_TCP_ACK || !listen->has_sent_cookie ||
+        now - listen->cookie_ns >= COOKIE_MINUTES * COOKIE_MINUTE_NS)
+        return false;
+    bool is_patient = listen->has_dropped_cookie &&
+                      now - listen->cookie_dropped_ns < COOKIE_MINUTES * COOKIE_MINUTE_NS;
+    seq_t irs = seq_back(seg->tcp.seq, 1);
+    seq_t iss = seq_back(seg->tcp.ack, 1);
+    if (!read_cookie(host, seg, irs, iss, now, &cookie)) {
+        host->stats.tcp_cookies_failed++;
+        return is_patient;
+    }
+    host->stats.tcp_cookies_received++;
+    if (tcp_accept_queue_is_full(listener)) {
+        host->stats.tcp_listen_overflows++;
+        listen->cookie_dropped_ns = now;
+        listen->has_dropped_cookie = true;
+        return true;
+    }
+    struct wire_tcp_options peer = {.has_mss = true, .mss = mss_table[cookie.mss_index]};
+    if (seg->options.has_timestamps) {
+        uint32_t bits = seg->options.timestamp_echo & TS_BITS;
+        peer.has_timestamps = true;
+        peer.timestamp_value = seg->options.timestamp_value;
+        peer.has_sack_permitted = (bits & TS_SACK) != 0;
+        peer.has_window_scale = (bits & 15u) != TS_NO_SCALE;
+        peer.window_scale = (uint8_t)(peer.has_window_scale ? bits & 15u : 0);
+        seg->options.timestamp_echo = 0; /* not the time of anything */
+    }
+    struct handshake handshake = {
+        .listener = listener, .peer = &peer, .irs = irs, .iss = iss, .window = seg->tcp.window};
+    if (handshake_complete(host, &handshake, seg, now)) {
+        host->stats.tcp_passive_opens++;
+    } else {
+        listen->cookie_dropped_ns = now;
+        listen->has_dropped_cookie = true;
+    }
+    return true;
+}

@@ -1,0 +1,515 @@
+/*
+ * Connection requests (see tcp_request.h): SYN-RECEIVED of RFC 9293 section 3.10.7.4 for passive
+ * opens, without a socket. tcp_in.c finds the request of a segment, tcp_listen.c makes new ones.
+ *
+ * The segments that answer go out as stateless packets; one that finds the queue full is sent
+ * again with the next retransmission.
+ */
+#include "stack/tcp_request.h"
+
+#include "stack/ip.h"
+#include "stack/ports.h"
+#include "stack/socket.h"
+#include "stack/tcp.h"
+
+#define HELD_MS 60000u /* a caller that does not decide by then never will */
+
+/* ---- table and time -------------------------------------------------------------------------------- */
+
+int requests_init(struct foyer_host *host)
+{
+    struct requests *requests = &host->requests;
+
+    for (unsigned i = 0; i < REQUEST_LEVELS; i++)
+        list_init(&requests->due[i]);
+    requests->timer.kind = TIMER_REQUESTS;
+    return hash_table_init(&requests->table, &host->config.allocator);
+}
+
+void requests_finish(struct foyer_host *host)
+{
+    /* The listeners are gone, and with them their requests. */
+    timer_cancel(&host->timers, &host->requests.timer);
+    hash_table_finish(&host->requests.table);
+}
+
+static uint32_t level_ms(unsigned level)
+{
+    return level == REQUEST_LEVEL_HELD
+               ? HELD_MS
+               : (uint32_t)(TCP_RTO_INITIAL_NS / FOYER_NS_PER_MS) << level; /* RFC 6298 (5.5) */
+}
+
+/* Milliseconds until the request is due; <= 0: it is. */
+static int32_t time_left_ms(const struct request *request, foyer_time_ns now)
+{
+    return (int32_t)(request->sent_ms + level_ms(request->level) - tcp_ms(now));
+}
+
+static void wait_at_level(struct foyer_host *host, struct request *request, unsigned level,
+                          foyer_time_ns now)
+{
+    struct timer *timer = &host->requests.timer;
+
+    list_remove(&request->due_node);
+    request->level = (uint8_t)level;
+    request->sent_ms = tcp_ms(now);
+    request->sent_us = tcp_us(now);
+    list_push_back(&host->requests.due[level], &request->due_node);
+    foyer_time_ns due = now + level_ms(level) * FOYER_NS_PER_MS;
+    if (!timer_is_armed(timer) || timer->deadline_ns > due)
+        timer_set(&host->timers, timer, due);
+}
+
+static void arm_timer(struct foyer_host *host, foyer_time_ns now)
+{
+    foyer_time_ns due = FOYER_TIME_NEVER;
+
+    for (unsigned i = 0; i < REQUEST_LEVELS; i++) {
+        struct list_node *node = list_first(&host->requests.due[i]);
+        if (node == NULL)
+            continue;
+        int32_t left_ms = time_left_ms(LIST_ENTRY(node, struct request, due_node), now);
+        foyer_time_ns then = now + (left_ms > 0 ? (uint32_t)left_ms : 0) * FOYER_NS_PER_MS;
+        if (then < due)
+            due = then;
+    }
+    timer_set(&host->timers, &host->requests.timer, due);
+}
+
+struct request *request_find(struct foyer_host *host, const struct foyer_endpoint *local,
+                             const struct foyer_endpoint *remote)
+{
+    if (host->requests.table.count == 0)
+        return NULL;
+    uint32_t hash = ports_tuple_hash(host, FOYER_TCP, local, remote);
+    for (struct hash_node *node = hash_table_first(&host->requests.table, hash); node != NULL;
+         node = hash_table_next(node)) {
+        struct request *request = HASH_ENTRY(node, struct request, node);
+        if (request->remote.port == remote->port && request->local.port == local->port &&
+            foyer_addr_eq(&request->remote.addr, &remote->addr) &&
+            foyer_addr_eq(&request->local.addr, &local->addr))
+            return request;
+    }
+    return NULL;
+}
+
+foyer_request request_handle(const struct request *request)
+{
+    return (foyer_request){(uint64_t)request->node.hash << 32 | request->serial};
+}
+
+struct request *request_from_handle(struct foyer_host *host, foyer_request handle)
+{
+    for (struct hash_node *node =
+             hash_table_first(&host->requests.table, (uint32_t)(handle.value >> 32));
+         node != NULL; node = hash_table_next(node)) {
+        struct request *request = HASH_ENTRY(node, struct request, node);
+        if (request->serial == (uint32_t)handle.value)
+            return request;
+    }
+    return NULL;
+}
+
+void request_free(struct foyer_host *host, struct request *request)
+{
+    hash_table_remove(&host->requests.table, &request->node);
+    list_remove(&request->due_node);
+    list_remove(&request->queue_node);
+    request->listener->listen->request_count--;
+    host_free(host, request, sizeof(*request));
+}
+
+/* ---- what is sent -------------------------------------------------------------------------------------- */
+
+static void send_bare(struct foyer_host *host, const struct sock *listener,
+                      const struct foyer_endpoint *local, const struct foyer_endpoint *remote,
+                      struct wire_tcp *tcp, const struct wire_tcp_options *options)
+{
+    uint8_t bytes[WIRE_TCP_SIZE_MAX];
+
+    tcp->src_port = local->port;
+    tcp->dst_port = remote->port;
+    size_t size = wire_tcp_emit(bytes, tcp, options);
+    host->stats.tcp_out_segs++;
+    ip_send_control(host, FOYER_TCP, &local->addr, &remote->addr, listener->ttl, listener->tos,
+                    bytes, size);
+}
+
+/* RFC 7323 section 2.2: the window of a SYN is not scaled. */
+static uint16_t syn_window(const struct sock *listener)
+{
+    uint32_t size = listener->options->rx_size_wanted;
+    return (uint16_t)(size < UINT16_MAX ? size : UINT16_MAX);
+}
+
+void syn_ack_send(struct foyer_host *host, const struct syn_ack *syn_ack)
+{
+    const struct wire_tcp_options *peer = syn_ack->peer;
+    const struct sock *listener = syn_ack->listener;
+    struct wire_tcp tcp = {
+        .seq = syn_ack->iss,
+        .ack = seq_add(syn_ack->irs, 1),
+        .flags = WIRE_TCP_SYN | WIRE_TCP_ACK,
+        .window = syn_window(listener),
+    };
+    /* A SYN-ACK repeats only what the SYN offered: RFC 7323 sections 1.3 and 3.2, RFC 2018. */
+    struct wire_tcp_options options = {
+        .has_mss = true,
+        .mss = tcp_mss_for_syn(host, listener, &syn_ack->remote->addr),
+        .has_window_scale = peer->has_window_scale,
+        .window_scale = peer->has_window_scale ? tcp_rcv_scale(host, listener) : 0,
+        .has_sack_permitted = peer->has_sack_permitted,
+        .has_timestamps = peer->has_timestamps,
+        .timestamp_value = syn_ack->ts_value,
+        .timestamp_echo = peer->timestamp_value,
+    };
+
+    send_bare(host, listener, syn_ack->local, syn_ack->remote, &tcp, &options);
+}
+
+static struct wire_tcp_options options_of_peer(const struct request *request)
+{
+    return (struct wire_tcp_options){
+        .has_mss = (request->flags & REQUEST_MSS) != 0,
+        .mss = request->mss,
+        .has_window_scale = (request->flags & REQUEST_WS) != 0,
+        .window_scale = request->snd_scale,
+        .has_sack_permitted = (request->flags & REQUEST_SACK) != 0,
+        .has_timestamps = (request->flags & REQUEST_TS) != 0,
+        .timestamp_value = request->ts_recent,
+    };
+}
+
+static uint32_t ts_now(struct foyer_host *host, const struct request *request, foyer_time_ns now)
+{
+    return tcp_ms(now) + tcp_ts_offset_for(host, &request->local, &request->remote);
+}
+
+static void send_syn_ack(struct foyer_host *host, const struct request *request, foyer_time_ns now)
+{
+    struct wire_tcp_options peer = options_of_peer(request);
+
+    syn_ack_send(host, &(struct syn_ack){.listener = request->listener,
+                                         .local = &request->local,
+                                         .remote = &request->remote,
+                                         .iss = request->iss,
+                                         .irs = request->irs,
+                                         .peer = &peer,
+                                         .ts_value = ts_now(host, request, now)});
+}
+
+/* RFC 5961: an ACK of what we have, limited per host. */
+static void send_challenge(struct foyer_host *host, const struct request *request,
+                           foyer_time_ns now)
+{
+    const struct sock *listener = request->listener;
+    uint8_t scale = request->flags & REQUEST_WS ? tcp_rcv_scale(host, listener) : 0;
+    struct wire_tcp tcp = {
+        .seq = seq_add(request->iss, 1),
+        .ack = seq_add(request->irs, 1),
+        .flags = WIRE_TCP_ACK,
+        .window = (uint16_t)(syn_window(listener) >> scale),
+    };
+    struct wire_tcp_options options = {
+        .has_timestamps = (request->flags & REQUEST_TS) != 0,
+        .timestamp_value = ts_now(host, request, now),
+        .timestamp_echo = request->ts_recent,
+    };
+
+    if (tcp_take_challenge(host, now))
+        send_bare(host, listener, &request->local, &request->remote, &tcp, &options);
+}
+
+void request_reset(struct foyer_host *host, const struct request *request)
+{
+    struct wire_tcp tcp = {
+        .seq = request->level == REQUEST_LEVEL_HELD ? SEQ(0) : seq_add(request->iss, 1),
+        .ack = seq_add(request->irs, 1),
+        .flags = WIRE_TCP_RST | WIRE_TCP_ACK, /* RFC 9293 section 3.5.2 */
+    };
+
+    host->stats.tcp_out_rsts++;
+    send_bare(host, request->listener, &request->local, &request->remote, &tcp, NULL);
+}
+
+/* ---- beginning -------------------------------------------------------------------------------------------- */
+
+static void take_syn(struct request *request, const struct tcp_segment *seg)
+{
+    const struct wire_tcp_options *options = &seg->options;
+
+    request->irs = seg->tcp.seq;
+    request->window = seg->tcp.window;
+    request->mss = options->mss;
+    request->snd_scale = options->window_scale;
+    request->ts_recent = options->timestamp_value;
+    request->flags = (uint8_t)((options->has_mss ? REQUEST_MSS : 0u) |
+                               (options->has_window_scale ? REQUEST_WS : 0u) |
+                               (options->has_sack_permitted ? REQUEST_SACK : 0u) |
+                               (options->has_timestamps ? REQUEST_TS : 0u));
+}
+
+void request_answer(struct foyer_host *host, struct request *request, foyer_time_ns now)
+{
+    /* A held one's serial is known to the caller no more: the handle dies here. */
+    list_remove(&request->queue_node);
+    list_push_back(&request->listener->listen->requests, &request->queue_node);
+    if (request->level == REQUEST_LEVEL_HELD)
+        request->iss = tcp_isn_for(host, &request->local, &request->remote, now);
+    wait_at_level(host, request, 0, now);
+    host->stats.tcp_passive_opens++;
+    send_syn_ack(host, request, now);
+}
+
+struct request *request_create(struct foyer_host *host, struct sock *listener,
+                               const struct tcp_segment *seg, bool is_held, foyer_time_ns now)
+{
+    struct listen *listen = listener->listen;
+    struct ip_way way;
+
+    if (ip_find_way(host, &seg->rx->src, &seg->rx->dst, &way) != 0)
+        return NULL;
+    struct request *request = host_alloc(host, sizeof(*request));
+    if (request == NULL) {
+        host->stats.in_dropped_memory++;
+        return NULL;
+    }
+    request->local = (struct foyer_endpoint){seg->rx->dst, seg->tcp.dst_port};
+    request->remote = (struct foyer_endpoint){seg->rx->src, seg->tcp.src_port};
+    request->listener = listener;
+    request->serial = ++host->requests.last_serial;
+    if (request->serial == 0)
+        request->serial = ++host->requests.last_serial;
+    take_syn(request, seg);
+    hash_table_insert(&host->requests.table, &request->node,
+                      ports_tuple_hash(host, FOYER_TCP, &request->local, &request->remote));
+    listen->request_count++;
+    if (is_held) {
+        list_push_back(&listen->held, &request->queue_node);
+        wait_at_level(host, request, REQUEST_LEVEL_HELD, now);
+        return request;
+    }
+    request->iss = tcp_isn_for(host, &request->local, &request->remote, now);
+    if (seg->has_isn_floor && seq_le(request->iss, seg->isn_floor))
+        request->iss = seq_add(seg->isn_floor, UINT16_MAX + 2u); /* RFC 9293 section 3.6.1 */
+    request_answer(host, request, now);
+    return request;
+}
+
+/* ---- time passes -------------------------------------------------------------------------------------------- */
+
+static void request_due(struct foyer_host *host, struct request *request, foyer_time_ns now)
+{
+    if (request->level >= REQUEST_RETRIES) {
+        host->stats.tcp_attempt_fails++;
+        request_free(host, request);
+        return;
+    }
+    host->stats.tcp_retrans_segs++;
+    wait_at_level(host, request, request->level + 1u, now);
+    send_syn_ack(host, request, now);
+}
+
+void requests_timer(struct foyer_host *host, foyer_time_ns now)
+{
+    /* From the last level to the first: none is looked at twice. */
+    for (unsigned i = REQUEST_LEVELS; i-- > 0;) {
+        struct list_node *node;
+        while ((node = list_first(&host->requests.due[i])) != NULL) {
+            struct request *request = LIST_ENTRY(node, struct request, due_node);
+            if (time_left_ms(request, now) > 0)
+                break;
+            request_due(host, request, now);
+        }
+    }
+    arm_timer(host, now);
+}
+
+/* ---- segments ---------------------------------------------------------------------------------------------- */
+
+/* While the caller has not decided, the connection is in LISTEN for all the peer can know. */
+static void held_input(struct foyer_host *host, struct request *request,
+                       const struct tcp_segment *seg)
+{
+    if ((seg->tcp.flags & WIRE_TCP_RST) != 0) {
+        /* RFC 5961 section 3: the peer stands right behind its SYN. */
+        if (seq_eq(seg->tcp.seq, seq_add(request->irs, 1)))
+            request_free(host, request);
+    } else if ((seg->tcp.flags & WIRE_TCP_ACK) != 0) {
+        tcp_send_rst_for(host, seg); /* RFC 9293 section 3.10.7.2, second */
+    } else if ((seg->tcp.flags & WIRE_TCP_SYN) != 0) {
+        take_syn(request, seg); /* the same again, or a new attempt in its place */
+    }
+}
+
+static bool paws_rejects(const struct request *request, const struct tcp_segment *seg)
+{
+    /* RFC 7323 section 5.3 R1, section 3.2. */
+    if ((request->flags & REQUEST_TS) == 0 || (seg->tcp.flags & WIRE_TCP_RST) != 0)
+        return false;
+    if (!seg->options.has_timestamps)
+        return (seg->tcp.flags & WIRE_TCP_SYN) == 0;
+    return (int32_t)(seg->options.timestamp_value - request->ts_recent) < 0;
+}
+
+/* RFC 9293 section 3.10.7.4 first to fourth; false: dealt with. May free the request. */
+static bool check_segment(struct foyer_host *host, struct request *request,
+                          const struct tcp_segment *seg, foyer_time_ns now)
+{
+    uint16_t flags = seg->tcp.flags;
+    seq_t next = seq_add(request->irs, 1);
+    seq_t edge = seq_add(next, syn_window(request->listener));
+    uint32_t length = seg->text_size + ((flags & WIRE_TCP_SYN) != 0 ? 1u : 0u) +
+                      ((flags & WIRE_TCP_FIN) != 0 ? 1u : 0u);
+
+    /* The SYN again: our SYN-ACK was lost. It is one request all the same. */
+    if ((flags & (WIRE_TCP_SYN | WIRE_TCP_RST | WIRE_TCP_ACK)) == WIRE_TCP_SYN &&
+        seq_eq(seg->tcp.seq, request->irs)) {
+        host->stats.tcp_retrans_segs++;
+        request->sent_us = 0; /* Karn: which of the two is answered nobody knows */
+        send_syn_ack(host, request, now);
+        return false;
+    }
+    bool is_old = paws_rejects(request, seg);
+    if (is_old)
+        host->stats.tcp_paws_drops++;
+    if (is_old || seq_lt(seq_add(seg->tcp.seq, length), next) || seq_gt(seg->tcp.seq, edge)) {
+        if ((flags & WIRE_TCP_RST) == 0 && (!is_old || seg->options.has_timestamps))
+            send_challenge(host, request, now);
+        return false;
+    }
+    if ((flags & WIRE_TCP_RST) != 0) {
+        /* RFC 5961 section 3.2: exactly there, or it must be confirmed. */
+        if (seq_eq(seg->tcp.seq, next)) {
+            host->stats.tcp_attempt_fails++;
+            request_free(host, request);
+        } else if (seq_gt(seg->tcp.seq, next) && seq_lt(seg->tcp.seq, edge)) {
+            send_challenge(host, request, now);
+        }
+        return false;
+    }
+    if ((flags & WIRE_TCP_SYN) != 0) {
+        /* A passive open returns to LISTEN (MUST-11). */
+        host->stats.tcp_attempt_fails++;
+        request_free(host, request);
+        return false;
+    }
+    return (flags & WIRE_TCP_ACK) != 0;
+}
+
+void request_input(struct foyer_host *host, struct request *request, struct tcp_segment *seg,
+                   foyer_time_ns now)
+{
+    if (request->level == REQUEST_LEVEL_HELD) {
+        held_input(host, request, seg);
+        return;
+    }
+    if (!check_segment(host, request, seg, now))
+        return;
+    /* Fifth: the ACK of our SYN and nothing else. */
+    if (!seq_eq(seg->tcp.ack, seq_add(request->iss, 1))) {
+        tcp_send_rst_for(host, seg);
+        return;
+    }
+    if (tcp_accept_queue_is_full(request->listener)) {
+        /* As Linux: the ACK is dropped, the SYN-ACK comes again, the client waits. */
+        host->stats.tcp_listen_overflows++;
+        return;
+    }
+    struct wire_tcp_options peer = options_of_peer(request);
+    struct handshake handshake = {
+        .listener = request->listener,
+        .peer = &peer,
+        .irs = request->irs,
+        .iss = request->iss,
+        .window = request->window,
+        .is_timed = request->level == 0 && request->sent_us != 0,
+        .sent_us = request->sent_us,
+    };
+    /* The request goes only where its socket came. */
+    struct sock *listener = request->listener;
+    foyer_request handle = request_handle(request);
+    if (handshake_complete(host, &handshake, seg, now) && listener->listen != NULL) {
+        request = request_from_handle(host, handle);
+        if (request != NULL)
+            request_free(host, request);
+    }
+}
+
+/* ---- the socket ---------------------------------------------------------------------------------------------- */
+
+static void inherit_options(struct sock *child, const struct sock *listener)
+{
+    child->ttl = listener->ttl;
+    child->tos = listener->tos;
+    child->owner = listener->owner;
+    child->owner_uid = listener->owner_uid;
+    child->flags |= listener->flags & (SOCK_REUSEADDR | SOCK_REUSEPORT | SOCK_V6ONLY);
+    sock_options_share(child, listener);
+    child->keepalive = listener->keepalive;
+    child->congestion = listener->congestion;
+    child->nodelay = listener->nodelay;
+    child->cork = listener->cork;
+}
+
+/* The child with its place in the tables, or NULL: no memory, no way back to the peer. */
+static struct sock *make_child(struct foyer_host *host, struct sock *listener,
+                               const struct tcp_segment *seg)
+{
+    struct sock *child = sock_create(host, listener->family, FOYER_TCP);
+
+    if (child == NULL) {
+        host->stats.in_dropped_memory++;
+        return NULL;
+    }
+    child->local = (struct foyer_endpoint){seg->rx->dst, seg->tcp.dst_port};
+    child->remote = (struct foyer_endpoint){seg->rx->src, seg->tcp.src_port};
+    inherit_options(child, listener);
+    if (ip_path(host, child) != 0 || tcp_create(host, child) == NULL ||
+        ports_adopt(host, child, listener) != 0) {
+        sock_free(host, child);
+        return NULL;
+    }
+    return child;
+}
+
+bool handshake_complete(struct foyer_host *host, const struct handshake *handshake,
+                        struct tcp_segment *seg, foyer_time_ns now)
+{
+    struct sock *child = make_child(host, handshake->listener, seg);
+
+    if (child == NULL)
+        return false;
+    struct tcb *tcb = child->tcb;
+    struct tcp_segment syn = {.options = *handshake->peer};
+    /* RFC 9293 section 3.10.7.2, third. */
+    tcb->irs = handshake->irs;
+    tcb->rcv_nxt = seq_add(tcb->irs, 1);
+    tcb->rcv_adv = seq_add(tcb->rcv_nxt, syn_window(child));
+    tcb->rcv_acked = tcb->rcv_nxt;
+    tcb->iss = handshake->iss;
+    tcb->snd_una = tcb->iss;
+    tcb->snd_nxt = seq_add(tcb->iss, 1);
+    tcb->snd_end = tcb->snd_nxt;
+    tcp_options_negotiate(host, child, &syn, now);
+    tcb->snd_wnd = handshake->window;
+    tcb->snd_wnd_max = tcb->snd_wnd;
+    tcb->flags |= TCPF_PASSIVE;
+    if (handshake->is_timed) {
+        tcb->flags |= TCPF_RTT_TIMED;
+        tcb->rtt_start_us = handshake->sent_us;
+    } else {
+        tcb->flags |= TCPF_SYN_LOST;
+    }
+    child->state = FOYER_STATE_SYN_RECEIVED;
+    child->listener = handshake->listener;
+    uint32_t index = child->index, generation = child->generation;
+    tcp_segment_arrives(host, child, seg, now);
+    /* What was checked before lets it pass; a socket without a place must not stay. */
+    child = host->slots[index].sock;
+    if (child != NULL && child->generation == generation &&
+        child->state == FOYER_STATE_SYN_RECEIVED)
+        tcp_finish(host, child, 0);
+    return true;
+}

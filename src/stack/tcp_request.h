@@ -1,0 +1,123 @@
+/*
+ * Connection requests: half-open connections before they are worth a socket.
+ *
+ *   held       FOYER_OPT_HOLD: nothing is answered yet; the caller decides (socket_request.c)
+ *   answered   a SYN-ACK is out; the peer's ACK makes a socket of it, five retransmissions or a
+ *              reset end it
+ *
+ * A request is one small block from the host's allocator and knows what the SYN said and what
+ * was answered. Where a listener's or the host's share is used up nothing is kept: the answer is
+ * a SYN cookie (RFC 4987 section 3.6; tcp_cookie.c).
+ *
+ * Time: all requests of one level (retransmissions so far; held ones have a level of their own)
+ * wait equally long, so that each level is a list in the order of its deadlines, and one timer
+ * of the host serves them all.
+ */
+#ifndef FOYER_STACK_TCP_REQUEST_H
+#define FOYER_STACK_TCP_REQUEST_H
+
+#include "base/hash.h"
+#include "base/list.h"
+#include "base/seq.h"
+#include "base/timer.h"
+#include "foyer/socket.h"
+
+#define REQUEST_RETRIES 5u                   /* of the SYN-ACK: given up after 63 s, as Linux */
+#define REQUEST_LEVELS (REQUEST_RETRIES + 2) /* and one for those that are held */
+#define REQUEST_LEVEL_HELD (REQUEST_RETRIES + 1)
+#define REQUESTS_MAX_DEFAULT 131072u /* per host: 16 MiB */
+
+struct sock;
+struct tcp_segment;
+struct wire_tcp_options;
+
+enum request_flags {
+    REQUEST_WS = 1u << 0,
+    REQUEST_SACK = 1u << 1,
+    REQUEST_TS = 1u << 2,
+    REQUEST_MSS = 1u << 3,
+};
+
+struct request {
+    struct hash_node node;       /* in requests.table, by 4-tuple */
+    struct list_node due_node;   /* in requests.due[level] */
+    struct list_node queue_node; /* in listen->requests, or listen->held until the caller saw it */
+    struct sock *listener;
+    struct foyer_endpoint local, remote;
+    seq_t irs, iss; /* iss is void while it is held */
+    uint32_t ts_recent;
+    uint32_t sent_us, sent_ms; /* of the last SYN-ACK; held: of the SYN. Modulo 2^32 */
+    uint32_t serial;           /* with node.hash the handle */
+    uint16_t mss, window;      /* as in the SYN */
+    uint8_t snd_scale;
+    uint8_t flags; /* enum request_flags */
+    uint8_t level;
+};
+
+_Static_assert(sizeof(struct request) <= 128, "a flood is paid for in these");
+
+/* Per host. */
+struct requests {
+    struct hash_table table;
+    struct list_node due[REQUEST_LEVELS];
+    struct timer timer; /* kind TIMER_REQUESTS */
+    uint32_t last_serial;
+};
+
+int requests_init(struct foyer_host *host);
+void requests_finish(struct foyer_host *host);
+/* requests.timer. */
+void requests_timer(struct foyer_host *host, foyer_time_ns now);
+
+struct request *request_find(struct foyer_host *host, const struct foyer_endpoint *local,
+                             const struct foyer_endpoint *remote);
+struct request *request_from_handle(struct foyer_host *host, foyer_request handle);
+foyer_request request_handle(const struct request *request);
+/* A SYN that was not seen before. It is held, or answered at once. NULL: no memory or no way. */
+struct request *request_create(struct foyer_host *host, struct sock *listener,
+                               const struct tcp_segment *seg, bool is_held, foyer_time_ns now);
+void request_free(struct foyer_host *host, struct request *request);
+/* A segment for a 4-tuple that has a request. May free it. */
+void request_input(struct foyer_host *host, struct request *request, struct tcp_segment *seg,
+                   foyer_time_ns now);
+/* Sends the SYN-ACK of a held one. */
+void request_answer(struct foyer_host *host, struct request *request, foyer_time_ns now);
+/* Tells the peer that nobody is there. */
+void request_reset(struct foyer_host *host, const struct request *request);
+
+/* What a SYN-ACK says, whether or not anything is remembered of it. */
+struct syn_ack {
+    const struct sock *listener;
+    const struct foyer_endpoint *local, *remote;
+    seq_t iss, irs;
+    const struct wire_tcp_options *peer; /* what the SYN offered */
+    uint32_t ts_value;
+};
+void syn_ack_send(struct foyer_host *host, const struct syn_ack *syn_ack);
+
+/* A handshake that is complete but for its socket. */
+struct handshake {
+    struct sock *listener;
+    const struct wire_tcp_options *peer; /* what the SYN offered */
+    seq_t irs, iss;
+    uint16_t window;  /* of the SYN */
+    bool is_timed;    /* sent_us tells when the only SYN-ACK left */
+    uint32_t sent_us; /* modulo 2^32 */
+};
+/*
+ * Makes the socket and gives it the segment, an ACK of iss + 1. False: no memory, nothing
+ * happened. The caller has seen to the accept queue's room.
+ */
+bool handshake_complete(struct foyer_host *host, const struct handshake *handshake,
+                        struct tcp_segment *seg, foyer_time_ns now);
+
+/* ---- tcp_cookie.c --------------------------------------------------------------------------------- */
+
+/* Answers a SYN with a cookie. */
+void cookie_answer(struct foyer_host *host, struct sock *listener, const struct tcp_segment *seg,
+                   foyer_time_ns now);
+/* An ACK to a listener: makes a socket where it brings a cookie back. False: it does not. */
+bool cookie_input(struct foyer_host *host, struct sock *listener, struct tcp_segment *seg,
+                  foyer_time_ns now);
+
+#endif
