@@ -246,6 +246,13 @@ FOYER_API int foyer_socket_set_option(struct foyer_host *host, foyer_socket sock
 FOYER_API int foyer_socket_get_option(struct foyer_host *host, foyer_socket socket,
                                       enum foyer_option option, int64_t *ret_value);
 
+/* What TCP's sender is doing about losses. */
+enum foyer_recovery {
+    FOYER_RECOVERY_NONE = 0,
+    FOYER_RECOVERY_FAST,    /* fast recovery (RFC 5681, RFC 6675) */
+    FOYER_RECOVERY_TIMEOUT, /* after a retransmission timeout */
+};
+
 /* What `foyer ports` shows of a socket. */
 struct foyer_socket_info {
     enum foyer_protocol protocol;
@@ -263,6 +270,11 @@ struct foyer_socket_info {
     uint64_t bytes_sent, bytes_received, retransmissions;
     uint32_t rtt_us, rttvar_us, rto_us, cwnd_bytes, ssthresh_bytes, mss;
     uint32_t send_window_bytes, receive_window_bytes;
+    enum foyer_recovery recovery;
+    uint32_t flight_bytes;             /* sent and not acknowledged */
+    uint32_t sacked_bytes, lost_bytes; /* of it: what the peer holds; lost and not sent again yet */
+    uint8_t backoff;                   /* doublings of the retransmission timeout */
+    uint8_t probes;                    /* keep-alives that found no answer */
 };
 
 FOYER_API int foyer_socket_info(struct foyer_host *host, foyer_socket socket,

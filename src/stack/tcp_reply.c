@@ -2,11 +2,11 @@
 #include "stack/tcp.h"
 
 static void send_rst(struct foyer_host *host, const struct foyer_addr *src,
-                     const struct foyer_addr *dst, const struct wire_tcp *tcp, uint8_t ttl,
-                     uint8_t tos)
+                     const struct foyer_addr *dst, const struct wire_tcp *tcp,
+                     const struct wire_tcp_options *options, uint8_t ttl, uint8_t tos)
 {
     uint8_t bytes[WIRE_TCP_SIZE_MAX];
-    size_t size = wire_tcp_emit(bytes, tcp, NULL);
+    size_t size = wire_tcp_emit(bytes, tcp, options);
 
     host->stats.tcp_out_segs++;
     host->stats.tcp_out_rsts++;
@@ -32,7 +32,7 @@ void tcp_send_rst_for(struct foyer_host *host, const struct tcp_segment *seg)
         tcp.ack = seq_add(seg->tcp.seq, length);
         tcp.flags |= WIRE_TCP_ACK;
     }
-    send_rst(host, &seg->rx->dst, &seg->rx->src, &tcp, 64, 0);
+    send_rst(host, &seg->rx->dst, &seg->rx->src, &tcp, NULL, 64, 0);
 }
 
 void tcp_send_rst(struct foyer_host *host, struct sock *sock)
@@ -46,7 +46,10 @@ void tcp_send_rst(struct foyer_host *host, struct sock *sock)
         .flags = WIRE_TCP_RST | WIRE_TCP_ACK,
     };
 
-    send_rst(host, &sock->local.addr, &sock->remote.addr, &tcp, sock->ttl, sock->tos);
+    /* RFC 7323 section 3.2: timestamps SHOULD be in a RST, too. */
+    struct wire_tcp_options options;
+    tcp_options_for_segment(tcb, &options, host->now_ns);
+    send_rst(host, &sock->local.addr, &sock->remote.addr, &tcp, &options, sock->ttl, sock->tos);
 }
 
 /* RFC 5961 section 7: a token bucket per host. The ACK itself is an ordinary one. */

@@ -185,6 +185,11 @@ void tcp_option_changed(struct foyer_host *host, struct sock *sock, enum foyer_o
         return;
     switch (option) {
     case FOYER_OPT_NODELAY:
+        /* tcp(7): it pushes what waits, even behind a cork, which then holds what comes next. */
+        if (sock->nodelay && sock->cork && tcp_has_unsent(tcb))
+            tcb->flags |= TCPF_OVERRIDE;
+        sock_want_output(host, sock);
+        break;
     case FOYER_OPT_CORK:
         sock_want_output(host, sock);
         break;
@@ -229,6 +234,17 @@ void tcp_info(const struct foyer_host *host, const struct sock *sock,
     ret_info->mss = tcb->mss;
     ret_info->send_window_bytes = tcb->snd_wnd;
     ret_info->receive_window_bytes = seq_distance(tcb->rcv_adv, tcb->rcv_nxt);
+    ret_info->flight_bytes = tcp_flight(tcb);
+    ret_info->backoff = tcb->backoff;
+    ret_info->probes = tcb->probes;
+    if (tcb->board == NULL)
+        return;
+    ret_info->sacked_bytes = tcb->board->sacked_bytes;
+    ret_info->lost_bytes = tcb->board->lost_bytes;
+    if (tcb->recovery == TCP_RECOVERY)
+        ret_info->recovery = FOYER_RECOVERY_FAST;
+    else if (tcb->recovery == TCP_LOSS)
+        ret_info->recovery = FOYER_RECOVERY_TIMEOUT;
 }
 
 /* ---- the handle is given back ------------------------------------------------------------------------ */

@@ -23,7 +23,7 @@ import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 RESULTS = os.path.join(HERE, "packetdrill", "results.tsv")
-TIMEOUT_S = 10
+TIMEOUT_S = 60
 SKIPPED = 77
 
 # The addresses that the scripts' own runner uses; -D are words the scripts leave open.

@@ -97,6 +97,8 @@ int pd_setsockopt(struct pd *pd, int fd, int level, int name, const void *value,
         return set_linger(pd, socket, value, size);
     if (level == IPPROTO_TCP && name == TCP_CONGESTION)
         return set_congestion(pd, socket, value, size);
+    if (level == IPPROTO_IP && name == IP_MTU_DISCOVER)
+        return 0; /* the stack always discovers; no script looks at the difference */
     const struct option_name *option = find_int_option(level, name);
     if (option == NULL)
         return -ENOPROTOOPT;
@@ -123,6 +125,24 @@ static uint8_t linux_state(enum foyer_socket_state state)
     return states[state];
 }
 
+/* Linux's tcpi_ca_state:. */
+static uint8_t linux_ca_state(const struct foyer_socket_info *info)
+{
+    switch (info->recovery) {
+    case FOYER_RECOVERY_FAST:
+        return TCP_CA_Recovery;
+    case FOYER_RECOVERY_TIMEOUT:
+        return TCP_CA_Loss;
+    default:
+        return info->sacked_bytes > 0 ? TCP_CA_Disorder : TCP_CA_Open;
+    }
+}
+
+static uint32_t segments(uint32_t bytes, uint32_t mss)
+{
+    return (bytes + mss - 1) / mss;
+}
+
 /* What libfoyer tells; everything else of the structure is 0. */
 static int get_tcp_info(struct pd *pd, struct pd_socket *socket, void *ret_value, socklen_t size)
 {
@@ -134,6 +154,12 @@ static int get_tcp_info(struct pd *pd, struct pd_socket *socket, void *ret_value
     uint32_t mss = info.mss != 0 ? info.mss : 1;
     struct tcp_info out = {
         .tcpi_state = linux_state(info.state),
+        .tcpi_ca_state = linux_ca_state(&info),
+        .tcpi_backoff = info.backoff,
+        .tcpi_probes = info.probes,
+        .tcpi_unacked = segments(info.flight_bytes, mss),
+        .tcpi_sacked = segments(info.sacked_bytes, mss),
+        .tcpi_lost = segments(info.lost_bytes, mss),
         .tcpi_rto = info.rto_us,
         .tcpi_snd_mss = info.mss,
         .tcpi_rtt = info.rtt_us,

@@ -226,6 +226,21 @@ static void timestamps_are_in_every_segment_and_echoed(void **state)
 }
 
 /* RFC 7323 section 4.3: a segment beyond a gap does not move TS.Recent. */
+/* RFC 7323 section 3.2, SHOULD. */
+static void timestamps_are_in_a_reset(void **state)
+{
+    struct peer *peer = establish_with_timestamps();
+
+    (void)state;
+    peer_send(peer, with_ts((struct seg){.flags = ACK, .seq = 1, .ack = 1, .size = 10}, 5010, 0));
+    peer_drain(peer);
+    assert_int_equal(foyer_socket_abort(peer->host, peer->socket, peer->now), 0);
+    struct seg rst = peer_expect(peer, RST | ACK, 1, 11, 0);
+    assert_true(rst.options.has_timestamps);
+    assert_int_equal(rst.options.timestamp_echo, 5010);
+    peer_destroy(peer);
+}
+
 static void timestamp_of_out_of_order_data_is_not_echoed(void **state)
 {
     struct peer *peer = establish_with_timestamps();
@@ -519,6 +534,7 @@ int main(void)
         cmocka_unit_test(buffer_beyond_the_syns_window_costs_no_segment),
         cmocka_unit_test(scale_beyond_14_counts_as_14),
         cmocka_unit_test(timestamps_are_in_every_segment_and_echoed),
+        cmocka_unit_test(timestamps_are_in_a_reset),
         cmocka_unit_test(timestamp_of_out_of_order_data_is_not_echoed),
         cmocka_unit_test(paws_drops_older_data_and_acknowledges),
         cmocka_unit_test(paws_lets_rst_through),

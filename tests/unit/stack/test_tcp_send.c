@@ -124,6 +124,47 @@ static void cork_holds_short_segments_until_pulled(void **state)
     peer_destroy(peer);
 }
 
+static void nodelay_pushes_once_what_a_cork_holds(void **state)
+{
+    struct peer *peer = establish(60000);
+
+    (void)state;
+    set_option(peer, FOYER_OPT_CORK, 1);
+    set_option(peer, FOYER_OPT_NODELAY, 1); /* nothing waits */
+    peer_write(peer, 40);
+    peer_write(peer, 40);
+    peer_expect_nothing(peer);
+    set_option(peer, FOYER_OPT_NODELAY, 1);
+    peer_expect(peer, ACK | PSH, 1, 1, 80);
+    peer_write(peer, 40);
+    peer_expect_nothing(peer);
+    peer_destroy(peer);
+}
+
+static void info_tells_what_is_in_flight_and_what_is_lost(void **state)
+{
+    struct wire_tcp_options sack = {.sack_count = 1, .sack = {{SEQ(3001), SEQ(6001)}}};
+    struct wire_tcp_options offer = {.has_mss = true, .mss = 1000, .has_sack_permitted = true};
+    struct peer *peer = peer_create();
+
+    (void)state;
+    peer_establish(peer, &offer, 60000);
+    assert_int_equal(peer_info(peer).flight_bytes, 0);
+    peer_write(peer, 6000);
+    peer_drain(peer);
+    assert_int_equal(peer_info(peer).flight_bytes, 6000);
+    assert_int_equal(peer_info(peer).recovery, FOYER_RECOVERY_NONE);
+    peer_advance(peer, 50 * MS);
+    peer_send(peer,
+              (struct seg){.flags = ACK, .seq = 1, .ack = 1, .window = 60000, .options = sack});
+    struct foyer_socket_info info = peer_info(peer);
+    assert_int_equal(info.recovery, FOYER_RECOVERY_FAST);
+    assert_int_equal(info.flight_bytes, 6000);
+    assert_int_equal(info.sacked_bytes, 3000);
+    assert_true(info.lost_bytes > 0 && info.lost_bytes <= 3000);
+    peer_destroy(peer);
+}
+
 static void cork_lasts_200_ms_at_most(void **state)
 {
     struct peer *peer = establish(60000);
@@ -803,6 +844,8 @@ int main(void)
         cmocka_unit_test(nodelay_sends_every_write),
         cmocka_unit_test(nodelay_set_later_releases_what_waits),
         cmocka_unit_test(cork_holds_short_segments_until_pulled),
+        cmocka_unit_test(nodelay_pushes_once_what_a_cork_holds),
+        cmocka_unit_test(info_tells_what_is_in_flight_and_what_is_lost),
         cmocka_unit_test(cork_lasts_200_ms_at_most),
         cmocka_unit_test(fin_overrides_nagle),
         cmocka_unit_test(initial_window_is_ten_segments),
