@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 
+#include "base/bytes.h"
 #include "stack/ip.h"
 
 #define LEARNED_MTU_TTL_NS (600 * FOYER_NS_PER_S) /* RFC 1191 section 6.3, RFC 8201 section 4 */
@@ -47,24 +48,19 @@ bool ip_is_on_link(const struct foyer_host *host, const struct foyer_addr *addr)
 
 bool ip_is_broadcast(const struct foyer_host *host, const struct foyer_addr *addr)
 {
-    static const struct foyer_addr limited = {
-        {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}};
-
     if (!foyer_addr_is_v4(addr))
         return false;
-    if (foyer_addr_eq(addr, &limited))
+    uint32_t value = load_be32(addr->bytes + 12);
+    if (value == UINT32_MAX)
         return true;
     for (uint32_t i = 0; i < host->address_count; i++) {
         const struct host_address *own = &host->addresses[i];
         /* A /31 has two hosts and no broadcast (RFC 3021), a /32 has one. */
-        if (!is_on_link_by(own, true) || own->prefix_length > 126 ||
-            !ip_prefix_matches(&own->addr, addr, own->prefix_length))
+        if (!is_on_link_by(own, true) || own->prefix_length > 126)
             continue;
         unsigned host_bits = 128u - own->prefix_length;
         uint32_t mask = host_bits >= 32 ? UINT32_MAX : (1u << host_bits) - 1;
-        uint32_t value = (uint32_t)addr->bytes[12] << 24 | (uint32_t)addr->bytes[13] << 16 |
-                         (uint32_t)addr->bytes[14] << 8 | addr->bytes[15];
-        if ((value & mask) == mask)
+        if (value == (load_be32(own->addr.bytes + 12) | mask))
             return true;
     }
     return false;

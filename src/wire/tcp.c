@@ -17,6 +17,7 @@ enum option {
 };
 
 #define FLAGS_MASK 0x1ffu
+#define TIMESTAMPS_ALONE 0x0101080au /* NOP, NOP, kind 8, length 10 */
 
 int wire_tcp_parse(const uint8_t *bytes, size_t size, struct wire_tcp *ret)
 {
@@ -86,6 +87,13 @@ static int parse_option(const uint8_t *option, size_t option_size, struct wire_t
 
 int wire_tcp_options_parse(const uint8_t *bytes, size_t size, struct wire_tcp_options *ret)
 {
+    /* Nearly every segment: timestamps as RFC 7323 appendix A lays them out. */
+    if (size == 12 && load_be32(bytes) == TIMESTAMPS_ALONE) {
+        *ret = (struct wire_tcp_options){.has_timestamps = true,
+                                         .timestamp_value = load_be32(bytes + 4),
+                                         .timestamp_echo = load_be32(bytes + 8)};
+        return 12;
+    }
     struct wire_tcp_options options = {0};
     size_t at = 0;
     while (at < size && bytes[at] != OPTION_END) {
