@@ -249,6 +249,28 @@ static void copy_text(struct sock *sock, const struct tcp_segment *seg)
                     seg->size);
 }
 
+/*
+ * RFC 2883 section 4: bytes of this segment that were held already are told, the first run of
+ * them. What trim_left found comes before it.
+ */
+static void note_overlap(struct foyer_host *host, struct tcb *tcb, const struct tcp_segment *seg)
+{
+    const struct tcp_ranges *held = tcb->out_of_order;
+    seq_t end = seq_add(seg->seq, seg->size);
+
+    if (held == NULL || (tcb->flags & TCPF_DSACK) != 0)
+        return;
+    for (uint32_t i = 0; i < held->count && seq_lt(held->range[i].start, end); i++) {
+        if (seq_le(held->range[i].end, seg->seq))
+            continue;
+        host->stats.tcp_dup_segs++;
+        tcb->dsack = (struct tcp_range){seq_max(held->range[i].start, seg->seq),
+                                        seq_min(held->range[i].end, end)};
+        tcb->flags |= TCPF_DSACK;
+        return;
+    }
+}
+
 /* SHLD-31: kept beyond a gap; SHLD-18 does not apply: RFC 5681 section 4.2 wants an ACK now. */
 static void hold_out_of_order(struct foyer_host *host, struct sock *sock, struct tcp_segment *seg)
 {
@@ -267,12 +289,9 @@ static void hold_out_of_order(struct foyer_host *host, struct sock *sock, struct
         tcb->out_of_order = tcp_ranges_take(host);
     if (tcb->out_of_order == NULL)
         return;
-    if (tcp_ranges_contains(tcb->out_of_order, seg->seq, end)) {
-        host->stats.tcp_dup_segs++;
-        tcb->dsack = (struct tcp_range){seg->seq, end};
-        tcb->flags |= TCPF_DSACK;
+    note_overlap(host, tcb, seg);
+    if (tcp_ranges_contains(tcb->out_of_order, seg->seq, end))
         return;
-    }
     if (tcp_ranges_add(tcb->out_of_order, seg->seq, end))
         copy_text(sock, seg);
 }
@@ -328,6 +347,7 @@ static void take_in_order(struct foyer_host *host, struct sock *sock, struct tcp
     seq_t before = tcb->rcv_nxt;
 
     if (seg->size > 0) {
+        note_overlap(host, tcb, seg);
         copy_text(sock, seg);
         tcb->rcv_nxt = seq_add(tcb->rcv_nxt, seg->size);
         drain_out_of_order(host, tcb);

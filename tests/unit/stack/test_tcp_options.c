@@ -443,6 +443,24 @@ static void dsack_reports_what_came_twice(void **state)
     peer_destroy(peer);
 }
 
+/* RFC 2883 section 4: also where the rest of the segment is new. */
+static void dsack_reports_what_a_segment_repeats_in_part(void **state)
+{
+    struct peer *peer = establish_with_sack();
+
+    (void)state;
+    send_data(peer, 201, 200, 1);
+    send_data(peer, 501, 100, 1);
+    send_data(peer, 801, 100, 1);
+    struct seg ack = send_data(peer, 851, 100, 1); /* beyond the gap */
+    assert_block(&ack, 0, 851, 901);
+    assert_block(&ack, 1, 801, 951);
+    ack = send_data(peer, 1, 650, 651); /* fills the gap, repeats two runs: the first is told */
+    assert_block(&ack, 0, 201, 401);
+    assert_block(&ack, 1, 801, 951);
+    peer_destroy(peer);
+}
+
 static void sack_is_not_sent_where_not_negotiated(void **state)
 {
     struct wire_tcp_options options = {.has_mss = true, .mss = 1000};
@@ -547,6 +565,7 @@ int main(void)
         cmocka_unit_test(sack_reports_the_latest_range_first),
         cmocka_unit_test(sack_reports_at_most_four_blocks),
         cmocka_unit_test(dsack_reports_what_came_twice),
+        cmocka_unit_test(dsack_reports_what_a_segment_repeats_in_part),
         cmocka_unit_test(sack_is_not_sent_where_not_negotiated),
         cmocka_unit_test(out_of_order_bytes_land_in_their_place),
         cmocka_unit_test(ranges_merge_and_trim),
