@@ -23,6 +23,7 @@ static int own_ring_init(struct foyer_host *host, struct foyer_ring *ring, uint3
         return -ENOMEM;
     uintptr_t at = (uintptr_t)memory + sizeof(void *);
     uint8_t *aligned = memory + sizeof(void *) + (RING_ALIGN - at % RING_ALIGN) % RING_ALIGN;
+    /* cppcheck-suppress pointerSize ; it is the pointer that is kept in front of the ring */
     memcpy(aligned - sizeof(void *), &memory, sizeof(void *));
     memset(aligned, 0, sizeof(struct foyer_ring_shared));
     ring->shared = (struct foyer_ring_shared *)(void *)aligned;
