@@ -269,6 +269,8 @@ int foyer_socket_bind(struct foyer_host *host, foyer_socket socket,
         return error;
     if ((sock->flags & SOCK_BOUND) || sock->state != FOYER_STATE_CLOSED)
         return -EINVAL;
+    if ((sock->flags & SOCK_INTERCEPT) && !foyer_addr_is_any(&local->addr))
+        return -EINVAL;
     bool is_group = foyer_addr_is_multicast(&local->addr) || ip_is_broadcast(host, &local->addr);
     if (!foyer_addr_is_any(&local->addr) && !ip_is_own(host, &local->addr) &&
         !(is_group && sock->protocol == FOYER_UDP))

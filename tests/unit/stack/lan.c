@@ -223,7 +223,10 @@ void lan_seal(uint8_t *frame, size_t size)
     struct lan_view view;
     struct checksum sum;
     assert_true(lan_view(&whole, &view));
-    size_t at = (size_t)(view.transport - frame) + (view.protocol == WIRE_PROTOCOL_UDP ? 6 : 2);
+    size_t offset = view.protocol == WIRE_PROTOCOL_UDP ? 6 : 2;
+    if (view.protocol == WIRE_PROTOCOL_TCP)
+        offset = 16;
+    size_t at = (size_t)(view.transport - frame) + offset;
     store_be16(frame + at, 0);
     checksum_init(&sum);
     if (view.protocol != WIRE_PROTOCOL_ICMP)

@@ -1,0 +1,186 @@
+/* FOYER_OPT_INTERCEPT: a listener that stands for a whole network. */
+#include "lan.h"
+
+#include <errno.h>
+
+#include "wire/tcp.h"
+
+static const struct foyer_addr any6;
+
+struct tcp_view {
+    struct lan_view ip;
+    struct wire_tcp tcp;
+    size_t size; /* payload */
+};
+
+static void send_tcp(struct lan *lan, const struct foyer_addr *dst, uint16_t dst_port,
+                     uint16_t flags, uint32_t seq, uint32_t ack)
+{
+    bool is_v4 = foyer_addr_is_v4(dst);
+    uint8_t frame[LAN_FRAME_SIZE_MAX];
+    size_t at = lan_ip(frame, is_v4 ? &lan_peer4 : &lan_peer6, dst, FOYER_TCP, WIRE_TCP_SIZE);
+    struct wire_tcp tcp = {.src_port = 5000,
+                           .dst_port = dst_port,
+                           .seq = SEQ(seq),
+                           .ack = SEQ(ack),
+                           .flags = flags,
+                           .window = 1000};
+    at += wire_tcp_emit(frame + at, &tcp, NULL);
+    lan_seal(frame, at);
+    lan_input(lan, frame, at);
+}
+
+/* The only segment that the host answers with; false: none. */
+static bool answer(struct lan *lan, struct tcp_view *ret_view)
+{
+    const struct lan_frame *frame;
+    bool has_one = false;
+
+    lan_pull(lan);
+    while ((frame = lan_next(lan)) != NULL) {
+        if (frame->bytes[12] == 8 && frame->bytes[13] == 6)
+            continue; /* ARP */
+        assert_true(lan_view(frame, &ret_view->ip));
+        if (ret_view->ip.protocol != FOYER_TCP)
+            continue; /* neighbour discovery */
+        assert_false(has_one);
+        has_one = true;
+        int header = wire_tcp_parse(ret_view->ip.transport, ret_view->ip.size, &ret_view->tcp);
+        assert_true(header > 0);
+        ret_view->size = ret_view->ip.size - (size_t)header;
+    }
+    return has_one;
+}
+
+static foyer_socket interceptor(struct lan *lan, enum foyer_family family, uint16_t port, int what)
+{
+    struct foyer_addr any = family == FOYER_FAMILY_V4 ? foyer_addr_v4(0, 0, 0, 0) : any6;
+    foyer_socket socket = lan_bound(lan, family, FOYER_TCP, &any, port);
+    assert_int_equal(foyer_socket_set_option(lan->host, socket, FOYER_OPT_INTERCEPT, what), 0);
+    assert_int_equal(foyer_socket_listen(lan->host, socket, 10, NULL), 0);
+    return socket;
+}
+
+static void every_destination_is_taken(void **state)
+{
+    struct lan *lan = *state;
+    lan_introduce_peer(lan);
+    const struct foyer_addr elsewhere[] = {
+        foyer_addr_v4(8, 8, 8, 8),
+        {{0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9}},
+    };
+    for (size_t i = 0; i < 2; i++) {
+        struct tcp_view view;
+        send_tcp(lan, &elsewhere[i], 443, WIRE_TCP_SYN, 100, 0);
+        assert_false(answer(lan, &view)); /* nobody's business */
+    }
+    uint64_t dropped = lan_stats(lan).in_dropped_address;
+    assert_int_equal(dropped, 2);
+    foyer_socket listener = interceptor(lan, FOYER_FAMILY_V6, 80, FOYER_INTERCEPT_ALL);
+    for (size_t i = 0; i < 2; i++) {
+        struct tcp_view view;
+        foyer_socket child;
+        send_tcp(lan, &elsewhere[i], 443, WIRE_TCP_SYN, 100, 0);
+        assert_true(answer(lan, &view));
+        assert_int_equal(view.tcp.flags, WIRE_TCP_SYN | WIRE_TCP_ACK);
+        assert_true(foyer_addr_eq(&view.ip.src, &elsewhere[i]));
+        assert_int_equal(view.tcp.src_port, 443);
+        uint32_t iss = view.tcp.seq.value;
+        send_tcp(lan, &elsewhere[i], 443, WIRE_TCP_ACK, 101, iss + 1);
+        assert_int_equal(foyer_socket_accept(lan->host, listener, 1, &child), 0);
+        struct foyer_socket_info info;
+        assert_int_equal(foyer_socket_info(lan->host, child, &info), 0);
+        assert_true(foyer_addr_eq(&info.local.addr, &elsewhere[i]));
+        assert_int_equal(info.local.port, 443);
+        assert_int_equal(foyer_socket_send(lan->host, child, "hello", 5, lan->now), 5);
+        assert_true(answer(lan, &view));
+        assert_true(foyer_addr_eq(&view.ip.src, &elsewhere[i]));
+        assert_int_equal(view.size, 5);
+        foyer_socket_abort(lan->host, child, lan->now);
+        assert_true(answer(lan, &view));
+        assert_true(view.tcp.flags & WIRE_TCP_RST);
+        assert_true(foyer_addr_eq(&view.ip.src, &elsewhere[i]));
+    }
+    /* Own addresses too, where nobody else listens. */
+    struct tcp_view view;
+    send_tcp(lan, &lan_host4, 9999, WIRE_TCP_SYN, 7, 0);
+    assert_true(answer(lan, &view));
+    assert_int_equal(view.tcp.flags, WIRE_TCP_SYN | WIRE_TCP_ACK);
+    /* Not after its end; groups and what is not TCP never. */
+    foyer_socket_close(lan->host, listener, lan->now);
+    lan_pull(lan);
+    send_tcp(lan, &elsewhere[0], 443, WIRE_TCP_SYN, 100, 0);
+    assert_false(answer(lan, &view));
+    assert_int_equal(lan_stats(lan).in_dropped_address, dropped + 1);
+}
+
+static void others_are_not_reached(void **state)
+{
+    struct lan *lan = *state;
+    struct tcp_view view;
+    uint8_t frame[2000];
+    lan_introduce_peer(lan);
+    struct foyer_addr elsewhere = foyer_addr_v4(8, 8, 8, 8);
+    foyer_socket plain = lan_bound(lan, FOYER_FAMILY_V6, FOYER_TCP, &any6, 22);
+    assert_int_equal(foyer_socket_listen(lan->host, plain, 10, NULL), 0);
+    interceptor(lan, FOYER_FAMILY_V4, 80, FOYER_INTERCEPT_ADDRESS);
+    /* A listener without the option has only the host's own addresses. */
+    send_tcp(lan, &elsewhere, 22, WIRE_TCP_SYN, 1, 0);
+    assert_true(answer(lan, &view));
+    assert_true(view.tcp.flags & WIRE_TCP_RST);
+    assert_true(foyer_addr_eq(&view.ip.src, &elsewhere));
+    send_tcp(lan, &lan_host4, 22, WIRE_TCP_SYN, 1, 0);
+    assert_true(answer(lan, &view));
+    assert_int_equal(view.tcp.flags, WIRE_TCP_SYN | WIRE_TCP_ACK);
+    /* Its own port is taken everywhere. */
+    send_tcp(lan, &elsewhere, 80, WIRE_TCP_SYN, 1, 0);
+    assert_true(answer(lan, &view));
+    assert_int_equal(view.tcp.flags, WIRE_TCP_SYN | WIRE_TCP_ACK);
+    /* A datagram to a stranger is not ours, nor is a group. */
+    uint64_t dropped = lan_stats(lan).in_dropped_address;
+    lan_input(lan, frame, lan_udp(frame, &lan_peer4, 9, &elsewhere, 80, "x", 1));
+    struct foyer_addr group = foyer_addr_v4(224, 0, 0, 9);
+    send_tcp(lan, &group, 80, WIRE_TCP_SYN, 1, 0);
+    assert_false(answer(lan, &view));
+    assert_true(lan_stats(lan).in_dropped_address > dropped);
+}
+
+static void option_rules(void **state)
+{
+    struct lan *lan = *state;
+    struct foyer_host *host = lan->host;
+    int64_t value;
+    foyer_socket first = interceptor(lan, FOYER_FAMILY_V4, 80, FOYER_INTERCEPT_ALL);
+    assert_int_equal(foyer_socket_get_option(host, first, FOYER_OPT_INTERCEPT, &value), 0);
+    assert_int_equal(value, FOYER_INTERCEPT_ALL);
+    foyer_socket second = lan_open(lan, FOYER_FAMILY_V6, FOYER_TCP);
+    /* Dual stack: IPv4 is taken by the other. */
+    assert_int_equal(foyer_socket_set_option(host, second, FOYER_OPT_INTERCEPT, 2), -EADDRINUSE);
+    assert_int_equal(foyer_socket_set_option(host, second, FOYER_OPT_V6ONLY, 1), 0);
+    assert_int_equal(foyer_socket_set_option(host, second, FOYER_OPT_INTERCEPT, 2), 0);
+    assert_int_equal(foyer_socket_set_option(host, first, FOYER_OPT_INTERCEPT, 1), 0);
+    assert_int_equal(foyer_socket_set_option(host, first, FOYER_OPT_INTERCEPT, 2), 0);
+    assert_int_equal(foyer_socket_set_option(host, first, FOYER_OPT_INTERCEPT, 0), 0);
+    assert_int_equal(foyer_socket_get_option(host, first, FOYER_OPT_INTERCEPT, &value), 0);
+    assert_int_equal(value, FOYER_INTERCEPT_OFF);
+    foyer_socket third = lan_open(lan, FOYER_FAMILY_V4, FOYER_TCP);
+    assert_int_equal(foyer_socket_set_option(host, third, FOYER_OPT_INTERCEPT, 2), 0);
+    foyer_socket fourth = lan_bound(lan, FOYER_FAMILY_V4, FOYER_TCP, &lan_host4, 81);
+    assert_int_equal(foyer_socket_set_option(host, fourth, FOYER_OPT_INTERCEPT, 1), -EINVAL);
+    foyer_socket udp = lan_open(lan, FOYER_FAMILY_V4, FOYER_UDP);
+    assert_int_equal(foyer_socket_set_option(host, udp, FOYER_OPT_INTERCEPT, 1), -ENOPROTOOPT);
+    /* Bound to one address later, it would have a promise it can't keep. */
+    struct foyer_endpoint own = {lan_host4, 82};
+    assert_int_equal(foyer_socket_bind(host, third, &own, NULL), -EINVAL);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, lan_setup, lan_teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(every_destination_is_taken),
+        TEST(others_are_not_reached),
+        TEST(option_rules),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
