@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/checksum.h"
 #include "core.h"
 #include "core_pair.h"
 
@@ -93,17 +94,24 @@ static double bulk_measure(void *state, double seconds)
 
 const struct subject foyer_bulk = {bulk_open, bulk_measure, one_close};
 
-/* ---- the bare copies of bulk: program to ring, ring to ring, ring to program ------------------ */
+/* ---- the floor of bulk ------------------------------------------------------------------------ */
+
+/*
+ * Program to ring, ring to ring, ring to program. argument 0: ring to ring in segments, with the
+ * checksums of both ends; 1: without; 2: all in pieces of 64 KiB.
+ */
+#define SEGMENT_BYTES 1448u
 
 struct copies {
+    long kind;
     uint8_t *from, *send_ring, *receive_ring, *to;
 };
 
 static void *copies_open(long argument)
 {
-    (void)argument;
     struct copies *copies = malloc(sizeof(*copies));
     CORE_CHECK(copies != NULL);
+    copies->kind = argument;
     copies->from = malloc(CHUNK_BYTES);
     copies->send_ring = malloc(RING_BYTES);
     copies->receive_ring = malloc(RING_BYTES);
@@ -117,10 +125,25 @@ static void *copies_open(long argument)
 }
 
 /* Keeps the compiler from leaving out or joining copies. */
-static void copy(uint8_t *to, const uint8_t *from)
+static void copy(uint8_t *to, const uint8_t *from, size_t size)
 {
-    memcpy(to, from, CHUNK_BYTES);
+    memcpy(to, from, size);
     __asm__ volatile("" : : "r"(to), "r"(from) : "memory");
+}
+
+static void carry_ring(const struct copies *copies)
+{
+    size_t step = copies->kind == 2 ? CHUNK_BYTES : SEGMENT_BYTES;
+    for (size_t at = 0; at < RING_BYTES; at += step) {
+        size_t size = RING_BYTES - at < step ? RING_BYTES - at : step;
+        uint16_t sums = 0;
+        if (copies->kind == 0)
+            for (unsigned end = 0; end < 2; end++) {
+                sums ^= checksum_of(copies->send_ring + at, size);
+                __asm__ volatile("" : : "r"(sums) : "memory");
+            }
+        copy(copies->receive_ring + at, copies->send_ring + at, size);
+    }
 }
 
 static double copies_measure(void *state, double seconds)
@@ -131,11 +154,10 @@ static double copies_measure(void *state, double seconds)
     do {
         for (unsigned i = 0; i < 16; i++) {
             for (size_t at = 0; at < RING_BYTES; at += CHUNK_BYTES)
-                copy(copies->send_ring + at, copies->from);
+                copy(copies->send_ring + at, copies->from, CHUNK_BYTES);
+            carry_ring(copies);
             for (size_t at = 0; at < RING_BYTES; at += CHUNK_BYTES)
-                copy(copies->receive_ring + at, copies->send_ring + at);
-            for (size_t at = 0; at < RING_BYTES; at += CHUNK_BYTES)
-                copy(copies->to, copies->receive_ring + at);
+                copy(copies->to, copies->receive_ring + at, CHUNK_BYTES);
             bytes += RING_BYTES;
         }
         now = core_seconds();

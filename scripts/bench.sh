@@ -1,3 +1,26 @@
 #!/usr/bin/env bash
-# Measures foyer beside the kernel's loopback; see bench.py --help.
-exec python3 "$(dirname "$0")/bench.py" "$@"
+# Measures the core beside lwIP, the kernel and memcpy (bench/core.c), then programs beside the
+# kernel's loopback (bench.py):
+#
+#   bench.sh [bench.py's arguments]   both; with arguments the programs alone
+#   bench.sh core [core's arguments]  the core alone, for example --full
+set -euo pipefail
+
+here=$(dirname "$0")
+build=${FOYER_BUILD:-$here/../build}
+
+core()
+{
+    "$build/bench/core" --json "$build/bench/core.json" "$@"
+}
+
+if [[ ${1-} == core ]]; then
+    shift
+    core "$@"
+    exit
+fi
+if [[ $# -eq 0 ]]; then
+    core
+    echo
+fi
+exec python3 "$here/bench.py" "$@"

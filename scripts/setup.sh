@@ -26,7 +26,7 @@ test_packages=(
     libcap2-bin:setcap util-linux:unshare passwd:useradd
 )
 bench_packages=(sockperf:sockperf iperf3:iperf3 redis-server:redis-server
-    redis-tools:redis-benchmark wrk:wrk)
+    redis-tools:redis-benchmark wrk:wrk liblwip-dev:dpkg liblwip0:dpkg valgrind:valgrind)
 
 usage()
 {
