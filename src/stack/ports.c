@@ -107,15 +107,15 @@ static void tuple_remove(struct foyer_host *host, struct sock *sock)
 
 /* ---- buckets and groups ------------------------------------------------------------------------------ */
 
-static uint32_t bucket_hash(const struct foyer_host *host, uint8_t protocol, uint16_t port)
+/* No outsider chooses which local ports are held, and no two hash alike: no keyed hash needed. */
+static uint32_t bucket_hash(uint8_t protocol, uint16_t port)
 {
-    uint8_t key[3] = {protocol, (uint8_t)(port >> 8), (uint8_t)port};
-    return (uint32_t)siphash(&host->hash_key, key, sizeof(key));
+    return (uint32_t)protocol << 16 | port;
 }
 
 struct port_bucket *ports_bucket(struct foyer_host *host, uint8_t protocol, uint16_t port)
 {
-    uint32_t hash = bucket_hash(host, protocol, port);
+    uint32_t hash = bucket_hash(protocol, port);
     for (struct hash_node *node = hash_table_first(&host->buckets, hash); node != NULL;
          node = hash_table_next(node)) {
         struct port_bucket *bucket = HASH_ENTRY(node, struct port_bucket, node);
@@ -136,7 +136,7 @@ static struct port_bucket *bucket_get(struct foyer_host *host, uint8_t protocol,
     bucket->port = port;
     bucket->protocol = protocol;
     list_init(&bucket->groups);
-    hash_table_insert(&host->buckets, &bucket->node, bucket_hash(host, protocol, port));
+    hash_table_insert(&host->buckets, &bucket->node, bucket_hash(protocol, port));
     port_bitmap_set(&ports_of(host, protocol)->held, port, true);
     return bucket;
 }

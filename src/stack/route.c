@@ -233,6 +233,9 @@ static uint16_t link_mtu(const struct foyer_host *host, const struct foyer_addr 
 
 static uint16_t learned_mtu(const struct foyer_host *host, const struct foyer_addr *dst)
 {
+    /* The timer waits for the first to expire; where it does not wait there is none. */
+    if (!timer_is_armed(&host->mtu_timer))
+        return link_mtu(host, dst);
     for (uint32_t i = 0; i < HOST_LEARNED_MTUS_MAX; i++) {
         const struct learned_mtu *learned = &host->learned_mtus[i];
         if (learned->mtu != 0 && foyer_addr_eq(&learned->dst, dst))
