@@ -8,6 +8,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#define CHANNEL_IDLE_MAX 64u      /* per arena */
+#define CHANNEL_KEEP_BYTES 65536u /* that a connection may have sent, each way */
+
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL 0x0008U /* Linux 6.3 */
 #endif
@@ -56,6 +59,7 @@ int arena_create(uint32_t number, struct arena **ret_arena)
     }
     arena->number = number;
     arena->references = 1;
+    list_init(&arena->idle_channels);
     *ret_arena = arena;
     return 0;
 }
@@ -65,10 +69,26 @@ void arena_reference(struct arena *arena)
     arena->references++;
 }
 
+static void channel_free(struct channel *channel)
+{
+    munmap(channel->memory, channel->mapped_size);
+    close(channel->memfd);
+    free(channel);
+}
+
+static void channel_drop_idle(struct arena *arena, struct list_node *node)
+{
+    list_remove(node);
+    arena->idle_count--;
+    channel_free(LIST_ENTRY(node, struct channel, idle_node));
+}
+
 void arena_release(struct arena *arena)
 {
     if (arena == NULL || --arena->references > 0)
         return;
+    while (!list_is_empty(&arena->idle_channels))
+        channel_drop_idle(arena, list_first(&arena->idle_channels));
     munmap(arena->memory, ARENA_SIZE);
     close(arena->memfd);
     free(arena);
@@ -139,13 +159,74 @@ void channel_reference(struct channel *channel)
     channel->references++;
 }
 
+/* Whether few pages were touched, as the rings say; a lie costs memory that is the liar's anyway. */
+static bool is_small(const struct channel *channel)
+{
+    for (unsigned side = 0; side < 2; side++) {
+        struct foyer_ring ring = channel_ring(channel, side);
+        if (foyer_ring_head(&ring) > CHANNEL_KEEP_BYTES)
+            return false;
+    }
+    return true;
+}
+
+/*
+ * Puts a channel that both ends have left on its home's idle list, newest first. Payload of the
+ * old connection stays in it: the two that will see it have sent and received it.
+ */
+static void channel_keep(struct arena *home, struct channel *channel)
+{
+    memset(channel->memory, 0, sizeof(struct foyer_channel));
+    list_push_front(&home->idle_channels, &channel->idle_node);
+    if (++home->idle_count > CHANNEL_IDLE_MAX)
+        channel_drop_idle(home, home->idle_channels.prev);
+}
+
 void channel_release(struct channel *channel)
 {
     if (channel == NULL || --channel->references > 0)
         return;
-    munmap(channel->memory, channel->mapped_size);
-    close(channel->memfd);
-    free(channel);
+    struct arena *home = channel->home;
+    channel->home = NULL;
+    if (home != NULL && !channel->is_spoiled && is_small(channel))
+        channel_keep(home, channel);
+    else
+        channel_free(channel);
+    arena_release(home); /* last: it may take the idle channels with it */
+}
+
+int channel_take(struct arena *home, const struct channel_pair *pair, uint32_t ring_size,
+                 uint64_t fresh_id, struct channel **ret_channel)
+{
+    struct list_node *node = list_first(&home->idle_channels);
+    while (node != NULL && node != &home->idle_channels) {
+        struct channel *channel = LIST_ENTRY(node, struct channel, idle_node);
+        struct list_node *next = node->next;
+        if (channel->pair.accepting_arena == pair->accepting_arena) {
+            bool is_fresh = channel->pair.fork_counts[0] == pair->fork_counts[0] &&
+                            channel->pair.fork_counts[1] == pair->fork_counts[1];
+            if (is_fresh && channel->ring_size == ring_size) {
+                list_remove(node);
+                home->idle_count--;
+                channel->references = 1;
+                channel->home = home;
+                arena_reference(home);
+                *ret_channel = channel;
+                return 0;
+            }
+            if (!is_fresh)
+                channel_drop_idle(home, node);
+        }
+        node = next;
+    }
+    int error = channel_create(ring_size, false, ret_channel);
+    if (error == 0) {
+        (*ret_channel)->id = fresh_id;
+        (*ret_channel)->home = home;
+        arena_reference(home);
+        (*ret_channel)->pair = *pair;
+    }
+    return error;
 }
 
 struct foyer_ring channel_ring(const struct channel *channel, unsigned writer_side)

@@ -81,6 +81,7 @@ void local_accepted_init(const struct psocket *listener, struct psocket *accepte
     inherit_options(listener, accepted);
     psocket_update_endpoints(accepted);
     accepted->slot->ring_size = accepted->channel->ring_size;
+    accepted->slot->channel_id = accepted->channel->id;
     accepted->is_connected = true;
     psocket_set_state(accepted, FOYER_SLOT_CONNECTED);
 }
@@ -138,7 +139,12 @@ int local_connect(struct psocket *psocket, struct building_host *to,
     struct psocket *listener = find_listener(psocket, to, remote);
     if (listener == NULL)
         return ECONNREFUSED;
-    int error = channel_create(choose_ring_size(psocket, listener), false, &channel);
+    const struct channel_pair pair = {
+        .accepting_arena = listener->arena->number,
+        .fork_counts = {psocket->host->fork_count, to->fork_count},
+    };
+    int error = channel_take(psocket->arena, &pair, choose_ring_size(psocket, listener),
+                             psocket_fresh_id(psocket->daemon), &channel);
     if (error != 0)
         return -error;
     error = make_accepted(psocket, to, remote, listener, channel, &accepted);
@@ -151,6 +157,7 @@ int local_connect(struct psocket *psocket, struct building_host *to,
     psocket->carrier = PSOCKET_LOCAL;
     psocket->peer = accepted;
     psocket->slot->ring_size = channel->ring_size;
+    psocket->slot->channel_id = channel->id;
     psocket_update_endpoints(psocket);
     if (!psocket->is_bound)
         psocket->since_s = wall_clock_s();

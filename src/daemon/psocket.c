@@ -58,6 +58,12 @@ struct psocket *psocket_from_stack(const struct daemon *daemon, struct building_
     return psocket_find(daemon, info.user);
 }
 
+uint64_t psocket_fresh_id(struct daemon *daemon)
+{
+    uint64_t counter = ++daemon->id_counter;
+    return siphash(&daemon->key, &counter, sizeof(counter));
+}
+
 /*
  * Gives the daemon end its name, "\0foyer/<id>". Ids can't be guessed, so nobody in the network
  * namespace can take a name beforehand.
@@ -67,8 +73,7 @@ static int bind_name(struct psocket *psocket, int daemon_end)
     for (unsigned attempt = 0; attempt < 8; attempt++) {
         struct sockaddr_un address = {.sun_family = AF_UNIX};
         char text[32];
-        uint64_t counter = ++psocket->daemon->id_counter;
-        psocket->id = siphash(&psocket->daemon->key, &counter, sizeof(counter));
+        psocket->id = psocket_fresh_id(psocket->daemon);
         if (psocket->id == 0 || psocket_find(psocket->daemon, psocket->id) != NULL)
             continue;
         int size = snprintf(text, sizeof(text), "foyer/%016llx", (unsigned long long)psocket->id);
@@ -235,6 +240,9 @@ void psocket_close(struct psocket *psocket)
     log_debug("socket %016llx of %s is closed", (unsigned long long)psocket->id,
               psocket->holder.program);
     loop_unwatch(&daemon->loop, &psocket->watch);
+    if (psocket->channel != NULL &&
+        (atomic_load(&psocket->slot->options) & FOYER_SLOT_CHANNEL_LEFT) == 0)
+        psocket->channel->is_spoiled = true;
     detach(psocket, psocket->is_unaccepted || wants_reset(psocket));
     close(psocket->watch.fd);
     if (psocket->program_end >= 0)
@@ -250,6 +258,9 @@ void psocket_close(struct psocket *psocket)
 int psocket_renew(struct psocket *psocket)
 {
     struct foyer_socket_info info;
+    if (psocket->channel != NULL) /* it stays mapped with the socket */
+        psocket->channel->is_spoiled = true;
+    psocket->slot->channel_id = 0;
     detach(psocket, true);
     int error = open_stack(psocket);
     if (error != 0)

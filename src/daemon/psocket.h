@@ -123,6 +123,9 @@ struct message_fds;
 int psocket_connect(struct psocket *psocket, const struct foyer_endpoint *endpoint,
                     bool family_unspecified, struct message_fds *ret_fds);
 
+/* An id that was never given before and can't be guessed. */
+uint64_t psocket_fresh_id(struct daemon *daemon);
+
 double wall_clock_s(void);
 
 #endif

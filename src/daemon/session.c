@@ -170,6 +170,47 @@ static int open_socket(struct session *session, const struct foyer_request_socke
     return -error;
 }
 
+/* Spares come as long as there is memory and a descriptor for them. */
+static void open_spares(struct session *session, const struct foyer_request_socket *wanted,
+                        struct foyer_reply_sockets *reply, struct message_fds *fds,
+                        struct psocket *ret_spares[FOYER_SPARES_MAX])
+{
+    while (reply->spare_count < wanted->spare_count) {
+        struct psocket *spare;
+        if (open_socket(session, wanted, &spare) != 0)
+            return;
+        reply->spares[reply->spare_count].id = spare->id;
+        reply->spares[reply->spare_count].slot = spare->slot_index;
+        ret_spares[reply->spare_count++] = spare;
+        fds->fds[fds->count++] = spare->program_end;
+    }
+}
+
+static void serve_sockets(struct session *session, const struct request *request)
+{
+    struct psocket *first, *spares[FOYER_SPARES_MAX];
+    struct foyer_reply_sockets reply;
+    memset(&reply, 0, sizeof(reply));
+    int error = request->body.socket.type != SOCK_STREAM
+                    ? EOPNOTSUPP
+                    : open_socket(session, &request->body.socket, &first);
+    reply.first.header = reply_header(request, error);
+    if (error != 0) {
+        answer(session, &reply, sizeof(reply), NULL);
+        return;
+    }
+    struct message_fds fds = {{first->program_end}, 1};
+    reply.first.header.id = first->id;
+    reply.first.arena = first->arena->number;
+    reply.first.slot = first->slot_index;
+    open_spares(session, &request->body.socket, &reply, &fds, spares);
+    bool is_sent = answer(session, &reply, sizeof(reply), &fds);
+    void (*finish)(struct psocket *) = is_sent ? psocket_sent : psocket_close;
+    finish(first);
+    for (uint32_t i = 0; i < reply.spare_count; i++)
+        finish(spares[i]);
+}
+
 static void serve_socket(struct session *session, const struct request *request)
 {
     struct psocket *psocket;
@@ -262,6 +303,7 @@ static void serve_attach(struct session *session, const struct request *request,
     reply.side = psocket->side;
     fds.fds[fds.count++] = psocket->arena->memfd;
     if (psocket->channel != NULL) {
+        psocket->channel->is_spoiled = true; /* one more process maps it */
         reply.ring_size = psocket->channel->ring_size;
         fds.fds[fds.count++] = psocket->channel->memfd;
         if (psocket->peer != NULL) {
@@ -360,7 +402,10 @@ static void serve(struct session *session, const struct request *request, struct
         serve_session(session, fds);
         break;
     case FOYER_REQUEST_SOCKET:
-        serve_socket(session, request);
+        if (request->body.socket.spare_count > 0)
+            serve_sockets(session, request);
+        else
+            serve_socket(session, request);
         break;
     case FOYER_REQUEST_BIND:
     case FOYER_REQUEST_LISTEN:
@@ -374,6 +419,10 @@ static void serve(struct session *session, const struct request *request, struct
         break;
     case FOYER_REQUEST_ATTACH:
         serve_attach(session, request, fds);
+        break;
+    case FOYER_REQUEST_FORKED:
+        session->host->fork_count++;
+        answer_error(session, request, 0);
         break;
     case FOYER_REQUEST_RESOLVE:
         serve_resolve(session, request);

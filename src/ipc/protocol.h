@@ -37,14 +37,15 @@
 #define FOYER_PROTOCOL_VERSION 1u
 #define FOYER_NAME_MAX 64u       /* host and program names, with terminating 0 */
 #define FOYER_MESSAGE_MAX 65536u /* bytes of any message */
-#define FOYER_MESSAGE_FDS_MAX 4u
+#define FOYER_MESSAGE_FDS_MAX 8u
 
 enum foyer_request_type {
     FOYER_REQUEST_HELLO = 1, /* foyer_hello; reply foyer_welcome + [arena fd] for programs */
     FOYER_REQUEST_SESSION,   /* birth channel only: + [session fd]; no reply here */
-    FOYER_REQUEST_SOCKET,  /* foyer_request_socket; foyer_reply_socket + [program end, (channel)] */
-    FOYER_REQUEST_BIND,    /* foyer_request_endpoint; foyer_reply_endpoint */
-    FOYER_REQUEST_LISTEN,  /* foyer_request_listen; foyer_reply_endpoint */
+    FOYER_REQUEST_SOCKET,    /* foyer_request_socket; foyer_reply_socket + [program end, (channel)],
+                                or foyer_reply_sockets + [program end, spare program ends] */
+    FOYER_REQUEST_BIND,      /* foyer_request_endpoint; foyer_reply_endpoint */
+    FOYER_REQUEST_LISTEN,    /* foyer_request_listen; foyer_reply_endpoint */
     FOYER_REQUEST_CONNECT, /* foyer_request_endpoint; foyer_reply_connect + [channel, (peer bell)] */
     FOYER_REQUEST_OPTIONS, /* foyer_request: the slot's options changed; no reply.
                                 Rings: whoever sleeps on the socket looks at the slot again */
@@ -54,6 +55,8 @@ enum foyer_request_type {
     FOYER_REQUEST_INFO,    /* foyer_request: TCP_INFO; foyer_reply_info */
     FOYER_REQUEST_CONTROL, /* foyer_request then JSON text, (+ [fd]); foyer_reply + [memfd with
                                 JSON]. For the foyer command; see docs/control.md */
+    FOYER_REQUEST_FORKED,  /* foyer_request; foyer_reply. The process has a child that maps the
+                                same channels: none of them may serve another connection */
 };
 
 struct foyer_request {
@@ -98,7 +101,7 @@ struct foyer_welcome {
 struct foyer_request_socket {
     struct foyer_request header;
     uint32_t family, type, protocol; /* AF_INET or AF_INET6; SOCK_STREAM or SOCK_DGRAM */
-    uint32_t reserved;
+    uint32_t spare_count; /* more of the same kind, for later; at most FOYER_SPARES_MAX, not UDP */
 };
 
 struct foyer_reply_socket {
@@ -106,6 +109,20 @@ struct foyer_reply_socket {
     uint32_t arena, slot;
     uint32_t ring_size; /* of the channel (UDP), else 0 */
     uint32_t reserved;
+};
+
+#define FOYER_SPARES_MAX (FOYER_MESSAGE_FDS_MAX - 1u)
+
+/* Where spares were asked for. There may be fewer, their descriptors come in the same order. */
+struct foyer_reply_sockets {
+    struct foyer_reply_socket first;
+    uint32_t spare_count;
+    uint32_t reserved;
+    struct foyer_spare {
+        uint64_t id;
+        uint32_t slot; /* of the same arena */
+        uint32_t reserved;
+    } spares[FOYER_SPARES_MAX];
 };
 
 /* BIND, CONNECT. For CONNECT of UDP, the wildcard with port 0 dissolves the connection. */

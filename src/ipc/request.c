@@ -24,6 +24,7 @@ static const struct rule rules[] = {
     [FOYER_REQUEST_RESOLVE] = {sizeof(struct foyer_request_resolve), FOYER_ROLE_PROGRAM, 0, 0},
     [FOYER_REQUEST_INFO] = {sizeof(struct foyer_request), FOYER_ROLE_PROGRAM, 0, 0},
     [FOYER_REQUEST_CONTROL] = {0, FOYER_ROLE_CONTROL, 0, 1},
+    [FOYER_REQUEST_FORKED] = {sizeof(struct foyer_request), FOYER_ROLE_PROGRAM, 0, 0},
 };
 
 static bool is_terminated(const char *text, size_t capacity)
@@ -51,12 +52,14 @@ static bool body_is_valid(const struct request *request)
     case FOYER_REQUEST_ATTACH:
     case FOYER_REQUEST_INFO:
         return request->id != 0;
+    case FOYER_REQUEST_SOCKET:
+        return request->body.socket.spare_count <= FOYER_SPARES_MAX;
     case FOYER_REQUEST_RESOLVE:
         return is_terminated(request->body.resolve.name, sizeof(request->body.resolve.name));
     case FOYER_REQUEST_CONTROL:
         return request->text_size > 0;
     default:
-        return true; /* SESSION has no fields; families of SOCKET get errno codes, not the end */
+        return true; /* SESSION has no fields */
     }
 }
 

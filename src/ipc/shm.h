@@ -87,6 +87,11 @@ enum foyer_slot_options {
     /* A holder saw the connection's reset and has put it into error: not a second time. */
     FOYER_SLOT_RESET_SEEN = 1u << 14,
     FOYER_SLOT_OOBINLINE = 1u << 15,
+    /*
+     * The holder is closing the socket and no thread of it will touch the rings again: foyerd may
+     * give the channel to the next connection between the same two arenas.
+     */
+    FOYER_SLOT_CHANNEL_LEFT = 1u << 16,
 };
 
 struct foyer_slot {
@@ -120,6 +125,11 @@ struct foyer_slot {
      * doorbell: bytes are drained only while nobody sleeps. Not read by foyerd.
      */
     _Atomic uint32_t bell_sleepers;
+    /*
+     * Names the memory of the channel, never twice; 0: not to be kept. A program that finds it
+     * among the mappings it has kept need not map it again. Written by foyerd before state.
+     */
+    uint64_t channel_id;
 };
 
 _Static_assert(sizeof(struct foyer_slot) <= FOYER_SLOT_SIZE, "slots are 256 bytes apart");

@@ -74,6 +74,8 @@ struct channel {
     struct channel *next; /* of the same socket, older: a connect that failed */
     uint32_t pool_index;
     int bell; /* hidden descriptor that rings the peer; -1: the program end, which rings foyerd */
+    uint64_t id;            /* 0: the mapping is not to be kept */
+    _Atomic bool is_shared; /* a forked process has it mapped, too */
     void *memory;
     size_t size;
     struct foyer_ring rx, tx;
@@ -142,7 +144,13 @@ void table_mark_hidden(int fd);
 void table_close_hidden(int fd);
 
 struct channel *channel_create(int memfd, uint32_t ring_size, unsigned side, int bell);
+/* The same of a channel that has an id: uses a mapping that was kept from an earlier connection. */
+struct channel *channel_create_kept(uint64_t id, int memfd, uint32_t ring_size, unsigned side,
+                                    int bell);
 void channel_destroy_all(struct channel *channel);
+/* Around fork: mappings that the child has are not used again. */
+void channel_fork_parent(void);
+void channel_fork_child(void);
 void socket_add_channel(struct socket_object *sock, struct channel *channel);
 
 /* ---- init.c -------------------------------------------------------------------------------- */
@@ -278,6 +286,8 @@ void address_store(const struct socket_object *sock, const struct foyer_endpoint
 
 /* ---- socket.c, data.c, epoll.c ------------------------------------------------------------- */
 
+/* In a forked child: the parent's spare sockets are not its own. */
+void socket_fork_child(void);
 /* UDP without a port gets one from foyerd, as sendto does in the kernel. */
 int socket_autobind(struct socket_object *sock);
 bool socket_is_nonblocking(const struct socket_object *sock, int flags);

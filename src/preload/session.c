@@ -247,6 +247,13 @@ void session_fork_prepare(void)
 void session_fork_parent(void)
 {
     sigset_t before = fork_mask;
+    channel_fork_parent();
+    if (session_fd >= 0 && session_pid == (pid_t)RAW(SYS_getpid)) {
+        /* Answered, so that nothing can overtake it. foyerd's end shows at the next request. */
+        struct foyer_request request = {.type = FOYER_REQUEST_FORKED, .size = sizeof(request)};
+        struct foyer_reply reply;
+        message_call(session_fd, &request, request.size, NULL, &reply, sizeof(reply), NULL);
+    }
     pthread_mutex_unlock(&mutex);
     raw_sigmask(SIG_SETMASK, &before, NULL);
 }
@@ -255,6 +262,8 @@ void session_fork_child(void)
 {
     sigset_t before = fork_mask;
     pthread_mutex_unlock(&mutex);
+    channel_fork_child();
+    socket_fork_child();
     if (session_fd >= 0) {
         /* Else foyerd would not see the parent's end while this process lives. */
         parent_pid = session_pid;

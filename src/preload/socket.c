@@ -115,32 +115,153 @@ static int socket_install(struct socket_object *sock, int fd, int flags)
     return error < 0 ? error : fd;
 }
 
+/*
+ * Sockets that foyerd has prepared, for programs that open one after the other: a descriptor out
+ * of sight that only has to be given a number. Nobody waits for the lock.
+ */
+#define SPARE_INTERVAL_NS 20000000 /* between two requests, so that spares are asked for */
+
+struct spare {
+    int fd;
+    uint32_t family;
+    uint32_t arena;
+    struct foyer_spare socket;
+};
+
+static struct spare spares[FOYER_SPARES_MAX];
+static uint32_t spare_count;
+static atomic_flag spare_lock = ATOMIC_FLAG_INIT;
+
+static bool spare_try_lock(void)
+{
+    return !atomic_flag_test_and_set_explicit(&spare_lock, memory_order_acquire);
+}
+
+static void spare_unlock(void)
+{
+    atomic_flag_clear_explicit(&spare_lock, memory_order_release);
+}
+
+void socket_fork_child(void)
+{
+    for (uint32_t i = 0; i < spare_count && i < FOYER_SPARES_MAX; i++)
+        table_close_hidden(spares[i].fd);
+    spare_count = 0;
+    spare_unlock();
+}
+
+/* True: there is one of this family, and it is out of the list. */
+static bool spare_take(uint32_t family, struct spare *ret_spare)
+{
+    bool is_found = false;
+    if (!spare_try_lock())
+        return false;
+    while (spare_count > 0 && !is_found) {
+        struct spare *last = &spares[spare_count - 1];
+        char byte;
+        if (last->family != family)
+            break;
+        *ret_spare = *last;
+        spare_count--;
+        /* The end of file says that its foyerd is gone, and the others' with it. */
+        is_found = raw_recv(last->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == -EAGAIN;
+        if (!is_found)
+            table_close_hidden(last->fd);
+    }
+    spare_unlock();
+    return is_found;
+}
+
+/* The reply's spares go to the list as far as there is room; the others are let go of. */
+static void spares_put(const struct foyer_reply_sockets *reply, uint32_t family,
+                       struct message_fds *fds)
+{
+    for (uint32_t i = 0; i < reply->spare_count && i < FOYER_SPARES_MAX; i++) {
+        int fd = message_fds_take(fds, i + 1);
+        if (fd >= 0)
+            fd = table_hide(fd);
+        if (fd < 0)
+            continue;
+        struct spare spare = {fd, family, reply->first.arena, reply->spares[i]};
+        bool is_kept = spare_try_lock();
+        if (is_kept) {
+            is_kept = spare_count < FOYER_SPARES_MAX;
+            if (is_kept)
+                spares[spare_count++] = spare;
+            spare_unlock();
+        }
+        if (!is_kept)
+            table_close_hidden(fd);
+    }
+}
+
+/* How many spares to ask for: a program that opens sockets in haste will open more. */
+static uint32_t spares_wanted(int type)
+{
+    static _Atomic int64_t asked_ns;
+    if ((type & ~(SOCK_CLOEXEC | SOCK_NONBLOCK)) != SOCK_STREAM)
+        return 0;
+    int64_t now_ns = clock_ns();
+    return now_ns - atomic_exchange(&asked_ns, now_ns) < SPARE_INTERVAL_NS ? FOYER_SPARES_MAX : 0;
+}
+
+/* A descriptor, or -EAGAIN where there is none in stock. */
+static int socket_open_spare(int family, int type)
+{
+    struct spare spare;
+    if ((type & ~(SOCK_CLOEXEC | SOCK_NONBLOCK)) != SOCK_STREAM ||
+        !spare_take((uint32_t)family, &spare))
+        return -EAGAIN;
+    int fd = raw_fcntl(spare.fd, F_DUPFD_CLOEXEC, 0);
+    table_close_hidden(spare.fd);
+    if (fd < 0)
+        return -EAGAIN; /* foyerd's way says what the kernel would say */
+    struct foyer_reply_socket reply = {
+        .header = {.id = spare.socket.id}, .arena = spare.arena, .slot = spare.socket.slot};
+    struct message_fds none = {.count = 0};
+    struct socket_object *sock = object_from_socket(&reply, (uint32_t)family, SOCK_STREAM, &none);
+    if (sock == NULL) {
+        raw_close(fd);
+        return -ENOMEM;
+    }
+    return socket_install(sock, fd, type);
+}
+
 static int socket_open(int family, int type, int protocol)
 {
+    int spare = socket_open_spare(family, type);
+    if (spare != -EAGAIN)
+        return spare;
     struct foyer_request_socket request = {
         .header = {.type = FOYER_REQUEST_SOCKET, .size = sizeof(request)},
         .family = (uint32_t)family,
         .type = (uint32_t)(type & ~(SOCK_CLOEXEC | SOCK_NONBLOCK)),
         .protocol = (uint32_t)protocol,
+        .spare_count = spares_wanted(type),
     };
-    struct foyer_reply_socket reply;
+    struct foyer_reply_sockets reply;
     struct message_fds fds = {.count = 0};
-    int error = session_call(&request.header, NULL, &reply.header, sizeof(reply), &fds);
+    size_t reply_size = request.spare_count > 0 ? sizeof(reply) : sizeof(reply.first);
+    memset(&reply, 0, sizeof(reply));
+    int error = session_call(&request.header, NULL, &reply.first.header, reply_size, &fds);
     int fd = message_fds_take(&fds, 0);
     if (error == 0 && fd < 0)
         error = -EMFILE; /* the kernel had no number left for it */
     struct socket_object *sock = NULL;
     if (error == 0) {
-        sock = object_from_socket(&reply, request.family, request.type, &fds);
+        sock = object_from_socket(&reply.first, request.family, request.type, &fds);
         error = sock == NULL ? -ENOMEM : 0;
     }
-    message_fds_close(&fds);
     if (error < 0 || sock == NULL) {
+        message_fds_close(&fds);
         if (fd >= 0)
             raw_close(fd);
         return error;
     }
-    return socket_install(sock, fd, type);
+    fd = socket_install(sock, fd, type);
+    spares_put(&reply, request.family, &fds); /* after fd has got the number it must have */
+    message_fds_close(&fds);
+    return fd;
 }
 
 ENTRY int socket(int family, int type, int protocol)
@@ -320,7 +441,8 @@ static struct socket_object *object_from_accept(const struct foyer_accept *accep
     if (bell >= 0)
         bell = table_hide(bell);
     if (sock != NULL && memfd >= 0 && (bell >= 0 || !accept->is_local))
-        channel = channel_create(memfd, accept->ring_size, accept->side & 1, bell);
+        channel =
+            channel_create_kept(slot->channel_id, memfd, accept->ring_size, accept->side & 1, bell);
     else
         table_close_hidden(bell);
     if (channel == NULL) {
@@ -427,8 +549,10 @@ static int attach_connection(struct socket_object *sock, const struct foyer_repl
             return bell;
         }
     }
-    struct channel *channel =
-        memfd < 0 ? NULL : channel_create(memfd, reply->ring_size, reply->side & 1, bell);
+    struct channel *channel = memfd < 0
+                                  ? NULL
+                                  : channel_create_kept(sock->slot->channel_id, memfd,
+                                                        reply->ring_size, reply->side & 1, bell);
     if (channel == NULL)
         return -ENOBUFS;
     socket_add_channel(sock, channel);

@@ -192,11 +192,25 @@ void table_set(int fd, struct object *object)
     table_replace(fd, object);
 }
 
+/*
+ * The descriptor, the last one of its socket here, is about to be closed. Where no other call is
+ * in progress nobody will touch the rings again, and foyerd may hear that with the hang-up.
+ */
+static void leave_channel(struct socket_object *sock)
+{
+    struct channel *channel = socket_channel_now(sock);
+    if (channel != NULL && channel->id != 0 && channel->next == NULL &&
+        !atomic_load(&channel->is_shared) && atomic_load(&sock->object.references) == 1)
+        atomic_fetch_or(&sock->slot->options, FOYER_SLOT_CHANNEL_LEFT);
+}
+
 bool table_clear(int fd)
 {
     if (table_peek(fd) == NULL || table_is_hidden(fd))
         return false;
     struct object *object = atomic_exchange(&table[fd], NULL);
+    if (object != NULL && object->kind == OBJECT_SOCKET && atomic_load(&object->fd_count) == 1)
+        leave_channel((struct socket_object *)object);
     entry_dropped(fd, object);
     return object != NULL;
 }
@@ -228,8 +242,91 @@ void table_close_hidden(int fd)
 
 /* ---- channels ------------------------------------------------------------------------------ */
 
-/* Maps the rings; memfd and, on failure, bell are closed. */
+/*
+ * Mappings of connections that are over. foyerd gives their memory to the next connection between
+ * the same two programs, which then needs no mapping and meets no page fault. Nobody waits for
+ * the lock, so that close() may be called by a signal handler.
+ */
+#define KEPT_MAX 64u
+
+struct kept {
+    uint64_t id;
+    void *memory;
+    size_t size;
+};
+
+static struct kept kept[KEPT_MAX];
+static uint32_t kept_next; /* the oldest, which is replaced */
+static atomic_flag kept_lock = ATOMIC_FLAG_INIT;
+
+/* False: the mapping was not kept. */
+static bool keep_mapping(const struct channel *channel)
+{
+    if (channel->id == 0 || atomic_load(&channel->is_shared) ||
+        atomic_flag_test_and_set_explicit(&kept_lock, memory_order_acquire))
+        return false;
+    struct kept *place = &kept[kept_next % KEPT_MAX];
+    for (uint32_t i = 0; i < KEPT_MAX; i++) {
+        if (kept[i].memory == NULL) {
+            place = &kept[i];
+            break;
+        }
+    }
+    if (place->memory != NULL) {
+        munmap(place->memory, place->size);
+        kept_next++;
+    }
+    *place = (struct kept){channel->id, channel->memory, channel->size};
+    atomic_flag_clear_explicit(&kept_lock, memory_order_release);
+    return true;
+}
+
+/* MAP_FAILED: there is none. */
+static void *take_mapping(uint64_t id, size_t size)
+{
+    void *memory = MAP_FAILED;
+    if (id == 0 || atomic_flag_test_and_set_explicit(&kept_lock, memory_order_acquire))
+        return memory;
+    for (uint32_t i = 0; i < KEPT_MAX; i++) {
+        if (kept[i].memory != NULL && kept[i].id == id && kept[i].size == size) {
+            memory = kept[i].memory;
+            kept[i].memory = NULL;
+            break;
+        }
+    }
+    atomic_flag_clear_explicit(&kept_lock, memory_order_release);
+    return memory;
+}
+
+void channel_fork_parent(void)
+{
+    uint32_t used = atomic_load(&channel_pool.used);
+    for (uint32_t i = 0; i < used && i < channel_pool.capacity; i++) {
+        uint8_t *item = channel_pool.memory + channel_pool.item_size * i;
+        atomic_store(&((struct channel *)(void *)item)->is_shared, true);
+    }
+}
+
+void channel_fork_child(void)
+{
+    channel_fork_parent();
+    /* Another thread may have been at it: then what it was about to note stays mapped. */
+    for (uint32_t i = 0; i < KEPT_MAX; i++) {
+        if (kept[i].memory != NULL)
+            munmap(kept[i].memory, kept[i].size);
+        kept[i].memory = NULL;
+    }
+    atomic_flag_clear(&kept_lock);
+}
+
 struct channel *channel_create(int memfd, uint32_t ring_size, unsigned side, int bell)
+{
+    return channel_create_kept(0, memfd, ring_size, side, bell);
+}
+
+/* Maps the rings; memfd and, on failure, bell are closed. */
+struct channel *channel_create_kept(uint64_t id, int memfd, uint32_t ring_size, unsigned side,
+                                    int bell)
 {
     uint32_t index = 0;
     struct channel *channel = NULL;
@@ -238,6 +335,8 @@ struct channel *channel_create(int memfd, uint32_t ring_size, unsigned side, int
     bool is_valid = ring_size >= FOYER_RING_SIZE_MIN && ring_size <= FOYER_RING_SIZE_MAX &&
                     (ring_size & (ring_size - 1)) == 0;
     if (is_valid)
+        memory = take_mapping(id, size);
+    if (is_valid && memory == MAP_FAILED)
         memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, memfd, 0);
     raw_close(memfd);
     if (memory != MAP_FAILED)
@@ -249,6 +348,8 @@ struct channel *channel_create(int memfd, uint32_t ring_size, unsigned side, int
         return NULL;
     }
     channel->next = NULL;
+    channel->id = id;
+    atomic_store(&channel->is_shared, false);
     channel->pool_index = index;
     channel->bell = bell;
     channel->memory = memory;
@@ -262,7 +363,8 @@ void channel_destroy_all(struct channel *channel)
 {
     while (channel != NULL) {
         struct channel *next = channel->next;
-        munmap(channel->memory, channel->size);
+        if (!keep_mapping(channel))
+            munmap(channel->memory, channel->size);
         table_close_hidden(channel->bell);
         pool_give(&channel_pool, channel->pool_index);
         channel = next;

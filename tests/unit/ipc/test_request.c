@@ -64,6 +64,7 @@ static const struct sample samples[] = {
      0,
      {.resolve = {.header = HEADER(RESOLVE, foyer_request_resolve, 0), .name = "web"}}},
     {"info", FOYER_ROLE_PROGRAM, 0, {.header = HEADER(INFO, foyer_request, 7)}},
+    {"forked", FOYER_ROLE_PROGRAM, 0, {.header = HEADER(FORKED, foyer_request, 0)}},
 };
 
 #define SAMPLE_COUNT (sizeof(samples) / sizeof(samples[0]))
