@@ -48,6 +48,7 @@ static bool complete_handshake(struct foyer_host *host, struct sock *sock,
         tcp_send_rst_for(host, seg);
         return false;
     }
+    tcp_ts_update(tcb, seg, now);
     tcb->snd_wnd = (uint32_t)seg->tcp.window << tcb->snd_scale;
     tcb->snd_wnd_max = tcb->snd_wnd;
     tcb->snd_wl1 = seg->tcp.seq;
@@ -229,6 +230,8 @@ bool tcp_ack_input(struct foyer_host *host, struct sock *sock, const struct tcp_
         return complete_handshake(host, sock, seg, now);
     if (!check_ack_range(host, sock, seg, now))
         return false;
+    /* Only now: a blind segment (RFC 5961 section 5) must not move what PAWS judges by. */
+    tcp_ts_update(tcb, seg, now);
     if (seq_lt(seg->tcp.ack, tcb->snd_una)) {
         take_old_ack(host, sock, seg, now);
         return true; /* its text may still be new */

@@ -339,7 +339,6 @@ static void other_states_input(struct foyer_host *host, struct sock *sock, struc
         return;
     tcb->received_ms = tcp_ms(now);
     tcb->probes = 0;
-    tcp_ts_update(tcb, seg, now);
     if (!tcp_ack_input(host, sock, seg, now))
         return;
     if (seg->text_size > 0 || seg->is_fin)

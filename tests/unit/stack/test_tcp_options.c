@@ -252,6 +252,22 @@ static void timestamp_of_out_of_order_data_is_not_echoed(void **state)
     peer_destroy(peer);
 }
 
+/* RFC 5961 section 5: who guesses a sequence number and no ACK must not steer PAWS. */
+static void timestamp_of_an_unacceptable_ack_is_not_taken(void **state)
+{
+    struct peer *peer = establish_with_timestamps();
+
+    (void)state;
+    peer_send(peer,
+              with_ts((struct seg){.flags = ACK, .seq = 1, .ack = 9000, .size = 10}, 9000, 0));
+    struct seg ack = peer_expect(peer, ACK, 1, 1, 0);
+    assert_int_equal(ack.options.timestamp_echo, 5000);
+    peer_send(peer, with_ts((struct seg){.flags = ACK, .seq = 1, .ack = 1, .size = 10}, 5010, 0));
+    ack = peer_expect(peer, ACK, 1, 11, 0);
+    assert_int_equal(ack.options.timestamp_echo, 5010);
+    peer_destroy(peer);
+}
+
 static void paws_drops_older_data_and_acknowledges(void **state)
 {
     struct peer *peer = establish_with_timestamps();
@@ -554,6 +570,7 @@ int main(void)
         cmocka_unit_test(timestamps_are_in_every_segment_and_echoed),
         cmocka_unit_test(timestamps_are_in_a_reset),
         cmocka_unit_test(timestamp_of_out_of_order_data_is_not_echoed),
+        cmocka_unit_test(timestamp_of_an_unacceptable_ack_is_not_taken),
         cmocka_unit_test(paws_drops_older_data_and_acknowledges),
         cmocka_unit_test(paws_lets_rst_through),
         cmocka_unit_test(paws_forgets_after_24_days),
