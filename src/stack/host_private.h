@@ -127,6 +127,10 @@ struct foyer_host {
     struct crowded_destination *crowded[HOST_CROWDED_MAX];
     uint32_t crowded_count;
     uint64_t crowded_clock;
+    /* Set by ports_connect, taken by the tcp_connect that follows: the 4-tuple was in TIME-WAIT,
+     * and the new ISN must be beyond isn_floor (RFC 6191). */
+    bool has_isn_floor;
+    seq_t isn_floor;
     struct sock *interceptors[2]; /* FOYER_INTERCEPT_ALL: for IPv4 and for IPv6, or NULL */
     uint32_t interceptor_count;   /* sockets with SOCK_INTERCEPT */
 

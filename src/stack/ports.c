@@ -24,6 +24,7 @@
 
 #include "base/bytes.h"
 #include "stack/ip.h"
+#include "stack/tcp.h"
 
 #define SHARE_FLAGS (SOCK_REUSEADDR | SOCK_REUSEPORT | SOCK_V6ONLY)
 #define GROUP_FLAGS (SHARE_FLAGS | SOCK_INTERCEPT)
@@ -387,6 +388,30 @@ int ports_listen(struct foyer_host *host, struct sock *sock, struct sock **ret_h
 
 /* ---- connections -------------------------------------------------------------------------------------------- */
 
+bool ports_tuple_is_free(struct foyer_host *host, uint8_t protocol,
+                         const struct foyer_endpoint *local, const struct foyer_endpoint *remote)
+{
+    const struct sock *sock = ports_find_tuple(host, protocol, local, remote);
+
+    return sock == NULL || (protocol == FOYER_TCP && tcp_time_wait_is_reusable(host, sock));
+}
+
+/* Ends the TIME-WAIT whose place the socket takes. False: the 4-tuple is not to be had. */
+static bool take_tuple(struct foyer_host *host, struct sock *sock)
+{
+    struct sock *old = ports_find_tuple(host, sock->protocol, &sock->local, &sock->remote);
+
+    host->has_isn_floor = false;
+    if (old == NULL)
+        return true;
+    if (sock->protocol != FOYER_TCP || !tcp_time_wait_is_reusable(host, old))
+        return false;
+    host->has_isn_floor = true;
+    host->isn_floor = old->tcb->snd_nxt;
+    tcp_finish(host, old, 0);
+    return true;
+}
+
 int ports_connect(struct foyer_host *host, struct sock *sock)
 {
     int error;
@@ -394,8 +419,7 @@ int ports_connect(struct foyer_host *host, struct sock *sock)
         return 0;
     if (sock->flags & SOCK_BOUND) {
         /* A datagram socket may double another's 4-tuple where REUSEADDR let it bind. */
-        if (sock->protocol == FOYER_TCP &&
-            ports_find_tuple(host, sock->protocol, &sock->local, &sock->remote) != NULL)
+        if (sock->protocol == FOYER_TCP && !take_tuple(host, sock))
             return -EADDRNOTAVAIL;
         tuple_insert(host, sock);
         error = ports_regroup(host, sock); /* the address may have been the wildcard till now */
@@ -407,6 +431,7 @@ int ports_connect(struct foyer_host *host, struct sock *sock)
     if (port == 0)
         return -EADDRNOTAVAIL;
     sock->local.port = port;
+    (void)take_tuple(host, sock);
     tuple_insert(host, sock);
     error = hold(host, sock);
     if (error != 0) {

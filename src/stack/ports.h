@@ -78,6 +78,9 @@ uint16_t ports_choose_for_bind(struct foyer_host *host, const struct sock *sock,
                                const struct foyer_addr *addr);
 /* A port that makes the socket's 4-tuple unique; 0: none is left. */
 uint16_t ports_choose_for_connect(struct foyer_host *host, const struct sock *sock);
+/* Whether a connect may use the 4-tuple: nobody has it, or a TIME-WAIT that may be reused. */
+bool ports_tuple_is_free(struct foyer_host *host, uint8_t protocol,
+                         const struct foyer_endpoint *local, const struct foyer_endpoint *remote);
 /* Keeps the crowded destinations' bitmaps right; called when a 4-tuple comes and goes. */
 void ports_note_tuple(struct foyer_host *host, const struct sock *sock, bool is_taken);
 void ports_select_finish(struct foyer_host *host);

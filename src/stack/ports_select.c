@@ -10,6 +10,8 @@
  */
 #include "stack/ports.h"
 
+#include "stack/tcp.h"
+
 #define PROBES_BEFORE_BITMAP 32u
 #define PROBES_FOR_SHARED_BIND 512u
 
@@ -117,13 +119,22 @@ void ports_select_finish(struct foyer_host *host)
         free_crowded(host, i);
 }
 
+/* Now or within a second: it does not count as taken, and the choice looks twice. */
+static bool is_reusable_time_wait(const struct sock *sock)
+{
+    return sock->protocol == FOYER_TCP && sock->state == FOYER_STATE_TIME_WAIT &&
+           (sock->tcb->flags & TCPF_TS_OK) != 0;
+}
+
 static void fill_crowded(struct foyer_host *host, struct crowded_destination *crowded)
 {
     struct foyer_endpoint local = {crowded->local, 0};
     for (uint32_t port = host->config.ephemeral_first; port <= host->config.ephemeral_last;
          port++) {
         local.port = (uint16_t)port;
-        if (ports_find_tuple(host, crowded->protocol, &local, &crowded->remote) == NULL)
+        const struct sock *holder =
+            ports_find_tuple(host, crowded->protocol, &local, &crowded->remote);
+        if (holder == NULL || is_reusable_time_wait(holder))
             continue;
         port_bitmap_set(&crowded->taken, (uint16_t)port, true);
         crowded->taken_count++;
@@ -171,7 +182,7 @@ uint16_t ports_choose_for_connect(struct foyer_host *host, const struct sock *so
         uint32_t offset = (uint32_t)(((hash & UINT32_MAX) + (*step)++) % size);
         local.port = (uint16_t)(host->config.ephemeral_first + offset);
         if (!port_bitmap_has(bound, local.port) &&
-            ports_find_tuple(host, sock->protocol, &local, &sock->remote) == NULL)
+            ports_tuple_is_free(host, sock->protocol, &local, &sock->remote))
             return local.port;
     }
     if (crowded == NULL)
@@ -180,7 +191,15 @@ uint16_t ports_choose_for_connect(struct foyer_host *host, const struct sock *so
         return 0;
     crowded->used = ++host->crowded_clock;
     uint32_t offset = (uint32_t)(((hash & UINT32_MAX) + (*step)++) % size);
-    return find_clear_from(host, bound, &crowded->taken, host->config.ephemeral_first + offset);
+    for (uint32_t i = 0; i < PROBES_BEFORE_BITMAP; i++) {
+        local.port =
+            find_clear_from(host, bound, &crowded->taken, host->config.ephemeral_first + offset);
+        if (local.port == 0 || ports_tuple_is_free(host, sock->protocol, &local, &sock->remote))
+            return local.port;
+        /* A TIME-WAIT that is too young. */
+        offset = ((uint32_t)local.port - host->config.ephemeral_first + 1) % size;
+    }
+    return 0;
 }
 
 void ports_note_tuple(struct foyer_host *host, const struct sock *sock, bool is_taken)
@@ -192,7 +211,9 @@ void ports_note_tuple(struct foyer_host *host, const struct sock *sock, bool is_
     if (crowded == NULL)
         return;
     /* A removed tuple may have had a twin (datagram sockets with REUSEADDR). */
-    if (!is_taken && ports_find_tuple(host, sock->protocol, &sock->local, &sock->remote) != NULL)
+    const struct sock *twin =
+        is_taken ? NULL : ports_find_tuple(host, sock->protocol, &sock->local, &sock->remote);
+    if (twin != NULL && !is_reusable_time_wait(twin))
         return;
     if (port_bitmap_has(&crowded->taken, sock->local.port) == is_taken)
         return;

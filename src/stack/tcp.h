@@ -70,6 +70,7 @@
 #define TCP_CORK_NS (200 * FOYER_NS_PER_MS)
 #define TCP_OVERRIDE_NS (200 * FOYER_NS_PER_MS) /* RFC 9293 3.8.6.2.1: 0.1 - 1 s */
 #define TCP_TIME_WAIT_NS (60 * FOYER_NS_PER_S)  /* 2 MSL; MSL 30 s as Linux */
+#define TCP_REUSE_NS FOYER_NS_PER_S /* in TIME-WAIT before a connect may reuse it, as Linux */
 #define TCP_FIN_WAIT_2_NS (60 * FOYER_NS_PER_S) /* orphans only */
 #define TCP_OOW_ACK_NS (500 * FOYER_NS_PER_MS)  /* answers to unacceptable segments */
 #define TCP_SYN_RETRIES 6u                      /* 127 s to give up */
@@ -492,6 +493,11 @@ uint32_t tcp_cc_slow_start(struct tcb *tcb, uint32_t acked_bytes);
 
 /* ---- tcp_socket.c ----------------------------------------------------------------------------- */
 
+/*
+ * RFC 6191, RFC 6056 section 3.5: whether a connect may take the 4-tuple over from a TIME-WAIT.
+ * Timestamps protect the new connection from the old one's segments once their clock has moved.
+ */
+bool tcp_time_wait_is_reusable(const struct foyer_host *host, const struct sock *sock);
 /* NULL: no memory. State, sequence numbers and timers are the caller's to set. */
 struct tcb *tcp_create(struct foyer_host *host, struct sock *sock);
 /*

@@ -79,6 +79,15 @@ bool tcp_finish(struct foyer_host *host, struct sock *sock, int error)
     return false;
 }
 
+bool tcp_time_wait_is_reusable(const struct foyer_host *host, const struct sock *sock)
+{
+    const struct tcb *tcb = sock->tcb;
+
+    return sock->state == FOYER_STATE_TIME_WAIT && tcb != NULL &&
+           (tcb->flags & TCPF_TS_OK) != 0 &&
+           host->now_ns + TCP_TIME_WAIT_NS >= tcb->slow_deadline_ns + TCP_REUSE_NS;
+}
+
 /* RFC 9293 section 3.10.1, active OPEN: the path and the ports are known (MUST-44, MUST-45). */
 int tcp_connect(struct foyer_host *host, struct sock *sock, foyer_time_ns now)
 {
@@ -87,6 +96,9 @@ int tcp_connect(struct foyer_host *host, struct sock *sock, foyer_time_ns now)
     if (tcb == NULL)
         return -ENOMEM;
     tcb->iss = tcp_isn(host, sock, now);
+    if (host->has_isn_floor && seq_le(tcb->iss, host->isn_floor))
+        tcb->iss = seq_add(host->isn_floor, UINT16_MAX + 2u); /* RFC 9293 section 3.6.1 */
+    host->has_isn_floor = false;
     tcb->snd_una = tcb->iss;
     tcb->snd_nxt = seq_add(tcb->iss, 1);
     tcb->snd_end = tcb->snd_nxt;

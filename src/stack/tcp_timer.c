@@ -12,6 +12,7 @@
  */
 #include <errno.h>
 
+#include "stack/ports.h"
 #include "stack/socket.h"
 #include "stack/tcp.h"
 
@@ -248,6 +249,8 @@ void tcp_time_wait_enter(struct foyer_host *host, struct sock *sock, foyer_time_
     tcb->slow_deadline_ns = now + TCP_TIME_WAIT_NS;
     tcp_recovery_reset(host, tcb);
     tcp_ranges_give(host, &tcb->out_of_order);
+    if ((tcb->flags & TCPF_TS_OK) != 0)
+        ports_note_tuple(host, sock, false); /* connect may have it again, see is_reusable */
     if ((sock->flags & SOCK_ORPHAN) != 0)
         sock_drop_rings(host, sock);
     else

@@ -362,6 +362,70 @@ static void held_are_bounded_without_cookies(void **state)
     peer_destroy(peer);
 }
 
+/* ---- RFC 6191, the connecting side ---------------------------------------------------------------------- */
+
+/* The host's socket from a fixed port, connected and closed by the host first: TIME-WAIT. */
+static int connect_from(struct peer *peer, uint16_t port)
+{
+    struct foyer_endpoint local = {foyer_addr_v4(10, 0, 0, 1), port};
+    struct foyer_endpoint remote = {foyer_addr_v4(10, 0, 0, 2), PEER_PORT};
+    assert_int_equal(foyer_socket_open(peer->host, FOYER_FAMILY_V4, FOYER_TCP, 1, &peer->socket),
+                     0);
+    foyer_socket_set_option(peer->host, peer->socket, FOYER_OPT_REUSEADDR, 1);
+    assert_int_equal(foyer_socket_bind(peer->host, peer->socket, &local, NULL), 0);
+    peer->host_port = port;
+    return foyer_socket_connect(peer->host, peer->socket, &remote, peer->now);
+}
+
+static void connect_and_close(struct peer *peer, uint16_t port, bool has_ts)
+{
+    struct wire_tcp_options options = {.has_timestamps = has_ts, .timestamp_value = 1000};
+    assert_int_equal(connect_from(peer, port), -EINPROGRESS);
+    peer_expect(peer, SYN, 0, 0, 0);
+    options.timestamp_echo = peer->last_ts;
+    peer_send(peer, (struct seg){.flags = SYN | ACK, .ack = 1, .window = 500, .options = options});
+    peer_expect(peer, ACK, 1, 1, 0);
+    foyer_socket_close(peer->host, peer->socket, peer->now);
+    peer_expect(peer, FIN | ACK, 1, 1, 0);
+    peer_send(peer, (struct seg){
+                        .flags = FIN | ACK, .seq = 1, .ack = 2, .window = 500, .options = options});
+    peer_expect(peer, ACK, 2, 2, 0);
+}
+
+static void connect_reuses_a_time_wait(void **state)
+{
+    (void)state;
+    struct peer *peer = peer_create();
+    connect_and_close(peer, 7777, true);
+    uint32_t iss = peer->host_iss, last_ts = peer->last_ts;
+    /* Its clock must have moved. */
+    peer_advance(peer, 900 * MS);
+    assert_int_equal(connect_from(peer, 7777), -EADDRNOTAVAIL);
+    foyer_socket_close(peer->host, peer->socket, peer->now);
+    peer_advance(peer, 200 * MS);
+    assert_int_equal(connect_from(peer, 7777), -EINPROGRESS);
+    struct seg syn;
+    assert_true(peer_recv(peer, &syn));
+    assert_int_equal(syn.flags, SYN);
+    assert_true((int32_t)(peer->host_iss - iss) > 2);    /* RFC 9293 section 3.6.1 */
+    assert_true((int32_t)(peer->last_ts - last_ts) > 0); /* the peer's PAWS lets it pass */
+    foyer_socket_close(peer->host, peer->socket, peer->now);
+    peer_destroy(peer);
+}
+
+static void connect_respects_a_time_wait_without_timestamps(void **state)
+{
+    (void)state;
+    struct peer *peer = peer_create();
+    connect_and_close(peer, 7777, false);
+    peer_advance(peer, 59 * S);
+    assert_int_equal(connect_from(peer, 7777), -EADDRNOTAVAIL);
+    foyer_socket_close(peer->host, peer->socket, peer->now);
+    peer_advance(peer, 2 * S);
+    assert_int_equal(connect_from(peer, 7777), -EINPROGRESS);
+    peer_destroy(peer);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -377,6 +441,8 @@ int main(void)
         cmocka_unit_test(refused_and_dropped),
         cmocka_unit_test(held_ends_by_time_reset_or_close),
         cmocka_unit_test(held_are_bounded_without_cookies),
+        cmocka_unit_test(connect_reuses_a_time_wait),
+        cmocka_unit_test(connect_respects_a_time_wait_without_timestamps),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
