@@ -201,7 +201,7 @@ static void both_directions_sleep_and_wake(void **state)
 {
     (void)state;
     struct fixture *fixture = fixture_create(SOCK_STREAM);
-    struct side side = {.fixture = fixture, .count = 20u << 20};
+    struct side side = {.fixture = fixture, .count = 4u << 20};
     pthread_t threads[2];
     void *problem;
     alarm(100);
