@@ -2,6 +2,7 @@
 """Runs packetdrill's scripts against libfoyer, or against the kernel for comparison.
 
 usage: test_packetdrill.py [--kernel] [--family 4|6] [--only WORD] [--verbose] [--json FILE]
+                           [--update] [--table]
 
 Environment:
     PACKETDRILL          the packetdrill program; without it the test is skipped (exit 77)
@@ -11,7 +12,8 @@ Environment:
 
 Neither packetdrill nor its scripts are part of this repository. packetdrill/results.tsv says
 what each script is known to do; a script that passes there and fails here fails the test. Scripts
-that are not listed are run and reported, and decide nothing. Each script runs in a network
+that are not listed are run and reported, and decide nothing. --update writes what happened into that file;
+--table prints it for docs/packetdrill.md. Each script runs in a network
 namespace of its own, because scripts set sysctls; so it takes root.
 """
 
@@ -70,17 +72,46 @@ def families_of(name):
     return ["4", "6"]
 
 
-def read_results():
-    """{(script, family): (foyer, kernel)} of results.tsv."""
-    known = {}
+def read_rows():
+    """(comment lines, {(script, family): [foyer, kernel, class, note]}) of results.tsv."""
+    comments, rows = [], {}
     if not os.path.exists(RESULTS):
-        return known
+        return comments, rows
     with open(RESULTS, encoding="utf-8") as lines:
         for line in lines:
-            if line.strip() and not line.startswith("#"):
-                script, family, foyer, kernel = line.rstrip("\n").split("\t")[:4]
-                known[script, family] = (foyer, kernel)
-    return known
+            if line.startswith("#"):
+                comments.append(line)
+            elif line.strip():
+                script, family, *rest = line.rstrip("\n").split("\t")
+                rows[script, family] = (rest + ["", "", "", ""])[:4]
+    return comments, rows
+
+
+def update_rows(results, column):
+    """Results of this run into one column; a script that passes needs no reason any more."""
+    comments, rows = read_rows()
+    for key, result in results.items():
+        row = rows.setdefault(tuple(key.rsplit(" ", 1)), ["?", "?", "", ""])
+        row[column] = "pass" if result["passed"] else "fail"
+        if row[0] == "pass":
+            row[2:] = ["", ""]
+        elif not row[2]:
+            row[2:] = ["?", "not looked at yet"]
+    with open(RESULTS, "w", encoding="utf-8") as out:
+        out.writelines(comments)
+        for (script, family), row in sorted(rows.items()):
+            out.write("\t".join([script, family, *row]).rstrip() + "\n")
+
+
+def print_table():
+    """One line per script, both IP versions together."""
+    _, rows = read_rows()
+    print("| script | libfoyer 4, 6 | Linux 4, 6 | why |\n|---|---|---|---|")
+    for script in sorted({script for script, _ in rows}):
+        both = [rows.get((script, family)) for family in "46"]
+        cells = [", ".join(row[i] if row else "-" for row in both) for i in (0, 1)]
+        kind, note = next((row[2:] for row in both if row and row[2]), ("", ""))
+        print(f"| {script[:-4]} | {' | '.join(cells)} | {kind + ': ' + note if kind else ''} |")
 
 
 def local_args_of(path, family):
@@ -131,7 +162,7 @@ def run_one(program, library, path, family):
 
 
 def run_all(options, program, library, scripts):
-    known = read_results()
+    _, known = read_rows()
     results = {}
     regressions = 0
     for name, path in scripts:
@@ -139,7 +170,7 @@ def run_all(options, program, library, scripts):
             if options.family not in (None, family) or options.only not in name:
                 continue
             passed, said = run_one(program, library, path, family)
-            expected = known.get((name, family), ("?", "?"))[1 if options.kernel else 0]
+            expected = known.get((name, family), ["?", "?"])[1 if options.kernel else 0]
             regressed = expected == "pass" and not passed
             regressions += regressed
             results[f"{name} {family}"] = {"passed": passed, "said": said}
@@ -158,7 +189,12 @@ def main():
     parser.add_argument("--only", default="", help="scripts whose name has this in it")
     parser.add_argument("--verbose", action="store_true")
     parser.add_argument("--json", help="write what each script said")
+    parser.add_argument("--update", action="store_true", help="write results.tsv")
+    parser.add_argument("--table", action="store_true", help="print results.tsv as a table")
     options = parser.parse_args()
+    if options.table:
+        print_table()
+        return
 
     program = os.environ.get("PACKETDRILL")
     folders = [f for f in os.environ.get("PACKETDRILL_SCRIPTS", "").split(":") if f]
@@ -182,6 +218,8 @@ def main():
     if options.json:
         with open(options.json, "w", encoding="utf-8") as out:
             json.dump(results, out, indent=1)
+    if options.update:
+        update_rows(results, 1 if options.kernel else 0)
     sys.exit(1 if regressions or not results else 0)
 
 

@@ -102,9 +102,14 @@ int pd_setsockopt(struct pd *pd, int fd, int level, int name, const void *value,
     const struct option_name *option = find_int_option(level, name);
     if (option == NULL)
         return -ENOPROTOOPT;
-    if (size < sizeof(number))
+    /* ip(7): a single byte will do for options of the IP header. */
+    bool is_byte = level == IPPROTO_IP && size >= 1 && size < sizeof(number);
+    if (size < sizeof(number) && !is_byte)
         return -EINVAL;
-    memcpy(&number, value, sizeof(number));
+    if (is_byte)
+        number = *(const uint8_t *)value;
+    else
+        memcpy(&number, value, sizeof(number));
     if (option->option == FOYER_OPT_CORK)
         socket->is_corked = number != 0;
     bool is_switch = level == SOL_SOCKET
