@@ -84,7 +84,8 @@
 #define TCP_CHALLENGES_PER_S 1000u /* RFC 5961 section 7, per host */
 /* Slow start that overruns a queue leaves a hole every second segment; what finds no room here is
  * sent again, and much of it in vain. */
-#define TCP_RANGES_MAX 128u
+#define TCP_RANGES_FEW 52u
+#define TCP_RANGES_MAX 2048u
 #define TCP_RECENT_MAX 4u
 
 /* ---- byte ranges (tcp_ranges.c) --------------------------------------------------------------- */
@@ -98,14 +99,15 @@ struct tcp_range {
  * host's pool on first need.
  */
 struct tcp_ranges {
-    struct tcp_ranges *next_free;
-    uint32_t count;
-    struct tcp_range range[TCP_RANGES_MAX];
-    seq_t recent[TCP_RECENT_MAX]; /* a byte of the last changed ranges, newest first */
+    struct foyer_host *host;
+    struct tcp_range *range; /* few, or an array of the allocator's */
+    uint32_t count, capacity;
     uint32_t recent_count;
+    seq_t recent[TCP_RECENT_MAX]; /* a byte of the last changed ranges, newest first */
+    struct tcp_range few[TCP_RANGES_FEW];
 };
 
-/* NULL where the pool is empty. */
+/* NULL: no memory. */
 struct tcp_ranges *tcp_ranges_take(struct foyer_host *host);
 /* Gives *ranges back and clears it; NULL in *ranges is allowed. */
 void tcp_ranges_give(struct foyer_host *host, struct tcp_ranges **ranges);
@@ -115,9 +117,6 @@ bool tcp_ranges_add(struct tcp_ranges *ranges, seq_t start, seq_t end);
 void tcp_ranges_trim(struct tcp_ranges *ranges, seq_t seq);
 /* Whether [start, end) is in one range already. */
 bool tcp_ranges_contains(const struct tcp_ranges *ranges, seq_t start, seq_t end);
-uint32_t tcp_ranges_bytes(const struct tcp_ranges *ranges);
-/* The pool keeps pace with the connections; called when one is made. */
-void tcp_pool_grow(struct foyer_host *host);
 
 /* ---- the transmission control block ----------------------------------------------------------- */
 
@@ -155,11 +154,22 @@ enum tcp_recovery_state {
 };
 
 struct tcp_cubic {
-    uint32_t w_max_bytes, w_max_undo_bytes;
-    uint32_t w_est_bytes, cwnd_prior_bytes;
-    uint32_t k_ms, epoch_ms;
-    uint32_t credit; /* what rounding left over of growth: byte * byte / cwnd */
-    bool in_epoch, after_rto;
+    union {
+        struct {
+            uint32_t w_max_bytes, w_max_undo_bytes;
+            uint32_t w_est_bytes, cwnd_prior_bytes;
+            uint32_t k_ms, epoch_ms;
+            uint32_t credit; /* what rounding left over of growth: byte * byte / cwnd */
+        };
+        struct { /* is_hystart: HyStart++ (RFC 9406) runs, no loss was met yet */
+            seq_t round_end;
+            uint32_t last_min_us, current_min_us; /* UINT32_MAX: none */
+            uint32_t baseline_us;                 /* of conservative slow start */
+            uint8_t samples, css_rounds;
+            bool is_css;
+        } hystart;
+    };
+    bool in_epoch, after_rto, is_hystart;
 };
 
 struct tcp_newreno {
@@ -448,10 +458,6 @@ void tcp_loss_timer_update(struct foyer_host *host, struct sock *sock, uint32_t 
 void tcp_probe_reschedule(struct foyer_host *host, struct sock *sock, foyer_time_ns now);
 void tcp_loss_timer_fires(struct foyer_host *host, struct sock *sock, foyer_time_ns now);
 
-/* The pool of board units; called with tcp_pool_grow, and at the host's end. */
-void tcp_board_pool_grow(struct foyer_host *host);
-void tcp_board_pool_finish(struct foyer_host *host);
-
 /* ---- tcp_rtt.c -------------------------------------------------------------------------------- */
 
 void tcp_rtt_sample(struct tcb *tcb, uint32_t rtt_us);
@@ -470,6 +476,8 @@ struct tcp_cc_ops {
     void (*init)(struct tcb *tcb);
     /* acked_bytes left the network and cwnd was used up; not called in fast recovery. */
     void (*on_ack)(struct tcb *tcb, uint32_t acked_bytes, foyer_time_ns now);
+    /* A round trip as an ACK shows it, before on_ack; NULL: not wanted. */
+    void (*on_rtt)(struct tcb *tcb, uint32_t rtt_us);
     /* A loss of this flight was found: sets ssthresh. */
     void (*on_loss)(struct tcb *tcb, uint32_t flight_bytes, foyer_time_ns now);
     void (*on_rto)(struct tcb *tcb, uint32_t flight_bytes, foyer_time_ns now);

@@ -21,13 +21,13 @@ static_assert(sizeof(struct tcp_unit) + TCP_UNIT_RECORDS * sizeof(struct tcp_sen
 
 /* ---- the pool ---------------------------------------------------------------------------------- */
 
-/* Free units that are kept: as many as tcp_board_pool_grow has made. */
+/* Free units that are kept: as many as tcp_unit_pool_grow has made. */
 static uint32_t units_kept(const struct tcp_host *tcp)
 {
-    return TCP_UNITS_MIN + tcp->tcb_count / TCP_POOL_RATIO;
+    return TCP_UNITS_MIN + tcp->tcb_count / TCP_UNITS_RATIO;
 }
 
-static struct tcp_unit *unit_take(struct foyer_host *host)
+void *tcp_unit_take(struct foyer_host *host)
 {
     struct tcp_host *tcp = &host->tcp;
     struct tcp_unit *unit = tcp->free_units;
@@ -39,9 +39,10 @@ static struct tcp_unit *unit_take(struct foyer_host *host)
     return unit;
 }
 
-static void unit_give(struct foyer_host *host, struct tcp_unit *unit)
+void tcp_unit_give(struct foyer_host *host, void *memory)
 {
     struct tcp_host *tcp = &host->tcp;
+    struct tcp_unit *unit = memory;
 
     if (tcp->free_unit_count >= units_kept(tcp)) {
         host_free(host, unit, TCP_UNIT_BYTES);
@@ -52,16 +53,16 @@ static void unit_give(struct foyer_host *host, struct tcp_unit *unit)
     tcp->free_unit_count++;
 }
 
-void tcp_board_pool_grow(struct foyer_host *host)
+void tcp_unit_pool_grow(struct foyer_host *host)
 {
     if (host->tcp.free_unit_count >= units_kept(&host->tcp))
         return;
     struct tcp_unit *unit = host_alloc_raw(host, TCP_UNIT_BYTES);
     if (unit != NULL)
-        unit_give(host, unit);
+        tcp_unit_give(host, unit);
 }
 
-void tcp_board_pool_finish(struct foyer_host *host)
+void tcp_unit_pool_finish(struct foyer_host *host)
 {
     while (host->tcp.free_units != NULL) {
         struct tcp_unit *unit = host->tcp.free_units;
@@ -83,7 +84,7 @@ static void give_record(struct tcp_board *board, struct tcp_sent *sent)
 static struct tcp_sent *take_record(struct foyer_host *host, struct tcp_board *board)
 {
     if (board->free == NULL && board->record_count < TCP_RECORDS_MAX) {
-        struct tcp_unit *unit = unit_take(host);
+        struct tcp_unit *unit = tcp_unit_take(host);
         if (unit == NULL)
             return NULL;
         unit->next = board->units;
@@ -126,6 +127,10 @@ static void drop_record(struct tcp_board *board, struct tcp_sent *sent)
     else
         board->last = sent->prev;
     board->record_count--;
+    if (board->newest == sent)
+        board->newest = NULL;
+    if (board->lost_hint == sent)
+        board->lost_hint = sent->next;
     give_record(board, sent);
 }
 
@@ -152,6 +157,21 @@ static void set_state(struct tcp_board *board, struct tcp_sent *sent, enum tcp_s
     sent->state = (uint8_t)state;
     count_bytes(board, sent->state, size_of(sent), true);
     board->sacked_count += sent->state == TCP_SENT_SACKED;
+    if (state == TCP_SENT_LOST &&
+        (board->lost_hint == NULL || seq_lt(sent->start, board->lost_hint->start)))
+        board->lost_hint = sent;
+}
+
+/* The record that holds seq. What is new is near the end: the search starts there. */
+static struct tcp_sent *find_record(const struct tcp_board *board, seq_t seq)
+{
+    struct tcp_sent *sent;
+
+    if (board->lost_hint != NULL && seq_eq(board->lost_hint->start, seq))
+        return board->lost_hint;
+    for (sent = board->last; sent != NULL && seq_gt(sent->start, seq); sent = sent->prev)
+        ;
+    return sent;
 }
 
 /* Cuts at seq, inside of the record, which keeps what is before. False: no record. */
@@ -225,7 +245,7 @@ bool tcp_board_need(struct foyer_host *host, struct tcb *tcb)
             give_record(board, sent);
         return sent != NULL;
     }
-    board = (struct tcp_board *)(void *)unit_take(host);
+    board = tcp_unit_take(host);
     if (board == NULL)
         return false;
     memset(board, 0, sizeof(*board));
@@ -247,9 +267,9 @@ void tcp_board_give(struct foyer_host *host, struct tcb *tcb)
         return;
     for (struct tcp_unit *unit = board->units, *next; unit != NULL; unit = next) {
         next = unit->next;
-        unit_give(host, unit);
+        tcp_unit_give(host, unit);
     }
-    unit_give(host, (struct tcp_unit *)(void *)board);
+    tcp_unit_give(host, board);
     tcb->board = NULL;
 }
 
@@ -260,12 +280,13 @@ uint32_t tcp_board_grain_us(const struct tcb *tcb)
 
 /* ---- what goes out ----------------------------------------------------------------------------------- */
 
-/* Whether bytes that go out now may share the record. */
+/* Whether bytes that go out now may share the record: nothing went out between them, or the order
+ * of transmissions, which RACK goes by, were lost. */
 static bool is_company(const struct tcb *tcb, const struct tcp_sent *sent, bool is_again,
                        uint32_t now_us)
 {
-    return sent != NULL && sent->state == TCP_SENT_FLYING && sent->is_again == is_again &&
-           now_us - sent->sent_us <= tcp_board_grain_us(tcb);
+    return sent != NULL && sent == tcb->board->newest && sent->state == TCP_SENT_FLYING &&
+           sent->is_again == is_again && now_us - sent->sent_us <= tcp_board_grain_us(tcb);
 }
 
 void tcp_board_sent(struct foyer_host *host, struct tcb *tcb, seq_t start, seq_t end,
@@ -291,6 +312,7 @@ void tcp_board_sent(struct foyer_host *host, struct tcb *tcb, seq_t start, seq_t
     sent->state = TCP_SENT_FLYING;
     sent->is_again = false;
     link_record(board, sent, board->last);
+    board->newest = sent;
 }
 
 /* The record's first bytes join the one before it, which was sent just now. */
@@ -311,10 +333,8 @@ void tcp_board_sent_again(struct foyer_host *host, struct tcb *tcb, seq_t start,
                           uint32_t now_us)
 {
     struct tcp_board *board = tcb->board;
-    struct tcp_sent *sent = board->first;
+    struct tcp_sent *sent = find_record(board, start);
 
-    while (sent != NULL && seq_le(sent->end, start))
-        sent = sent->next;
     if (sent == NULL)
         return;
     if (seq_lt(sent->start, start)) { /* a loss probe: the last bytes of the record */
@@ -331,6 +351,7 @@ void tcp_board_sent_again(struct foyer_host *host, struct tcb *tcb, seq_t start,
     set_state(board, sent, TCP_SENT_FLYING);
     sent->is_again = true;
     sent->sent_us = now_us;
+    board->newest = sent;
 }
 
 /* ---- what comes back ----------------------------------------------------------------------------------- */
@@ -343,9 +364,11 @@ static void note_delivered(struct tcb *tcb, const struct tcp_sent *sent, seq_t e
     delivery->delivered_bytes += size;
     if (is_sack)
         delivery->sacked_bytes += size;
-    if (sent->is_again)
+    if (sent->is_again) {
         delivery->has_again = true;
-    else if (seq_le(end, tcb->board->recovery_point))
+        delivery->has_again_lately =
+            delivery->has_again_lately || !is_later(tcb->board->undo_sent_us, sent->sent_us);
+    } else if (seq_le(end, tcb->board->recovery_point))
         delivery->has_original = true;
     tcp_rack_note(tcb, sent, end, delivery);
 }
@@ -375,10 +398,8 @@ void tcp_board_sack(struct foyer_host *host, struct tcb *tcb, seq_t start, seq_t
                     struct tcp_delivery *delivery)
 {
     struct tcp_board *board = tcb->board;
-    struct tcp_sent *sent = board->first;
+    struct tcp_sent *sent = find_record(board, start);
 
-    while (sent != NULL && seq_le(sent->end, start))
-        sent = sent->next;
     for (; sent != NULL && seq_lt(sent->start, end); sent = sent->next) {
         if (sent->state == TCP_SENT_SACKED)
             continue;
@@ -427,14 +448,13 @@ void tcp_board_change_all(struct tcb *tcb, enum tcp_sent_state from, enum tcp_se
 
 const struct tcp_sent *tcp_board_first_lost(const struct tcb *tcb)
 {
-    const struct tcp_board *board = tcb->board;
+    struct tcp_board *board = tcb->board;
 
     if (board == NULL || board->lost_bytes == 0)
         return NULL;
-    const struct tcp_sent *sent = board->first;
-    while (sent != NULL && sent->state != TCP_SENT_LOST)
-        sent = sent->next;
-    return sent;
+    while (board->lost_hint != NULL && board->lost_hint->state != TCP_SENT_LOST)
+        board->lost_hint = board->lost_hint->next;
+    return board->lost_hint;
 }
 
 bool tcp_board_has_again(const struct tcb *tcb)

@@ -4,8 +4,9 @@
  *
  * Records cover SND.UNA .. SND.NXT - 1 (a FIN counts) without a gap, in order, each with the time
  * of its last transmission, which is what RACK (RFC 8985 section 5.2) judges losses by. Segments
- * sent within a 64th of the round trip share one record and a super-segment is one, so a record
- * is not a segment: a SACK block, a loss or a retransmission cuts it where it needs to.
+ * sent one after the other within a 64th of the round trip share one record and a super-segment
+ * is one, so a record is not a segment: a SACK block, a loss or a retransmission cuts it where it
+ * needs to.
  *
  *     SND.UNA                                                             SND.NXT
  *        | lost | flying, again | sacked | lost | sacked | flying | flying  |
@@ -25,7 +26,7 @@ struct foyer_host;
 struct tcb;
 
 #define TCP_UNIT_BYTES 512u
-#define TCP_RECORDS_MAX 1024u /* per connection: bounds memory and the work per ACK */
+#define TCP_RECORDS_MAX 4096u /* per connection: bounds memory and the work per ACK */
 
 enum tcp_sent_state {
     TCP_SENT_FLYING,
@@ -63,6 +64,8 @@ enum tcp_board_flags {
 struct tcp_board {
     struct tcp_unit *units; /* further ones */
     struct tcp_sent *first, *last, *free;
+    struct tcp_sent *newest;    /* what was sent last of all; NULL: it is gone */
+    struct tcp_sent *lost_hint; /* nothing before it is lost; NULL: nothing is */
     uint32_t record_count;
     uint32_t sacked_bytes, lost_bytes, sacked_count; /* of the records */
     uint32_t flags;                                  /* enum tcp_board_flags */
@@ -81,9 +84,9 @@ struct tcp_board {
     uint32_t prr_delivered_bytes, prr_out_bytes, prr_flight_bytes; /* RFC 9937 */
 
     uint32_t undo_cwnd_bytes, undo_ssthresh_bytes;
-    seq_t undo_from;           /* SND.UNA when the reduction was made */
-    uint32_t undo_again_bytes; /* sent again since, and not D-SACKed */
-    uint32_t undo_ts;
+    seq_t undo_from;                /* SND.UNA when the reduction was made */
+    uint32_t undo_again_bytes;      /* sent again since, and not D-SACKed */
+    uint32_t undo_ts, undo_sent_us; /* the first retransmission's timestamp, and our clock */
 };
 
 #define TCP_BOARD_RECORDS                                                                          \
@@ -103,6 +106,7 @@ struct tcp_delivery {
     uint32_t sacked_bytes;    /* newly SACKed */
     bool has_original;        /* of it, bytes of before RecoveryPoint never sent again */
     bool has_again;           /* of it, bytes that were sent again */
+    bool has_again_lately;    /* since the reduction that may be undone */
     bool is_reordered;        /* never sent again, and overtaken by others */
     uint32_t rtt_us;          /* of what was sent last and never again; 0: none */
     seq_t fack_before;        /* RACK.fack before this ACK */
@@ -110,6 +114,13 @@ struct tcp_delivery {
     seq_t dsack_start, dsack_end; /* RFC 2883 */
     bool is_needless;             /* the D-SACK is of what recovery sent again */
 };
+
+/* Units of the host's pool, TCP_UNIT_BYTES each, contents undefined; NULL: no memory. */
+void *tcp_unit_take(struct foyer_host *host);
+void tcp_unit_give(struct foyer_host *host, void *memory);
+/* The pool keeps pace with the connections; called when one is made. */
+void tcp_unit_pool_grow(struct foyer_host *host);
+void tcp_unit_pool_finish(struct foyer_host *host);
 
 /* A board with room for one more record; false where there is no memory for it. */
 bool tcp_board_need(struct foyer_host *host, struct tcb *tcb);

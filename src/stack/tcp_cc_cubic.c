@@ -1,5 +1,6 @@
 /*
- * CUBIC, RFC 9438, in integers: windows in bytes, times in milliseconds.
+ * CUBIC, RFC 9438, in integers: windows in bytes, times in milliseconds. The initial slow start is
+ * HyStart++ (RFC 9406), which ends it when round trips grow, before a queue overflows.
  *
  * C = 0.4 segments per cubic second, beta = 0.7 (section 4.6), alpha of the Reno-friendly region
  * 3 * (1 - beta) / (1 + beta) = 9 / 17 (section 4.3).
@@ -48,10 +49,98 @@ static uint32_t cubic_window(const struct tcp_cubic *cubic, uint32_t mss, uint32
     return window < CWND_MAX_BYTES ? (uint32_t)window : CWND_MAX_BYTES;
 }
 
+/* ---- HyStart++ (RFC 9406 section 4) ------------------------------------------------------------ */
+
+#define HYSTART_MIN_US 4000u /* section 4.3: MIN_RTT_THRESH */
+#define HYSTART_MAX_US 16000u
+#define HYSTART_RTT_DIVISOR 8u
+#define HYSTART_SAMPLES 8u /* N_RTT_SAMPLE */
+#define CSS_GROWTH_DIVISOR 4u
+#define CSS_ROUNDS 5u
+
+static void hystart_begin(struct tcb *tcb)
+{
+    struct tcp_cubic *cubic = &tcb->cc.cubic;
+
+    memset(cubic, 0, sizeof(*cubic));
+    cubic->is_hystart = true;
+    cubic->hystart.round_end = tcb->snd_nxt;
+    cubic->hystart.last_min_us = UINT32_MAX;
+    cubic->hystart.current_min_us = UINT32_MAX;
+}
+
+/* Its place is CUBIC's from now on. */
+static void hystart_end(struct tcb *tcb)
+{
+    if (tcb->cc.cubic.is_hystart)
+        memset(&tcb->cc.cubic, 0, sizeof(tcb->cc.cubic));
+}
+
+/* Section 4.2: a round ends with the ACK of what was out at its beginning. */
+static void hystart_round(struct tcb *tcb)
+{
+    struct tcp_cubic *cubic = &tcb->cc.cubic;
+
+    if (seq_lt(tcb->snd_una, cubic->hystart.round_end))
+        return;
+    cubic->hystart.round_end = tcb->snd_nxt;
+    cubic->hystart.last_min_us = cubic->hystart.current_min_us;
+    cubic->hystart.current_min_us = UINT32_MAX;
+    cubic->hystart.samples = 0;
+    if (cubic->hystart.is_css && ++cubic->hystart.css_rounds >= CSS_ROUNDS) {
+        tcb->ssthresh_bytes = tcb->cwnd_bytes; /* the delay stayed: congestion avoidance */
+        hystart_end(tcb);
+    }
+}
+
+static void cubic_on_rtt(struct tcb *tcb, uint32_t rtt_us)
+{
+    struct tcp_cubic *cubic = &tcb->cc.cubic;
+
+    /* Section 4.3: RECOMMENDED for the initial slow start only. */
+    if (!cubic->is_hystart || tcb->ssthresh_bytes != UINT32_MAX)
+        return;
+    if (rtt_us < cubic->hystart.current_min_us)
+        cubic->hystart.current_min_us = rtt_us;
+    if (cubic->hystart.samples < HYSTART_SAMPLES)
+        cubic->hystart.samples++;
+    uint32_t current_us = cubic->hystart.current_min_us, last_us = cubic->hystart.last_min_us;
+
+    if (cubic->hystart.samples >= HYSTART_SAMPLES && !cubic->hystart.is_css &&
+        last_us != UINT32_MAX) {
+        uint32_t threshold_us = last_us / HYSTART_RTT_DIVISOR;
+        if (threshold_us > HYSTART_MAX_US)
+            threshold_us = HYSTART_MAX_US;
+        if (threshold_us < HYSTART_MIN_US)
+            threshold_us = HYSTART_MIN_US;
+        if (current_us >= last_us + threshold_us) {
+            cubic->hystart.is_css = true;
+            cubic->hystart.css_rounds = 0;
+            cubic->hystart.baseline_us = current_us;
+        }
+    } else if (cubic->hystart.samples >= HYSTART_SAMPLES && cubic->hystart.is_css &&
+               current_us < cubic->hystart.baseline_us) {
+        cubic->hystart.is_css = false; /* it was jitter: slow start goes on */
+    }
+    hystart_round(tcb);
+}
+
+/* Section 4.2, conservative slow start. Deviation: growth per ACK has no limit L, since ACKs of
+ * super-segments are few; what an ACK lets out is one burst with and without it. */
+static bool hystart_grow(struct tcb *tcb, uint32_t acked_bytes)
+{
+    if (!tcb->cc.cubic.is_hystart || !tcb->cc.cubic.hystart.is_css)
+        return false;
+    tcp_cc_slow_start(tcb, acked_bytes / CSS_GROWTH_DIVISOR);
+    return true;
+}
+
 static void cubic_init(struct tcb *tcb)
 {
-    memset(&tcb->cc.cubic, 0, sizeof(tcb->cc.cubic));
+    hystart_begin(tcb);
 }
+
+/* ---- congestion avoidance ------------------------------------------------------------------------ */
 
 static void epoch_start(struct tcb *tcb, foyer_time_ns now)
 {
@@ -91,6 +180,10 @@ static void cubic_on_ack(struct tcb *tcb, uint32_t acked_bytes, foyer_time_ns no
 {
     struct tcp_cubic *cubic = &tcb->cc.cubic;
 
+    if (tcb->ssthresh_bytes != UINT32_MAX)
+        hystart_end(tcb);
+    else if (hystart_grow(tcb, acked_bytes))
+        return;
     acked_bytes = tcp_cc_slow_start(tcb, acked_bytes);
     if (acked_bytes == 0)
         return;
@@ -126,6 +219,7 @@ static void cubic_on_loss(struct tcb *tcb, uint32_t flight_bytes, foyer_time_ns 
     uint32_t reduced = (uint32_t)((uint64_t)flight_bytes * 7 / 10);
 
     (void)now;
+    hystart_end(tcb);
     cubic->in_epoch = false;
     cubic->w_max_undo_bytes = cubic->w_max_bytes;
     /* Section 4.7, fast convergence: leave room where the last maximum was not reached again. */
@@ -148,6 +242,10 @@ static void cubic_on_rto(struct tcb *tcb, uint32_t flight_bytes, foyer_time_ns n
 /* Section 4.9. */
 static void cubic_on_undo(struct tcb *tcb)
 {
+    if (tcb->ssthresh_bytes == UINT32_MAX) {
+        hystart_begin(tcb); /* no loss was met after all */
+        return;
+    }
     tcb->cc.cubic.w_max_bytes = tcb->cc.cubic.w_max_undo_bytes;
     tcb->cc.cubic.after_rto = false;
     tcb->cc.cubic.in_epoch = false;
@@ -165,6 +263,7 @@ static void cubic_on_idle(struct tcb *tcb, uint32_t idle_ms)
 const struct tcp_cc_ops tcp_cc_cubic = {
     .init = cubic_init,
     .on_ack = cubic_on_ack,
+    .on_rtt = cubic_on_rtt,
     .on_loss = cubic_on_loss,
     .on_rto = cubic_on_rto,
     .on_undo = cubic_on_undo,

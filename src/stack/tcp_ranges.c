@@ -1,33 +1,15 @@
 /*
- * Sorted lists of byte ranges, and the host's pool of them (see tcp_host.h for why a pool).
- * Used for out-of-order bytes of a receiver.
- * Every call is O(TCP_RANGES_MAX).
+ * Sorted lists of byte ranges, used for the out-of-order bytes of a receiver. A list begins in a
+ * unit of the host's pool (see tcp_host.h) and asks the allocator only for the many holes that a
+ * sender makes when it overruns a queue.
+ *
+ * Every call is O(ranges); what is newest, beyond all others, is found first.
  */
+#include <assert.h>
+
 #include "stack/tcp.h"
 
-struct tcp_pool_chunk {
-    struct tcp_pool_chunk *next;
-    struct tcp_ranges ranges[TCP_POOL_MIN];
-};
-
-void tcp_pool_grow(struct foyer_host *host)
-{
-    struct tcp_host *tcp = &host->tcp;
-
-    tcp_board_pool_grow(host);
-    if (tcp->ranges_total >= TCP_POOL_MIN + tcp->tcb_count / TCP_POOL_RATIO)
-        return;
-    struct tcp_pool_chunk *chunk = host_alloc(host, sizeof(*chunk));
-    if (chunk == NULL)
-        return; /* the next connection tries again; until then the pool serves more of them */
-    chunk->next = tcp->chunks;
-    tcp->chunks = chunk;
-    for (size_t i = 0; i < TCP_POOL_MIN; i++) {
-        chunk->ranges[i].next_free = tcp->free_ranges;
-        tcp->free_ranges = &chunk->ranges[i];
-    }
-    tcp->ranges_total += TCP_POOL_MIN;
-}
+static_assert(sizeof(struct tcp_ranges) <= TCP_UNIT_BYTES, "a list begins in one unit");
 
 int tcp_host_init(struct foyer_host *host)
 {
@@ -39,36 +21,54 @@ int tcp_host_init(struct foyer_host *host)
 
 void tcp_host_finish(struct foyer_host *host)
 {
-    while (host->tcp.chunks != NULL) {
-        struct tcp_pool_chunk *chunk = host->tcp.chunks;
-        host->tcp.chunks = chunk->next;
-        host_free(host, chunk, sizeof(*chunk));
-    }
-    host->tcp.free_ranges = NULL;
-    host->tcp.ranges_total = 0;
-    tcp_board_pool_finish(host);
+    tcp_unit_pool_finish(host);
 }
 
 struct tcp_ranges *tcp_ranges_take(struct foyer_host *host)
 {
-    struct tcp_ranges *ranges = host->tcp.free_ranges;
+    struct tcp_ranges *ranges = tcp_unit_take(host);
 
     if (ranges == NULL)
         return NULL;
-    host->tcp.free_ranges = ranges->next_free;
-    ranges->next_free = NULL;
+    ranges->host = host;
+    ranges->range = ranges->few;
+    ranges->capacity = TCP_RANGES_FEW;
     ranges->count = 0;
     ranges->recent_count = 0;
     return ranges;
+}
+
+static void free_array(struct tcp_ranges *ranges)
+{
+    if (ranges->range != ranges->few)
+        host_free(ranges->host, ranges->range, ranges->capacity * sizeof(struct tcp_range));
 }
 
 void tcp_ranges_give(struct foyer_host *host, struct tcp_ranges **ranges)
 {
     if (*ranges == NULL)
         return;
-    (*ranges)->next_free = host->tcp.free_ranges;
-    host->tcp.free_ranges = *ranges;
+    free_array(*ranges);
+    tcp_unit_give(host, *ranges);
     *ranges = NULL;
+}
+
+static bool grow(struct tcp_ranges *ranges)
+{
+    uint32_t capacity = ranges->capacity * 4;
+
+    if (capacity > TCP_RANGES_MAX)
+        capacity = TCP_RANGES_MAX;
+    if (capacity <= ranges->capacity)
+        return false;
+    struct tcp_range *more = host_alloc_raw(ranges->host, capacity * sizeof(struct tcp_range));
+    if (more == NULL)
+        return false;
+    memcpy(more, ranges->range, ranges->count * sizeof(struct tcp_range));
+    free_array(ranges);
+    ranges->range = more;
+    ranges->capacity = capacity;
+    return true;
 }
 
 /* Moves (or enters) the range that holds seq to the front of the recently changed ones. */
@@ -91,18 +91,19 @@ static void note_recent(struct tcp_ranges *ranges, const struct tcp_range *chang
 bool tcp_ranges_add(struct tcp_ranges *ranges, seq_t start, seq_t end)
 {
     struct tcp_range *range = ranges->range;
-    uint32_t first = 0, last;
+    uint32_t first, last = ranges->count;
 
     if (!seq_lt(start, end))
         return true;
-    while (first < ranges->count && seq_lt(range[first].end, start))
-        first++;
     /* first .. last - 1 touch the new range and become one with it. */
-    for (last = first; last < ranges->count && seq_le(range[last].start, end); last++)
+    while (last > 0 && seq_gt(range[last - 1].start, end))
+        last--;
+    for (first = last; first > 0 && seq_ge(range[first - 1].end, start); first--)
         ;
     if (first == last) {
-        if (ranges->count == TCP_RANGES_MAX)
+        if (ranges->count == ranges->capacity && !grow(ranges))
             return false;
+        range = ranges->range;
         memmove(&range[first + 1], &range[first], (ranges->count - first) * sizeof(range[0]));
         range[first] = (struct tcp_range){start, end};
         ranges->count++;
@@ -139,18 +140,9 @@ void tcp_ranges_trim(struct tcp_ranges *ranges, seq_t seq)
 
 bool tcp_ranges_contains(const struct tcp_ranges *ranges, seq_t start, seq_t end)
 {
-    for (uint32_t i = 0; i < ranges->count; i++) {
-        if (seq_le(ranges->range[i].start, start) && seq_le(end, ranges->range[i].end))
-            return true;
-    }
-    return false;
-}
+    uint32_t i = ranges->count;
 
-uint32_t tcp_ranges_bytes(const struct tcp_ranges *ranges)
-{
-    uint32_t bytes = 0;
-
-    for (uint32_t i = 0; i < ranges->count; i++)
-        bytes += seq_distance(ranges->range[i].end, ranges->range[i].start);
-    return bytes;
+    while (i > 0 && seq_gt(ranges->range[i - 1].start, start))
+        i--;
+    return i > 0 && seq_le(end, ranges->range[i - 1].end);
 }

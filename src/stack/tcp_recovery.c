@@ -174,8 +174,9 @@ static bool is_echo_of_original(const struct tcb *tcb, const struct tcp_delivery
 {
     const struct tcp_board *board = tcb->board;
 
-    if ((board->flags & TCPB_UNDO_ECHO) == 0 || !delivery->has_echo || !delivery->has_again ||
-        delivery->acked_bytes == 0 || (int32_t)(delivery->echo - board->undo_ts) >= 0)
+    if ((board->flags & TCPB_UNDO_ECHO) == 0 || !delivery->has_echo ||
+        !delivery->has_again_lately || delivery->acked_bytes == 0 ||
+        (int32_t)(delivery->echo - board->undo_ts) >= 0)
         return false;
     /* Others that are out again may yet turn out to have been lost. */
     return tcb->recovery == TCP_LOSS || !tcp_board_has_again(tcb);
@@ -473,6 +474,11 @@ static void run_state(struct foyer_host *host, struct tcb *tcb, const struct tcp
         run_loss(host, tcb, delivery);
         break;
     }
+    /* What was lost beyond RecoveryPoint is a new event, with a reduction of its own. */
+    if (tcb->recovery == TCP_OPEN && tcb->board->lost_bytes > 0) {
+        enter_recovery(host, tcb, delivery, now);
+        prr_update(tcb, 0, false);
+    }
 }
 
 /* Nothing is out: the board goes back, unless it still waits to hear whether it was right. */
@@ -539,11 +545,12 @@ void tcp_recovery_on_sent(struct tcb *tcb, uint32_t size, bool is_again, foyer_t
     if (!is_again)
         return;
     tcb->flags &= ~(uint32_t)(TCPF_RTT_TIMED | TCPF_FORCE_RXT); /* Karn: MUST-18 */
-    if ((board->flags & TCPB_UNDO) == 0)
-        return;
+    if ((board->flags & TCPB_UNDO) == 0 || tcb->recovery == TCP_OPEN)
+        return; /* a probe, which is judged by its own rule */
     board->undo_again_bytes += size;
     if ((board->flags & TCPB_UNDO_ECHO) == 0 && (tcb->flags & TCPF_TS_OK) != 0) {
         board->flags |= TCPB_UNDO_ECHO; /* RFC 3522 section 3.2 step (3): RetransmitTS */
         board->undo_ts = tcp_ts_now(tcb, now);
+        board->undo_sent_us = tcp_us(now);
     }
 }

@@ -17,7 +17,7 @@ struct tcb *tcp_create(struct foyer_host *host, struct sock *sock)
     if (tcb == NULL)
         return NULL;
     host->tcp.tcb_count++;
-    tcp_pool_grow(host);
+    tcp_unit_pool_grow(host);
     sock->tcb = tcb;
     tcb->sock = sock;
     tcb->rto_deadline_ns = FOYER_TIME_NEVER;

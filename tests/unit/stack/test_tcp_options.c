@@ -509,42 +509,6 @@ static void out_of_order_bytes_land_in_their_place(void **state)
     peer_destroy(peer);
 }
 
-/* ---- ranges ------------------------------------------------------------------------------------------ */
-
-static void ranges_merge_and_trim(void **state)
-{
-    struct tcp_ranges ranges = {0};
-
-    (void)state;
-    assert_true(tcp_ranges_add(&ranges, SEQ(0xfffffff0), SEQ(0xfffffff8)));
-    assert_true(tcp_ranges_add(&ranges, SEQ(16), SEQ(32)));
-    assert_true(tcp_ranges_add(&ranges, SEQ(0xfffffff8), SEQ(4)));
-    assert_int_equal(ranges.count, 2);
-    assert_int_equal(ranges.range[0].end.value, 4);
-    assert_true(tcp_ranges_contains(&ranges, SEQ(0xfffffffe), SEQ(2)));
-    assert_false(tcp_ranges_contains(&ranges, SEQ(2), SEQ(17)));
-    assert_true(tcp_ranges_add(&ranges, SEQ(2), SEQ(20)));
-    assert_int_equal(ranges.count, 1);
-    assert_int_equal(tcp_ranges_bytes(&ranges), 48);
-    tcp_ranges_trim(&ranges, SEQ(10));
-    assert_int_equal(tcp_ranges_bytes(&ranges), 22);
-    tcp_ranges_trim(&ranges, SEQ(32));
-    assert_int_equal(ranges.count, 0);
-}
-
-static void ranges_refuse_more_than_their_room(void **state)
-{
-    struct tcp_ranges ranges = {0};
-
-    (void)state;
-    for (uint32_t i = 0; i < TCP_RANGES_MAX; i++)
-        assert_true(tcp_ranges_add(&ranges, SEQ(i * 10), SEQ(i * 10 + 5)));
-    assert_false(tcp_ranges_add(&ranges, SEQ(100000), SEQ(100001)));
-    assert_true(tcp_ranges_add(&ranges, SEQ(5), SEQ(10))); /* joining needs none */
-    assert_int_equal(ranges.count, TCP_RANGES_MAX - 1);
-    assert_true(tcp_ranges_add(&ranges, SEQ(100000), SEQ(100001)));
-}
-
 int main(void)
 {
     static struct offer offers[] = {
@@ -585,8 +549,6 @@ int main(void)
         cmocka_unit_test(dsack_reports_what_a_segment_repeats_in_part),
         cmocka_unit_test(sack_is_not_sent_where_not_negotiated),
         cmocka_unit_test(out_of_order_bytes_land_in_their_place),
-        cmocka_unit_test(ranges_merge_and_trim),
-        cmocka_unit_test(ranges_refuse_more_than_their_room),
     };
     enum { OTHERS = sizeof(others) / sizeof(others[0]) };
     static struct CMUnitTest tests[OFFERS + OTHERS];
