@@ -275,6 +275,66 @@ static void input_echo(struct fuzz *fuzz)
     input(fuzz, frame, size, flags);
 }
 
+/*
+ * What a router or querier says, with its checksums right: advertisements with prefixes, neighbour
+ * messages about the host's own addresses, IGMP and MLD queries.
+ */
+static void input_router(struct fuzz *fuzz)
+{
+    static const uint8_t types[8] = {134, 134, 135, 136, 130, 131, 137, 133};
+    uint8_t how = take(fuzz), frame[300] = {0};
+    bool is_igmp = (how & 8) != 0, has_alert = types[how & 7] == 130 || types[how & 7] == 131;
+    size_t header = is_igmp ? 34 : has_alert ? 62 : 54;
+    size_t size = header + (is_igmp ? 8 : 24) + take(fuzz) % 128;
+    for (size_t at = header; at < size; at++)
+        frame[at] = take(fuzz);
+    if (is_igmp) {
+        static const uint8_t addrs[8] = {10, 0, 0, 2, 224, 0, 0, 1};
+        frame[header] = how & 16 ? 0x11 : 0x16;
+        store_be16(frame + header + 2, 0);
+        store_be16(frame + header + 2, checksum_of(frame + header, size - header));
+        store_be16(frame + 12, 0x0800);
+        frame[14] = 0x45;
+        store_be16(frame + 16, (uint16_t)(size - 14));
+        frame[22] = 1;
+        frame[23] = 2;
+        memcpy(frame + 26, addrs, 8);
+        store_be16(frame + 24, checksum_of(frame + 14, 20));
+    } else {
+        static const uint8_t alert[8] = {58, 0, 5, 2, 0, 0, 1, 0};
+        struct foyer_addr src = {{0xfe, 0x80, [15] = how >> 5}};
+        struct foyer_addr dst = {{0xff, 2, [15] = 1}};
+        frame[header] = types[how & 7];
+        frame[header + 1] = 0;
+        if (how & 16 && frame[header] != 134)
+            dst = addr6(1);
+        if (frame[header] == 135 || frame[header] == 136) {
+            struct foyer_address_info infos[32];
+            size_t count = foyer_host_addresses(fuzz->host, infos, 32);
+            if (count > 0)
+                memcpy(frame + header + 8, infos[take(fuzz) % count].addr.bytes, 16);
+        }
+        store_be16(frame + 12, 0x86dd);
+        frame[14] = 0x60;
+        store_be16(frame + 18, (uint16_t)(size - 54));
+        frame[20] = has_alert ? 0 : 58;
+        frame[21] = has_alert ? 1 : 255;
+        memcpy(frame + 22, src.bytes, 16);
+        memcpy(frame + 38, dst.bytes, 16);
+        if (has_alert)
+            memcpy(frame + 54, alert, 8);
+        struct checksum sum;
+        checksum_init(&sum);
+        store_be16(frame + header + 2, 0);
+        checksum_add_pseudo(&sum, &src, &dst, 58, (uint32_t)(size - header));
+        checksum_add(&sum, frame + header, size - header);
+        store_be16(frame + header + 2, checksum_finish(&sum));
+    }
+    memset(frame, 0xff, 6);
+    memcpy(frame + 6, peer_mac, 6);
+    input(fuzz, frame, size, 0);
+}
+
 /* An ICMP error that quotes what the host sent. */
 static void input_error(struct fuzz *fuzz)
 {
@@ -377,6 +437,31 @@ static void send_some(struct fuzz *fuzz)
         (void)foyer_socket_send(fuzz->host, socket, zeros, size, fuzz->now);
 }
 
+static void join_or_leave(struct fuzz *fuzz, foyer_socket socket)
+{
+    uint8_t how = take(fuzz);
+    struct foyer_addr group = how & 1 ? foyer_addr_v4(224, 0, 0, how & 15)
+                                      : (struct foyer_addr){{0xff, 2, [15] = how & 15}};
+    if (how & 16)
+        (void)foyer_socket_leave_group(fuzz->host, socket, &group, fuzz->now);
+    else
+        (void)foyer_socket_join_group(fuzz->host, socket, &group, fuzz->now);
+}
+
+/* Addresses that are claimed and taken away again. */
+static void come_and_go(struct fuzz *fuzz)
+{
+    struct foyer_address_info infos[32];
+    uint8_t how = take(fuzz);
+    struct foyer_addr addr = how & 1 ? foyer_addr_v4(10, 0, 0, how & 14) : addr6(how & 14);
+    if (how & 16)
+        (void)foyer_host_remove_address(fuzz->host, &addr);
+    else
+        (void)foyer_host_claim_address(fuzz->host, &addr, how & 1 ? 24 : 64, fuzz->now);
+    if (foyer_host_addresses(fuzz->host, infos, 32) > 32)
+        abort();
+}
+
 static void call(struct fuzz *fuzz)
 {
     static uint8_t buffer[5000];
@@ -384,7 +469,16 @@ static void call(struct fuzz *fuzz)
     struct foyer_socket_info info;
     struct foyer_endpoint local;
     foyer_socket socket;
-    switch (take(fuzz) % 12) {
+    uint8_t what = take(fuzz);
+    /* Apart, so that older inputs keep their meaning. */
+    switch (what >= 0xf0 ? 12 + what % 2 : what % 12) {
+    case 12:
+        socket = pick(fuzz);
+        join_or_leave(fuzz, socket);
+        break;
+    case 13:
+        come_and_go(fuzz);
+        break;
     case 0:
         if (foyer_socket_accept(fuzz->host, fuzz->sockets[0], 1, &socket) == 0)
             remember(fuzz, socket);
@@ -409,7 +503,7 @@ static void call(struct fuzz *fuzz)
         break;
     case 7:
         socket = pick(fuzz);
-        (void)foyer_socket_set_option(fuzz->host, socket, (enum foyer_option)(take(fuzz) % 22),
+        (void)foyer_socket_set_option(fuzz->host, socket, (enum foyer_option)(take(fuzz) % 24),
                                       take(fuzz) - 1);
         break;
     case 8:
@@ -443,6 +537,7 @@ static void begin(struct fuzz *fuzz)
     uint8_t how = take(fuzz);
     if (how & 1)
         config.link_capabilities = FOYER_LINK_TSO4 | FOYER_LINK_TSO6 | FOYER_LINK_USO;
+    config.behaviour = how >> 4;
     fuzz->now = FOYER_NS_PER_S;
     fuzz->host = foyer_host_create(&config, fuzz->now);
     if (fuzz->host == NULL)
@@ -487,7 +582,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     memset(fuzz->shared, 0, sizeof(*fuzz->shared));
     begin(fuzz);
     while (fuzz->size > 0) {
-        switch (take(fuzz) % 8) {
+        uint8_t what = take(fuzz);
+        switch (what >= 0xe0 ? 8 : what % 8) {
+        case 8:
+            input_router(fuzz);
+            break;
         case 0:
         case 1:
             input_frame(fuzz);

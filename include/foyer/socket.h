@@ -178,6 +178,18 @@ FOYER_API int64_t foyer_socket_recv_from(struct foyer_host *host, foyer_socket s
                                          size_t size, struct foyer_endpoint *ret_remote,
                                          struct foyer_addr *ret_local);
 
+/*
+ * UDP. The socket gets what is sent to the group and its port (RFC 1112); none but members do,
+ * except for the groups of all hosts (224.0.0.1, ff02::1). Routers are told by IGMP and MLD.
+ * Closing leaves. join: -EADDRINUSE: is a member; -ENOBUFS: beyond 32 groups of a socket or 256
+ * of the host, -ENOMEM. leave: -EADDRNOTAVAIL: is no member. Both: -EINVAL: no group, or one of
+ * a family that the socket does not speak; -EOPNOTSUPP for TCP.
+ */
+FOYER_API int foyer_socket_join_group(struct foyer_host *host, foyer_socket socket,
+                                      const struct foyer_addr *group, foyer_time_ns now);
+FOYER_API int foyer_socket_leave_group(struct foyer_host *host, foyer_socket socket,
+                                       const struct foyer_addr *group, foyer_time_ns now);
+
 enum foyer_shutdown {
     FOYER_SHUTDOWN_READ = 1,
     FOYER_SHUTDOWN_WRITE = 2,
@@ -219,6 +231,8 @@ enum foyer_option {
     FOYER_OPT_BROADCAST,
     FOYER_OPT_HOLD,      /* 0 or 1; a listener's requests wait for the caller: foyer_request_next */
     FOYER_OPT_INTERCEPT, /* enum foyer_intercept; a listener takes what is meant for others */
+    FOYER_OPT_MULTICAST_TTL,  /* UDP; 0..255, 0: not beyond this host. Default 1 */
+    FOYER_OPT_MULTICAST_LOOP, /* UDP; 0 or 1: the host's own members hear it too. Default 1 */
 };
 
 /*

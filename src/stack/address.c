@@ -77,12 +77,15 @@ struct host_address *address_insert(struct foyer_host *host, const struct host_a
     *address = *wanted;
     address->is_link_local = foyer_addr_is_link_local_v6(&wanted->addr);
     host->path_generation++;
+    group_own_join(host, &address->addr); /* before the first probe: RFC 4862 section 5.4.2 */
     return address;
 }
 
 void address_remove(struct foyer_host *host, struct host_address *address)
 {
     size_t index = (size_t)(address - host->addresses);
+    if (address->state != FOYER_ADDRESS_DUPLICATE)
+        group_own_leave(host, &address->addr);
     memmove(address, address + 1, (host->address_count - index - 1) * sizeof(*address));
     host->address_count--;
     host->path_generation++;
@@ -181,6 +184,7 @@ void address_timer(struct foyer_host *host, foyer_time_ns now)
 static void give_up(struct foyer_host *host, struct host_address *address)
 {
     address->state = FOYER_ADDRESS_DUPLICATE;
+    group_own_leave(host, &address->addr);
     address->announcements_left = 0;
     address->next_ns = FOYER_TIME_NEVER;
     host->path_generation++;

@@ -115,6 +115,7 @@ void foyer_host_destroy(struct foyer_host *host)
     tcp_host_finish(host);
     ports_finish(host);
     frag_finish(host);
+    groups_finish(host);
     link_finish(host);
     output_finish(host);
     timer_queue_finish(&host->timers);
@@ -170,6 +171,9 @@ void foyer_host_tick(struct foyer_host *host, foyer_time_ns now)
             break;
         case TIMER_ADDRESS:
             address_timer(host, host->now_ns);
+            break;
+        case TIMER_GROUP:
+            group_timer(host, host->now_ns);
             break;
         case TIMER_ROUTER:
             router_timer(host, host->now_ns);

@@ -29,6 +29,7 @@ enum timer_kind {
     TIMER_REASSEMBLY, /* reassembly.timer */
     TIMER_MTU,        /* host.mtu_timer: the first learned MTU expires */
     TIMER_ADDRESS,    /* host.address_timer: an address is to be probed, announced or ends */
+    TIMER_GROUP,      /* host.group_timer: a membership is to be told */
     TIMER_ROUTER,     /* host.router_timer: a solicitation, a router's or a prefix's end */
     TIMER_REQUESTS,   /* host.requests.timer */
 };
@@ -150,6 +151,13 @@ struct foyer_host {
     uint32_t base_reachable_ms;
     uint16_t link_mtu_v6;
     uint8_t hop_limit;
+
+    /* group.c; the index says the family: 0 IPv4, 1 IPv6 */
+    struct list_node groups;
+    uint32_t group_count;
+    struct timer group_timer;
+    foyer_time_ns general_answer_ns[2];
+    foyer_time_ns old_querier_until_ns[3]; /* IGMPv1, IGMPv2, MLDv1 */
 
     /* ip.c */
     struct host_route routes[HOST_ROUTES_MAX];

@@ -11,6 +11,7 @@
 #include "base/checksum.h"
 #include "stack/ip.h"
 #include "wire/icmp.h"
+#include "wire/membership.h"
 #include "wire/udp.h"
 
 #define TOKENS_PER_S 1000u /* errors of this host per second ... */
@@ -332,6 +333,10 @@ void icmp6_input(struct foyer_host *host, const struct rx *rx, foyer_time_ns now
     case WIRE_ICMP6_NEIGHBOUR_SOLICITATION:
     case WIRE_ICMP6_NEIGHBOUR_ADVERTISEMENT:
         ndp_input(host, rx, rx->transport, rx->size, now);
+        break;
+    case WIRE_MLD_QUERY:
+    case WIRE_MLD_REPORT_V1:
+        mld_input(host, rx, now);
         break;
     default:
         break;

@@ -15,6 +15,7 @@
 #include "base/bytes.h"
 #include "base/checksum.h"
 #include "stack/ip.h"
+#include "wire/membership.h"
 #include "wire/tcp.h"
 #include "wire/udp.h"
 
@@ -98,6 +99,8 @@ void ip_deliver(struct foyer_host *host, struct rx *rx, foyer_time_ns now)
             tcp_input(host, rx, now);
     } else if (rx->protocol == WIRE_PROTOCOL_UDP) {
         udp_input(host, rx, now);
+    } else if (is_v4 && rx->protocol == WIRE_PROTOCOL_IGMP) {
+        igmp_input(host, rx, now);
     } else if (is_v4 && rx->protocol == WIRE_PROTOCOL_ICMP) {
         icmp4_input(host, rx, now);
     } else if (!is_v4 && rx->protocol == WIRE_PROTOCOL_ICMP6) {
@@ -320,6 +323,36 @@ void ip_input_reassembled(struct foyer_host *host, const uint8_t *bytes, size_t 
 
 /* RFC 2711: a Hop-by-Hop header with the router alert option for MLD, padded. */
 static const uint8_t router_alert_v6[8] = {WIRE_PROTOCOL_ICMP6, 0, 5, 2, 0, 0, 1, 0};
+
+void ip4_send_to_group(struct foyer_host *host, const struct foyer_addr *src,
+                       const struct foyer_addr *group, uint8_t protocol, const uint8_t *bytes,
+                       size_t size)
+{
+    static const uint8_t router_alert[4] = {148, 4, 0, 0}; /* RFC 2113 section 2.1 */
+    size_t header_size = WIRE_IPV4_SIZE + sizeof(router_alert);
+    struct control *control = control_push(host, CONTROL_FRAME, WIRE_ETH_SIZE + header_size + size);
+    if (control == NULL) {
+        host->stats.out_control_full++;
+        return;
+    }
+    struct wire_eth eth = {.ethertype = WIRE_ETHERTYPE_IPV4};
+    ip_group_mac(group, false, eth.dst);
+    memcpy(eth.src, host->config.mac, 6);
+    struct wire_ipv4 ip = {.tos = 0xc0,
+                           .total_size = (uint16_t)(header_size + size),
+                           .id = host->ipv4_id++,
+                           .ttl = 1,
+                           .protocol = protocol,
+                           .src = *src,
+                           .dst = *group};
+    uint8_t *header = control_bytes(control) + wire_eth_emit(control_bytes(control), &eth);
+    size_t at = wire_ipv4_emit(header, &ip);
+    header[0] = (uint8_t)(4 << 4 | header_size / 4);
+    memcpy(header + at, router_alert, sizeof(router_alert));
+    store_be16(header + 10, 0);
+    store_be16(header + 10, checksum_of(header, header_size));
+    memcpy(header + header_size, bytes, size);
+}
 
 void ip6_send_to_group(struct foyer_host *host, const struct foyer_addr *src,
                        const struct foyer_addr *group, uint8_t hop_limit, bool router_alert,

@@ -198,6 +198,42 @@ void ip_emit(struct foyer_host *host, const struct tx *tx, const struct ip_out *
 void ip_deliver_inside(struct foyer_host *host, const struct tx *tx, const struct ip_out *out,
                        foyer_time_ns now);
 
+/* The same with an IPv4 header: TTL 1, internetwork control, router alert (RFC 9776 section 4). */
+void ip4_send_to_group(struct foyer_host *host, const struct foyer_addr *src,
+                       const struct foyer_addr *group, uint8_t protocol, const uint8_t *bytes,
+                       size_t size);
+
+/* ---- group.c: multicast membership ------------------------------------------------------------------ */
+
+struct membership {
+    struct list_node node; /* group.members */
+    struct sock *sock;
+};
+
+struct group {
+    struct list_node node;    /* host->groups */
+    struct list_node members; /* of struct membership */
+    struct foyer_addr addr;
+    uint32_t own_count; /* addresses whose solicited-node group it is */
+    uint8_t changes_left;
+    foyer_time_ns change_ns; /* when a join or leave is to be told (again) */
+    foyer_time_ns answer_ns; /* when a query is to be answered */
+};
+
+void groups_init(struct foyer_host *host);
+void groups_finish(struct foyer_host *host); /* all sockets are freed already */
+void group_timer(struct foyer_host *host, foyer_time_ns now);
+struct group *group_find(const struct foyer_host *host, const struct foyer_addr *addr);
+/* All hosts of the link: everybody is a member without having joined. */
+bool group_is_everybodys(const struct foyer_addr *addr);
+/* The solicited-node group of an IPv6 address that comes or goes; others have none. */
+void group_own_join(struct foyer_host *host, const struct foyer_addr *unicast);
+void group_own_leave(struct foyer_host *host, const struct foyer_addr *unicast);
+/* The socket is closed. */
+void group_leave_all(struct foyer_host *host, struct sock *sock);
+void igmp_input(struct foyer_host *host, const struct rx *rx, foyer_time_ns now);
+void mld_input(struct foyer_host *host, const struct rx *rx, foyer_time_ns now);
+
 /* ---- frag.c ---------------------------------------------------------------------------------------- */
 
 /* What ip.c read of a fragment's headers; its part of the packet is in the struct rx beside. */
@@ -232,6 +268,7 @@ struct control {
     uint32_t sent;       /* of them, as fragments */
     uint32_t fragment_id;
     uint8_t protocol, ttl, tos;
+    bool is_looped; /* to a group or broadcast: the host's own sockets get a copy */
     struct foyer_addr src, dst;
     uint8_t reserved[8];
 };

@@ -217,8 +217,16 @@ static enum step send_control(struct foyer_host *host, struct control *control, 
                        control->ttl, control->tos, bytes, control->size);
         return STEP_AGAIN;
     }
+    if (control->is_looped) {
+        control->is_looped = false; /* once, though it may leave as many fragments */
+        *ret_is_done = false;
+        way.is_local = true;
+    }
+    bool is_for_link = !way.is_local && (!way.is_multicast || control->ttl > 0);
     uint32_t ip_size = foyer_addr_is_v4(&control->dst) ? WIRE_IPV4_SIZE : WIRE_IPV6_SIZE;
-    if (!way.is_local && ip_size + control->size > way.mtu) {
+    if (!is_for_link && !way.is_local)
+        return STEP_AGAIN;
+    if (is_for_link && ip_size + control->size > way.mtu) {
         *ret_is_done = emit_fragment(host, control, mac, way.mtu, header, ret_packet);
         return STEP_PACKET;
     }
@@ -282,10 +290,11 @@ static enum step next_udp(struct foyer_host *host, struct sock *sock, struct tx 
     case UDP_PACKET:
         break;
     }
-    if (way.is_local) {
+    bool is_looped = way.is_broadcast || (way.is_multicast && sock->multicast_loop);
+    if (way.is_local || (is_looped && (way.is_broadcast || ip_is_joined(host, &out.dst))))
         ip_deliver_inside(host, tx, &out, now);
+    if (way.is_local || (way.is_multicast && tx->ttl == 0))
         return STEP_INSIDE;
-    }
     ip_emit(host, tx, &out, ret_packet);
     return STEP_PACKET;
 }

@@ -76,17 +76,14 @@ struct foyer_addr ip_solicited_node(const struct foyer_addr *addr)
 
 bool ip_is_joined(const struct foyer_host *host, const struct foyer_addr *addr)
 {
-    if (foyer_addr_is_v4(addr)) {
-        /* RFC 1112 section 7.2: all hosts. */
-        struct foyer_addr all = foyer_addr_v4(224, 0, 0, 1);
-        return foyer_addr_eq(addr, &all);
-    }
-    struct foyer_addr all = {{0xff, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}};
-    if (foyer_addr_eq(addr, &all))
+    /* RFC 1112 section 7.2, RFC 4291 section 2.8: all hosts. */
+    if (group_is_everybodys(addr))
         return true;
-    all.bytes[1] = 2;
-    if (foyer_addr_eq(addr, &all))
+    const struct group *joined = group_find(host, addr);
+    if (joined != NULL && !list_is_empty(&joined->members))
         return true;
+    if (foyer_addr_is_v4(addr))
+        return false;
     for (uint32_t i = 0; i < host->address_count; i++) {
         /* The tentative as well: their probes are to be heard (RFC 4862 section 5.4.2). */
         if (foyer_addr_is_v4(&host->addresses[i].addr) ||
@@ -119,6 +116,7 @@ int route_init(struct foyer_host *host)
     if (error != 0)
         return error;
     routers_init(host);
+    groups_init(host);
     return addresses_init(host);
 }
 

@@ -435,7 +435,9 @@ bool router_address_retry(struct foyer_host *host, struct host_address *address,
     if (address->attempt == IDGEN_RETRIES)
         return false;
     address->attempt++;
+    group_own_leave(host, &address->addr);
     set_id(host, address);
+    group_own_join(host, &address->addr);
     /* RFC 7217 section 6: after a while, so that two that collide do not stay in step. */
     address_probe(host, address, now + IDGEN_DELAY_NS);
     return true;

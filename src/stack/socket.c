@@ -98,8 +98,12 @@ struct sock *sock_create(struct foyer_host *host, uint8_t family, uint8_t protoc
     sock->ttl = family == FOYER_FAMILY_V6 ? host->hop_limit : IP_TTL_DEFAULT;
     sock->local.addr = wildcard(family);
     sock->remote.addr = wildcard(family);
-    if (protocol == FOYER_TCP)
+    if (protocol == FOYER_TCP) {
         sock->timer.kind = TIMER_SOCK;
+    } else {
+        sock->multicast_ttl = 1; /* RFC 1112 section 6.1 */
+        sock->multicast_loop = true;
+    }
     sock->rings = &sock_no_rings;
     sock->options = &host->default_options;
     sock->congestion = FOYER_CONGESTION_CUBIC;
@@ -116,6 +120,8 @@ void sock_free(struct foyer_host *host, struct sock *sock)
         timer_cancel(&host->timers, &sock->timer);
     else
         list_remove(&sock->release_node);
+    if (sock->protocol == FOYER_UDP)
+        group_leave_all(host, sock);
     list_remove(&sock->output_node);
     list_remove(&sock->event_node); /* or a child's place in its listener's queues */
     if (sock->tcb != NULL)

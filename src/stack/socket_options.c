@@ -31,7 +31,14 @@ static const struct option_rule rules[] = {
     [FOYER_OPT_BROADCAST] = {0, 1, false},
     [FOYER_OPT_HOLD] = {0, 1, true},
     [FOYER_OPT_INTERCEPT] = {FOYER_INTERCEPT_OFF, FOYER_INTERCEPT_ALL, true},
+    [FOYER_OPT_MULTICAST_TTL] = {0, 255, false},
+    [FOYER_OPT_MULTICAST_LOOP] = {0, 1, false},
 };
+
+static bool is_multicast_option(enum foyer_option option)
+{
+    return option == FOYER_OPT_MULTICAST_TTL || option == FOYER_OPT_MULTICAST_LOOP;
+}
 
 static const struct option_rule *find_rule(const struct sock *sock, enum foyer_option option)
 {
@@ -39,7 +46,8 @@ static const struct option_rule *find_rule(const struct sock *sock, enum foyer_o
         return NULL;
     const struct option_rule *rule = &rules[option];
     if ((rule->is_tcp_only && sock->protocol != FOYER_TCP) ||
-        (option == FOYER_OPT_V6ONLY && sock->family != FOYER_FAMILY_V6))
+        (option == FOYER_OPT_V6ONLY && sock->family != FOYER_FAMILY_V6) ||
+        (is_multicast_option(option) && sock->protocol != FOYER_UDP))
         return NULL;
     return rule;
 }
@@ -182,6 +190,10 @@ static int64_t get_option(const struct sock *sock, enum foyer_option option)
         return sock->flags & SOCK_INTERCEPT_ALL ? FOYER_INTERCEPT_ALL
                : sock->flags & SOCK_INTERCEPT   ? FOYER_INTERCEPT_ADDRESS
                                                 : FOYER_INTERCEPT_OFF;
+    case FOYER_OPT_MULTICAST_TTL:
+        return sock->multicast_ttl;
+    case FOYER_OPT_MULTICAST_LOOP:
+        return sock->multicast_loop;
     }
     return 0;
 }
@@ -248,6 +260,12 @@ static int set_plain_option(struct foyer_host *host, struct sock *sock, enum foy
         break;
     case FOYER_OPT_BROADCAST:
         sock->broadcast = value != 0;
+        break;
+    case FOYER_OPT_MULTICAST_TTL:
+        sock->multicast_ttl = (uint8_t)value;
+        break;
+    case FOYER_OPT_MULTICAST_LOOP:
+        sock->multicast_loop = value != 0;
         break;
     default:
         return get_option(sock, option) == value ? 0 : set_rare_option(host, sock, option, value);

@@ -122,6 +122,8 @@ struct sock {
             struct list_node release_node; /* host->release_list until the tail is published */
             uint32_t udp_rx_head, udp_tx_tail;
             uint32_t udp_tx_offset; /* payload at the tail that is sent as segments already */
+            uint8_t multicast_ttl, membership_count;
+            bool multicast_loop;
         };
     };
 

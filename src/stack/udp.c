@@ -75,6 +75,38 @@ static void deliver(struct foyer_host *host, struct sock *sock, const struct rx 
     } while (left > 0);
 }
 
+/* Does a member of the group get what came to its port? */
+static bool is_receiver(const struct sock *sock, const struct foyer_endpoint *local,
+                        const struct foyer_endpoint *remote)
+{
+    if ((sock->flags & SOCK_BOUND) == 0 || (sock->flags & SOCK_ORPHAN) ||
+        sock->local.port != local->port)
+        return false;
+    if (!foyer_addr_is_any(&sock->local.addr) && !foyer_addr_eq(&sock->local.addr, &local->addr))
+        return false;
+    return sock->remote.port == 0 ||
+           (sock->remote.port == remote->port && foyer_addr_eq(&sock->remote.addr, &remote->addr));
+}
+
+/* RFC 1112 section 7.1: only to those who joined. */
+static void deliver_to_members(struct foyer_host *host, const struct rx *rx,
+                               const struct wire_udp *udp, const struct foyer_endpoint *local,
+                               const struct foyer_endpoint *remote)
+{
+    struct group *group = group_find(host, &rx->dst);
+    uint32_t count = 0;
+    if (group == NULL)
+        return;
+    LIST_FOREACH (&group->members, node) {
+        struct sock *sock = LIST_ENTRY(node, struct membership, node)->sock;
+        if (!is_receiver(sock, local, remote))
+            continue;
+        if (count++ == GROUP_RECEIVERS_MAX)
+            return;
+        deliver(host, sock, rx, udp);
+    }
+}
+
 static void deliver_to_group(struct foyer_host *host, const struct rx *rx,
                              const struct wire_udp *udp, const struct foyer_endpoint *local,
                              const struct foyer_endpoint *remote)
@@ -123,6 +155,10 @@ void udp_input(struct foyer_host *host, const struct rx *rx, foyer_time_ns now)
     }
     struct foyer_endpoint local = {rx->dst, udp.dst_port};
     struct foyer_endpoint remote = {rx->src, udp.src_port};
+    if (foyer_addr_is_multicast(&rx->dst) && !group_is_everybodys(&rx->dst)) {
+        deliver_to_members(host, rx, &udp, &local, &remote);
+        return;
+    }
     if (foyer_addr_is_multicast(&rx->dst) || ip_is_broadcast(host, &rx->dst)) {
         deliver_to_group(host, rx, &udp, &local, &remote);
         return; /* RFC 1122 section 3.2.2: no error in answer to a broadcast */
@@ -227,6 +263,8 @@ static bool queue_copy(struct foyer_host *host, struct sock *sock, const struct 
     control->dst = out->dst;
     control->ttl = ttl;
     control->tos = sock->tos;
+    control->is_looped = ip_is_broadcast(host, &out->dst) ||
+                         (foyer_addr_is_multicast(&out->dst) && sock->multicast_loop);
     wire_udp_emit(control_bytes(control), udp);
     foyer_ring_get(&sock->rings->tx, position, control_bytes(control) + WIRE_UDP_SIZE, size);
     return true;
@@ -298,7 +336,7 @@ static enum udp_step send_record(struct foyer_host *host, struct sock *sock,
                            .dst_port = remote->port,
                            .size = (uint16_t)(WIRE_UDP_SIZE + size)};
 
-    tx->ttl = way->is_multicast ? 1 : sock->ttl; /* RFC 1112 section 6.1 */
+    tx->ttl = way->is_multicast ? sock->multicast_ttl : sock->ttl;
     *out = (struct ip_out){.src = way->src,
                            .dst = remote->addr,
                            .protocol = WIRE_PROTOCOL_UDP,
