@@ -406,6 +406,37 @@ static void segments_are_offloaded(void **state)
 }
 
 /* What a hostile program may leave in a ring; each costs it the stream and nothing else. */
+/* A link coalesces datagrams of a flow: the program sees each of them, the last one shorter. */
+static void coalesced_datagrams_are_cut(void **state)
+{
+    struct lan *lan = *state;
+    for (int v4 = 0; v4 < 2; v4++) {
+        static uint8_t bytes[2100], frame[2300];
+        struct foyer_addr src = LAN_SRC(v4), dst = LAN_DST(v4);
+        foyer_socket socket =
+            lan_bound(lan, v4 ? FOYER_FAMILY_V4 : FOYER_FAMILY_V6, FOYER_UDP, &dst, 700);
+        for (size_t i = 0; i < sizeof(bytes); i++)
+            bytes[i] = (uint8_t)(i / 1000 + 1);
+        size_t size = lan_udp(frame, &src, 9, &dst, 700, bytes, sizeof(bytes));
+        struct foyer_packet packet = {.spans = {{frame, 100}, {frame + 100, size - 100}},
+                                      .span_count = 2,
+                                      .gso_type = FOYER_GSO_UDP,
+                                      .gso_size = 1000,
+                                      .arrival_ns = lan->now};
+        foyer_host_input(lan->host, &packet, 1, lan->now);
+        const int64_t sizes[] = {1000, 1000, 100, -EAGAIN};
+        for (unsigned i = 0; i < 4; i++) {
+            uint8_t buffer[1500] = {0};
+            assert_int_equal(foyer_socket_recv(lan->host, socket, buffer, sizeof(buffer), lan->now),
+                             sizes[i]);
+            if (i < 3) {
+                assert_int_equal(buffer[0], i + 1);
+                assert_int_equal(buffer[sizes[i] - 1], i + 1);
+            }
+        }
+    }
+}
+
 static void hostile_tx_rings(void **state)
 {
     struct lan *lan = *state;
@@ -560,6 +591,7 @@ int main(void)
         TEST(fragments_there_and_back),
         TEST(segments_are_split),
         cmocka_unit_test(segments_are_offloaded),
+        TEST(coalesced_datagrams_are_cut),
         TEST(hostile_tx_rings),
         TEST(forged_tail_does_not_replay),
         TEST(hostile_rx_rings),
