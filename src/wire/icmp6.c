@@ -253,9 +253,9 @@ size_t wire_ndp_emit(uint8_t *bytes, const struct wire_ndp *ndp)
     bytes[0] = ndp->type;
     if (ndp->type == WIRE_ICMP6_ROUTER_ADVERTISEMENT) {
         bytes[4] = ndp->hop_limit;
-        bytes[5] = (uint8_t)((ndp->is_managed ? FLAG_MANAGED : 0u) |
-                             (ndp->is_other ? FLAG_OTHER : 0u) |
-                             ((unsigned)ndp->preference & 3u) << 3);
+        bytes[5] =
+            (uint8_t)((ndp->is_managed ? FLAG_MANAGED : 0u) | (ndp->is_other ? FLAG_OTHER : 0u) |
+                      ((unsigned)ndp->preference & 3u) << 3);
         store_be16(bytes + 6, ndp->router_lifetime_s);
         store_be32(bytes + 8, ndp->reachable_ms);
         store_be32(bytes + 12, ndp->retransmit_ms);
