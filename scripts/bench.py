@@ -116,12 +116,39 @@ def wrk(side, seconds):
             float(re.search(r"Requests/sec:\s+([\d.]+)", got.stdout)[1])}
 
 
+def wrk_close(side, seconds):
+    port = side.port(80)
+    directory = side.building.dir
+    site = directory / "bench-site"
+    if not site.exists():
+        site.mkdir()
+        (site / "1k").write_bytes(b"x" * 1024)
+    conf = nginx_conf(directory, name=f"bench-close-{side.name}", port=port, root=site, workers=1)
+    server = side.serve("web", "nginx", "-c", str(conf), port=port)
+    got = side.run("app", "wrk", "-t1", "-c64", f"-d{seconds}s", "-H", "Connection: close",
+                   f"http://{side.address('web')}:{port}/1k")
+    side.building.stop(server)
+    return {"nginx 1 worker and wrk, 1 KiB, a new connection per request: requests/s":
+            float(re.search(r"Requests/sec:\s+([\d.]+)", got.stdout)[1])}
+
+
+def connect_storm(side, seconds):
+    program = str(BUILD / "bench" / "connect_storm")
+    port = side.port(7000)
+    server = side.serve("sink", program, "serve", str(port), port=port)
+    got = side.run("source", program, side.address("sink"), str(port), str(seconds), "4")
+    side.building.stop(server)
+    return {"accept, connect, close, 4 client threads: connections/s": float(got.stdout)}
+
+
 ROWS = {
     "iperf3": (iperf3, ("iperf3",)),
     "redis-50": (redis(50), ("redis-server", "redis-benchmark")),
     "redis-1": (redis(1), ("redis-server", "redis-benchmark")),
     "redis-50-p16": (redis(50, 16), ("redis-server", "redis-benchmark")),
     "wrk": (wrk, ("nginx", "wrk")),
+    "wrk-close": (wrk_close, ("nginx", "wrk")),
+    "connect-storm": (connect_storm, ()),
 }
 
 

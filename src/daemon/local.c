@@ -6,7 +6,6 @@
 #include "daemon/local.h"
 
 #include <errno.h>
-#include <sys/random.h>
 
 #include "daemon/accept.h"
 #include "daemon/daemon.h"
@@ -36,9 +35,8 @@ static struct psocket *find_listener(struct psocket *psocket, struct building_ho
             source.addr = to == host                        ? remote->addr
                           : foyer_addr_is_v4(&remote->addr) ? host->addr4
                                                             : host->addr6;
-        if (!psocket->is_bound &&
-            getrandom(&source.port, sizeof(source.port), 0) != (ssize_t)sizeof(source.port))
-            return NULL;
+        if (!psocket->is_bound)
+            source.port = (uint16_t)psocket_fresh_id(psocket->daemon);
         struct psocket *listener;
         do {
             foyer_socket found = foyer_socket_find(to->stack, FOYER_TCP, remote, &source);

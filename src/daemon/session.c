@@ -457,6 +457,10 @@ static void session_ready(struct watch *watch, uint32_t events)
         else
             session_end(session, "malformed request");
         message_fds_close(&fds);
+        /* Who waits for an answer has sent nothing more; epoll tells of those who have. */
+        if (error == 0 && request.type != FOYER_REQUEST_OPTIONS &&
+            request.type != FOYER_REQUEST_SESSION)
+            return;
     }
 }
 

@@ -166,32 +166,6 @@ struct socket_object *table_get_socket(int fd)
 
 /* ---- entries ------------------------------------------------------------------------------- */
 
-static void entry_dropped(int fd, struct object *object)
-{
-    if (object == NULL || object->kind == OBJECT_HIDDEN)
-        return;
-    bool was_last = atomic_fetch_sub(&object->fd_count, 1) == 1;
-    if (was_last && object->kind == OBJECT_SOCKET)
-        epoll_forget_socket((struct socket_object *)object, fd);
-    object_release(object);
-}
-
-void table_replace(int fd, struct object *object)
-{
-    if ((unsigned)fd >= table_size)
-        return;
-    if (object != NULL) {
-        atomic_fetch_add(&object->references, 1);
-        atomic_fetch_add(&object->fd_count, 1);
-    }
-    entry_dropped(fd, atomic_exchange(&table[fd], object));
-}
-
-void table_set(int fd, struct object *object)
-{
-    table_replace(fd, object);
-}
-
 /*
  * The descriptor, the last one of its socket here, is about to be closed. Where no other call is
  * in progress nobody will touch the rings again, and foyerd may hear that with the hang-up.
@@ -204,14 +178,42 @@ static void leave_channel(struct socket_object *sock)
         atomic_fetch_or(&sock->slot->options, FOYER_SLOT_CHANNEL_LEFT);
 }
 
+/* is_open: the kernel's descriptor is still there, so foyerd has not seen its end. */
+static void entry_dropped(int fd, struct object *object, bool is_open)
+{
+    if (object == NULL || object->kind == OBJECT_HIDDEN)
+        return;
+    bool was_last = atomic_fetch_sub(&object->fd_count, 1) == 1;
+    if (was_last && object->kind == OBJECT_SOCKET) {
+        epoll_forget_socket((struct socket_object *)object, fd);
+        if (is_open)
+            leave_channel((struct socket_object *)object);
+    }
+    object_release(object);
+}
+
+void table_replace(int fd, struct object *object)
+{
+    if ((unsigned)fd >= table_size)
+        return;
+    if (object != NULL) {
+        atomic_fetch_add(&object->references, 1);
+        atomic_fetch_add(&object->fd_count, 1);
+    }
+    entry_dropped(fd, atomic_exchange(&table[fd], object), false);
+}
+
+void table_set(int fd, struct object *object)
+{
+    table_replace(fd, object);
+}
+
 bool table_clear(int fd)
 {
     if (table_peek(fd) == NULL || table_is_hidden(fd))
         return false;
     struct object *object = atomic_exchange(&table[fd], NULL);
-    if (object != NULL && object->kind == OBJECT_SOCKET && atomic_load(&object->fd_count) == 1)
-        leave_channel((struct socket_object *)object);
-    entry_dropped(fd, object);
+    entry_dropped(fd, object, true);
     return object != NULL;
 }
 
