@@ -56,7 +56,7 @@ static void add(struct interface *list, unsigned *io_count, const char *name,
     struct interface *one = &list[*io_count];
     if (*io_count == INTERFACE_MAX)
         return;
-    strcpy(one->name, name);
+    memcpy(one->name, name, strlen(name) + 1);
     set_address(&one->addr, addr);
     set_mask(&one->mask, addr, bits);
     one->entry.ifa_name = one->name;

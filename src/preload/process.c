@@ -170,11 +170,24 @@ static char *const empty_environment[] = {NULL};
 
 /* ---- exec ---------------------------------------------------------------------------------- */
 
+/*
+ * ld.so(8), secure execution: where the real user or group is not the effective one, LD_PRELOAD is
+ * ignored. squid runs its workers so when root started it. Not silently, at least.
+ */
+static void warn_of_secure_execution(void)
+{
+    if (RAW(SYS_getuid) != RAW(SYS_geteuid) || RAW(SYS_getgid) != RAW(SYS_getegid))
+        preload_warn("foyer: a program is started whose real user or group is not the effective "
+                     "one; it runs on this machine's network, without foyer");
+}
+
 /* The new program must begin with the limit that this one believes in. */
 static void lower_limit(void)
 {
-    if (preload_config.is_enabled)
-        RAW(SYS_prlimit64, 0, RLIMIT_NOFILE, &preload_config.program_nofile, NULL);
+    if (!preload_config.is_enabled)
+        return;
+    warn_of_secure_execution();
+    RAW(SYS_prlimit64, 0, RLIMIT_NOFILE, &preload_config.program_nofile, NULL);
 }
 
 /* exec failed. */
@@ -272,6 +285,8 @@ ENTRY int posix_spawn(pid_t *ret_pid, const char *path, const posix_spawn_file_a
                       char *const environment[])
 {
     COMPLETE_ENVIRONMENT(completed, environment);
+    if (preload_config.is_enabled)
+        warn_of_secure_execution();
     return REAL(posix_spawn)(ret_pid, path, actions, attributes, argv, completed);
 }
 
@@ -280,5 +295,7 @@ ENTRY int posix_spawnp(pid_t *ret_pid, const char *file, const posix_spawn_file_
                        char *const environment[])
 {
     COMPLETE_ENVIRONMENT(completed, environment);
+    if (preload_config.is_enabled)
+        warn_of_secure_execution();
     return REAL(posix_spawnp)(ret_pid, file, actions, attributes, argv, completed);
 }

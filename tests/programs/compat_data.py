@@ -196,7 +196,7 @@ def dnsmasq(t):
     """dnsmasq; dig over UDP and TCP, A, AAAA, a TXT answer that is truncated over UDP."""
     texts = [f"--txt-record=big.test,{'t' * 200}{i}" for i in range(20)]
     serve = ('address=$(getent ahostsv4 "$0" | head -1 | cut -d" " -f1); '
-             'exec dnsmasq "$@" --listen-address="$address"')
+             'exec dnsmasq "$@" --listen-address="${address:-$0}"')
     t.serve("names", "sh", "-c", serve, t.at("names"), "-k", "--bind-interfaces", "-C", "/dev/null", "--no-resolv", "--no-hosts", "-u",
             t.user, "-x", t.dir / "dnsmasq.pid", "--edns-packet-max=1232",
             "--address=/web.test/10.9.8.7", "--address=/web.test/fd00::7", *texts,

@@ -161,7 +161,8 @@ def report(entries, path, user):
         "kernel's loopback and under `foyer run`, so a case that is wrong shows in the first "
         "column. Case names",
         "are those of the script.", "",
-        f"{platform.freedesktop_os_release()['PRETTY_NAME']}, Linux {platform.release()}. "
+        f"{platform.freedesktop_os_release()['PRETTY_NAME']}, Linux "
+        f"{platform.release().split('-')[0]}. "
         + " ".join(f"{name[0].upper() + name[1:]}: {summary(results)}."
                    for name, results in columns.items()), "",
         "| case | packages | exercised | " + " | ".join(columns) + " | note |",
