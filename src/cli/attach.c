@@ -42,6 +42,10 @@ static int try_directory(const char *directory, size_t size, const char *program
     int error = check_executable(path);
     if (error == 0)
         memcpy(ret_path, path, (size_t)length + 1);
+    /* A directory that may not be searched has nothing that could be named, as shells see it. */
+    struct stat status;
+    if (error == -EACCES && stat(path, &status) != 0)
+        return -ENOENT;
     return error;
 }
 

@@ -3,6 +3,7 @@
 
 import errno
 import os
+import resource
 import signal
 import socket
 import struct
@@ -170,6 +171,9 @@ class LocalCarrier(DaemonCase):
 
     def test_long_queue_of_connections(self):
         """More than the kernel's queue of one pair takes at once."""
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
         server, client = self.session(host="web"), self.session(host="visitor")
         listener = self.listener(server, backlog=4096)
         clients = []
