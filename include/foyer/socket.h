@@ -233,6 +233,7 @@ enum foyer_option {
     FOYER_OPT_INTERCEPT, /* enum foyer_intercept; a listener takes what is meant for others */
     FOYER_OPT_MULTICAST_TTL,  /* UDP; 0..255, 0: not beyond this host. Default 1 */
     FOYER_OPT_MULTICAST_LOOP, /* UDP; 0 or 1: the host's own members hear it too. Default 1 */
+    FOYER_OPT_ECN,       /* enum foyer_ecn; before connect or listen */
 };
 
 /*
@@ -247,6 +248,13 @@ enum foyer_intercept {
     FOYER_INTERCEPT_ADDRESS = 1, /* every address, the port that the listener is bound to */
     FOYER_INTERCEPT_ALL = 2,     /* every address and every port, own ones included, where no
                                     other listener fits; one per family: -EADDRINUSE */
+};
+
+/* RFC 3168: whether a connection negotiates explicit congestion notification. */
+enum foyer_ecn {
+    FOYER_ECN_ACCEPT = 0, /* where the peer asks: the default */
+    FOYER_ECN_REQUEST,    /* and ask for it */
+    FOYER_ECN_OFF,
 };
 
 enum foyer_congestion {

@@ -63,6 +63,7 @@ struct sock_options {
     uint16_t keep_idle_s, keep_interval_s;
     uint16_t max_segment; /* 0: no limit of its own */
     uint8_t keep_count;
+    uint8_t ecn; /* enum foyer_ecn */
 };
 
 /* What only a listener has. */

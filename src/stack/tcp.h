@@ -5,6 +5,7 @@
  *   tcp_ack.c       what an acceptable ACK does to the sender
  *   tcp_receive.c   text, FIN and reassembly into the receive ring, the receive window
  *   tcp_options.c   options of both directions, timestamps, PAWS, the ISN
+ *   tcp_ecn.c       explicit congestion notification
  *   tcp_listen.c    SYN to a listener, the accept queue
  *   tcp_request.c   half-open connections, which have no socket yet
  *   tcp_cookie.c    those that have no memory at all
@@ -143,6 +144,9 @@ enum tcp_flags {
     TCPF_RX_MAPPED = 1u << 19,    /* rx_offset is valid */
     TCPF_REORDERED = 1u << 20,    /* RFC 8985 RACK.reordering_seen */
     TCPF_LOSS_PROBE = 1u << 21,   /* send a tail loss probe at the next pull */
+    TCPF_ECN_OK = 1u << 22,       /* negotiated (RFC 3168) */
+    TCPF_ECE = 1u << 23,          /* echo congestion until CWR comes */
+    TCPF_CWR = 1u << 24,          /* say in the next new data that cwnd was reduced */
 };
 
 /* RFC 6675, RFC 5681: what the sender believes about the path. */
@@ -360,6 +364,19 @@ void tcp_mss_update(const struct foyer_host *host, struct sock *sock);
 /* The same at each pull: the path's MTU may have changed. */
 void tcp_mss_follow(const struct foyer_host *host, struct sock *sock);
 uint8_t tcp_rcv_scale(const struct foyer_host *host, const struct sock *sock);
+
+/* ---- tcp_ecn.c (RFC 3168) --------------------------------------------------------------------- */
+
+/* ECE and CWR of our SYN, or ECE of our SYN-ACK. */
+uint16_t tcp_ecn_syn_flags(const struct sock *sock, bool is_reply);
+/* Of the peer's SYN or SYN-ACK. */
+void tcp_ecn_negotiate(struct sock *sock, const struct tcp_segment *seg);
+void tcp_ecn_receive(struct tcb *tcb, const struct tcp_segment *seg);
+/* ECE of any segment; CWR of one with new data. */
+uint16_t tcp_ecn_flags(const struct tcb *tcb);
+uint16_t tcp_ecn_flags_of_new_data(struct tcb *tcb);
+/* tos with its last two bits as the segment's kind demands. */
+uint8_t tcp_ecn_tos(const struct tcb *tcb, uint8_t tos, bool is_new_data);
 
 /* ---- tcp_listen.c ----------------------------------------------------------------------------- */
 

@@ -255,6 +255,8 @@ bool tcp_ack_input(struct foyer_host *host, struct sock *sock, const struct tcp_
     deliver(host, tcb, seg, acked_bytes, &delivery);
     delivery.is_window_changed = is_window_changed;
     delivery.is_duplicate = is_duplicate_ack(tcb, seg, &delivery);
+    if ((tcb->flags & TCPF_ECN_OK) != 0 && (seg->tcp.flags & WIRE_TCP_ECE) != 0)
+        tcp_recovery_on_ece(host, tcb, &delivery, now);
     if (delivery.rtt_us != 0 && tcp_cc(tcb)->on_rtt != NULL)
         tcp_cc(tcb)->on_rtt(tcb, delivery.rtt_us);
     tcp_recovery_on_ack(host, sock, &delivery, now);

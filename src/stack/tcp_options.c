@@ -138,6 +138,7 @@ void tcp_options_negotiate(const struct foyer_host *host, struct sock *sock,
     tcb->flags &= ~(uint32_t)(TCPF_WS_OK | TCPF_SACK_OK | TCPF_TS_OK);
     tcb->snd_scale = 0;
     tcb->rcv_scale = 0;
+    tcp_ecn_negotiate(sock, seg);
     if (options->has_window_scale) {
         tcb->flags |= TCPF_WS_OK;
         tcb->snd_scale = options->window_scale;

@@ -120,9 +120,9 @@ static void fill_header(struct foyer_host *host, struct sock *sock, struct tx *t
     };
 
     tx->transport_size = (uint16_t)wire_tcp_emit(tx->header + TX_TRANSPORT_OFFSET, &tcp, options);
-    tx->tos = sock->tos;      /* MUST-48, SHLD-22 */
-    tx->ttl = sock->ttl;      /* MUST-49 */
-    tx->dont_fragment = true; /* RFC 1191 section 3 */
+    tx->tos = tcp_ecn_tos(tcb, sock->tos, false); /* MUST-48, SHLD-22 */
+    tx->ttl = sock->ttl;                          /* MUST-49 */
+    tx->dont_fragment = true;                     /* RFC 1191 section 3 */
     tx->gso_type = FOYER_GSO_NONE;
     tx->gso_size = 0;
     host->stats.tcp_out_segs++;
@@ -140,7 +140,7 @@ static void fill_segment(struct foyer_host *host, struct sock *sock, struct tx *
     if (size == 0)
         tcp_sack_fill(tcb, &options);
     uint32_t window = tcp_window_select(sock) >> tcb->rcv_scale;
-    fill_header(host, sock, tx, seq, flags | WIRE_TCP_ACK, &options, window);
+    fill_header(host, sock, tx, seq, flags | WIRE_TCP_ACK | tcp_ecn_flags(tcb), &options, window);
     fill_payload(sock, tx, seq, size);
     if (size > tcb->mss) {
         tx->gso_type = foyer_addr_is_v4(&sock->remote.addr) ? FOYER_GSO_TCPV4 : FOYER_GSO_TCPV6;
@@ -171,8 +171,9 @@ static bool output_syn(struct foyer_host *host, struct sock *sock, struct tx *tx
     uint32_t window = tcp_syn_window(sock);
     if (is_reply)
         tcb->rcv_adv = seq_max(tcb->rcv_adv, seq_add(tcb->rcv_nxt, window));
-    fill_header(host, sock, tx, tcb->iss, is_reply ? WIRE_TCP_SYN | WIRE_TCP_ACK : WIRE_TCP_SYN,
-                &options, window);
+    uint16_t flags = is_reply ? WIRE_TCP_SYN | WIRE_TCP_ACK : WIRE_TCP_SYN;
+    flags |= tcp_ecn_syn_flags(sock, is_reply);
+    fill_header(host, sock, tx, tcb->iss, flags, &options, window);
     tx->payload_count = 0;
     if (is_reply)
         note_ack_sent(tcb);
@@ -324,7 +325,11 @@ static void send_new(struct foyer_host *host, struct sock *sock, struct tx *tx,
     /* MUST-60, MUST-61, SHLD-27: PSH where the buffer is emptied. */
     if (data->size > 0 && seq_eq(seq_add(seq, data->size), tcb->snd_end))
         flags |= WIRE_TCP_PSH;
+    if (data->size > 0)
+        flags |= tcp_ecn_flags_of_new_data(tcb);
     fill_segment(host, sock, tx, seq, data->size, flags, now);
+    if (data->size > 0)
+        tx->tos = tcp_ecn_tos(tcb, sock->tos, true);
 
     tcp_board_sent(host, tcb, seq, end, tcp_us(now));
     tcb->snd_nxt = end;

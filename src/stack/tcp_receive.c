@@ -445,6 +445,7 @@ void tcp_text_input(struct foyer_host *host, struct sock *sock, struct tcp_segme
         return;
     if (seg->size > 0 && !prepare_ring(host, sock))
         return;
+    tcp_ecn_receive(tcb, seg);
     trim_left(host, tcb, seg);
     if (!trim_right(sock, seg)) {
         tcp_send_rst(host, sock);

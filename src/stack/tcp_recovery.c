@@ -242,6 +242,7 @@ void tcp_recovery_on_ece(struct foyer_host *host, struct tcb *tcb,
     if (tcb->board == NULL || tcp_flight(tcb) == 0 || tcb->recovery != TCP_OPEN)
         return;
     host->stats.tcp_ecn_reductions++;
+    tcb->flags |= TCPF_CWR;
     forget_undo(tcb->board);
     reduce(tcb, now);
     prr_init(tcb, delivery);

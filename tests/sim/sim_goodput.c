@@ -120,7 +120,7 @@ int main(int argc, char **argv)
         /* A tunnel: 1 in 1000 packets comes up to 3 ms late. */
         {"tunnel", 200000000, 33000000, 30, 1000, 3000000, 5 * FOYER_NS_PER_S, 120, 0},
         {"tunnel_reorders_only", 200000000, 33000000, 0, 1000, 3000000, 5 * FOYER_NS_PER_S, 140, 4},
-        {"tunnel_reorders_much", 200000000, 33000000, 0, 20000, 10000000, 5 * FOYER_NS_PER_S, 100,
+        {"tunnel_reorders_much", 200000000, 33000000, 0, 20000, 10000000, 5 * FOYER_NS_PER_S, 60,
          12},
     };
     struct sim_options options = {.fixed_seeds = 1, .fresh_seeds = 0};

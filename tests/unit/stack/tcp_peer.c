@@ -162,6 +162,7 @@ static size_t build_frame(struct peer *peer, const struct seg *seg, uint8_t *fra
     memcpy(eth.src, peer_mac, 6);
     wire_eth_emit(frame, &eth);
     struct wire_ipv4 ip = {
+        .tos = seg->tos,
         .total_size = (uint16_t)(WIRE_IPV4_SIZE + size),
         .ttl = 64,
         .protocol = WIRE_PROTOCOL_TCP,
@@ -227,6 +228,7 @@ static void keep_segment(struct peer *peer, const uint8_t *frame, size_t size,
     if ((tcp.flags & SYN) != 0)
         peer->host_iss = tcp.seq.value;
     seg->flags = tcp.flags;
+    seg->tos = ip.tos;
     seg->seq = tcp.seq.value - peer->host_iss;
     seg->ack = (tcp.flags & ACK) != 0 ? tcp.ack.value - PEER_ISS : 0;
     seg->window = tcp.window;

@@ -43,6 +43,7 @@ struct seg {
     uint8_t gso_segments;            /* out: cut by the link into so many; in: coalesced of */
     uint16_t gso_size;
     foyer_time_ns at_ns; /* when the host sent it */
+    uint8_t tos;         /* of its IP header */
 };
 
 struct peer {

@@ -1,0 +1,70 @@
+/*
+ * Explicit congestion notification, RFC 3168 section 6.1.
+ *
+ *   SYN with ECE and CWR asks, SYN-ACK with ECE alone agrees. New data then goes out as ECT(0);
+ *   what is sent again, probes and bare ACKs do not (sections 6.1.4 to 6.1.6). A CE mark is told
+ *   by ECE in every ACK until CWR says that it was heard. The sender's reduction is
+ *   tcp_recovery.c's.
+ */
+#include "stack/tcp.h"
+
+#define ECN_MASK 0x03u
+#define ECN_ECT_0 0x02u
+#define ECN_CE 0x03u
+
+uint16_t tcp_ecn_syn_flags(const struct sock *sock, bool is_reply)
+{
+    const struct tcb *tcb = sock->tcb;
+
+    if (is_reply)
+        return (tcb->flags & TCPF_ECN_OK) != 0 ? WIRE_TCP_ECE : 0;
+    /* Section 6.1.1.1: a SYN that was lost may have been dropped for its flags. */
+    if (sock->options->ecn != FOYER_ECN_REQUEST || tcb->retries > 0)
+        return 0;
+    return WIRE_TCP_ECE | WIRE_TCP_CWR;
+}
+
+void tcp_ecn_negotiate(struct sock *sock, const struct tcp_segment *seg)
+{
+    struct tcb *tcb = sock->tcb;
+    uint16_t flags = seg->tcp.flags & (WIRE_TCP_ECE | WIRE_TCP_CWR);
+    bool is_reply = (seg->tcp.flags & WIRE_TCP_ACK) != 0;
+
+    tcb->flags &= ~(uint32_t)(TCPF_ECN_OK | TCPF_ECE | TCPF_CWR);
+    /* Section 6.1.1: ECE and CWR ask; a reply with both is a broken echo of our flags. */
+    if (is_reply ? sock->options->ecn == FOYER_ECN_REQUEST && flags == WIRE_TCP_ECE
+                 : sock->options->ecn != FOYER_ECN_OFF && flags == (WIRE_TCP_ECE | WIRE_TCP_CWR))
+        tcb->flags |= TCPF_ECN_OK;
+}
+
+/* Section 6.1.3: of a segment in the window. CWR ends the echo; a CE in it begins a new one. */
+void tcp_ecn_receive(struct tcb *tcb, const struct tcp_segment *seg)
+{
+    if ((tcb->flags & TCPF_ECN_OK) == 0 || seg->text_size == 0)
+        return;
+    if ((seg->tcp.flags & WIRE_TCP_CWR) != 0)
+        tcb->flags &= ~(uint32_t)TCPF_ECE;
+    if ((seg->rx->tos & ECN_MASK) == ECN_CE)
+        tcb->flags |= TCPF_ECE | TCPF_ACK_NOW;
+}
+
+uint16_t tcp_ecn_flags(const struct tcb *tcb)
+{
+    return (tcb->flags & TCPF_ECE) != 0 ? WIRE_TCP_ECE : 0;
+}
+
+/* Section 6.1.2: the first new data after a reduction says CWR. */
+uint16_t tcp_ecn_flags_of_new_data(struct tcb *tcb)
+{
+    if ((tcb->flags & TCPF_CWR) == 0)
+        return 0;
+    tcb->flags &= ~(uint32_t)TCPF_CWR;
+    return WIRE_TCP_CWR;
+}
+
+uint8_t tcp_ecn_tos(const struct tcb *tcb, uint8_t tos, bool is_new_data)
+{
+    uint8_t dscp = tos & (uint8_t)~ECN_MASK;
+
+    return is_new_data && (tcb->flags & TCPF_ECN_OK) != 0 ? dscp | ECN_ECT_0 : dscp;
+}

@@ -1,0 +1,351 @@
+/* RACK-TLP, the undoing of what was wrong, F-RTO and ECN, over a path of 20 ms. */
+#include "unit/stack/tcp_peer.h"
+
+#include <string.h>
+
+#include "stack/tcp.h"
+
+#define RTT (20 * MS)
+#define ECE WIRE_TCP_ECE
+#define CWR WIRE_TCP_CWR
+
+/* A connection whose sender knows that the round trip takes 20 ms. */
+static struct peer *establish(bool has_ts)
+{
+    struct wire_tcp_options options = {.has_mss = true,
+                                       .mss = has_ts ? 1012 : 1000,
+                                       .has_sack_permitted = true,
+                                       .has_timestamps = has_ts,
+                                       .timestamp_value = 5000};
+    struct peer *peer = peer_create();
+
+    peer_listen(peer, 16);
+    peer_send(peer, (struct seg){.flags = SYN, .window = 60000, .options = options});
+    peer_expect(peer, SYN | ACK, 0, 1, 0);
+    peer_advance(peer, RTT);
+    if (has_ts)
+        peer->ts_offset = 5000 - (uint32_t)(peer->now / MS);
+    peer_send(peer, (struct seg){.flags = ACK, .seq = 1, .ack = 1, .window = 60000});
+    peer_events(peer);
+    peer_drain(peer);
+    return peer;
+}
+
+static void ack(struct peer *peer, uint32_t number)
+{
+    peer_send(peer, (struct seg){.flags = ACK, .seq = 1, .ack = number, .window = 60000});
+}
+
+static void sack(struct peer *peer, uint32_t number, uint32_t left, uint32_t right)
+{
+    struct seg seg = {.flags = ACK, .seq = 1, .ack = number, .window = 60000};
+
+    seg.options.sack_count = 1;
+    seg.options.sack[0] = (struct wire_tcp_sack){SEQ(left), SEQ(right)};
+    peer_send(peer, seg);
+}
+
+/* 1..2001 has made the round trip; ten segments from 2001 on are out, and a round trip old. */
+static struct peer *send_ten(bool has_ts)
+{
+    struct peer *peer = establish(has_ts);
+
+    peer_write(peer, 2000);
+    peer_drain(peer);
+    peer_advance(peer, RTT);
+    ack(peer, 2001);
+    peer_write(peer, 40000);
+    peer_drain(peer);
+    peer_advance(peer, RTT);
+    return peer;
+}
+
+static unsigned count_sent(struct peer *peer, uint32_t seq)
+{
+    struct seg seg;
+    unsigned count = 0;
+
+    while (peer_recv(peer, &seg))
+        count += seg.seq == seq && seg.size > 0;
+    return count;
+}
+
+/* ---- RACK (RFC 8985 section 6) -------------------------------------------------------------------- */
+
+static void lost_retransmission_is_found_without_a_timeout(void **state)
+{
+    struct peer *peer = send_ten(false);
+
+    (void)state;
+    for (uint32_t right = 4001; right <= 6001; right += 1000)
+        sack(peer, 2001, 3001, right);
+    assert_int_equal(count_sent(peer, 2001), 1);
+    peer_advance(peer, MS);
+    sack(peer, 2001, 3001, 12001); /* new data follows, behind the retransmission */
+    assert_int_equal(count_sent(peer, 2001), 0);
+    peer_advance(peer, RTT);
+    sack(peer, 2001, 3001, 16001); /* what was sent after it came: it is lost again */
+    assert_int_equal(count_sent(peer, 2001), 1);
+    assert_int_equal(peer_stats(peer).tcp_rto_fired, 0);
+    assert_int_equal(peer_stats(peer).tcp_lost_retransmits, 1);
+    peer_destroy(peer);
+}
+
+static void single_sack_loses_after_the_reordering_window(void **state)
+{
+    struct peer *peer = send_ten(false);
+
+    (void)state;
+    sack(peer, 2001, 3001, 4001);
+    peer_drain(peer);
+    peer_advance(peer, RTT / 4 - MS);
+    assert_int_equal(count_sent(peer, 2001), 0);
+    peer_advance(peer, 2 * MS);
+    assert_int_equal(count_sent(peer, 2001), 1);
+    peer_destroy(peer);
+}
+
+static void reordering_seen_widens_the_threshold(void **state)
+{
+    struct peer *peer = send_ten(false);
+
+    (void)state;
+    sack(peer, 2001, 3001, 4001);
+    ack(peer, 4001); /* it was only late */
+    peer_drain(peer);
+    for (uint32_t right = 6001; right <= 9001; right += 1000)
+        sack(peer, 4001, 5001, right);
+    assert_int_equal(count_sent(peer, 4001), 0); /* no DupThresh any more */
+    peer_advance(peer, RTT / 4 + MS);
+    assert_int_equal(count_sent(peer, 4001), 1);
+    peer_destroy(peer);
+}
+
+/* ---- TLP (section 7) -------------------------------------------------------------------------------- */
+
+static void tail_is_probed_and_repaired_without_a_timeout(void **state)
+{
+    struct peer *peer = establish(false);
+
+    (void)state;
+    peer_write(peer, 2000);
+    peer_drain(peer);
+    peer_advance(peer, RTT);
+    ack(peer, 2001);
+    peer_write(peer, 5000);
+    peer_drain(peer);
+    foyer_time_ns waited = peer_advance_to_deadline(peer, FOYER_NS_PER_S);
+    assert_in_range(waited, 2 * RTT, 2 * RTT + 10 * MS);
+    peer_expect(peer, ACK | PSH, 6001, 1, 1000);
+    assert_int_equal(peer_stats(peer).tcp_loss_probes, 1);
+    peer_advance(peer, RTT);
+    uint32_t cwnd = peer_info(peer).cwnd_bytes;
+    ack(peer, 7001);
+    peer_write(peer, 1000);
+    peer_drain(peer);
+    peer_advance(peer, RTT);
+    ack(peer, 8001); /* section 7.4: beyond the probe and no D-SACK: it repaired a loss */
+    assert_true(peer_info(peer).ssthresh_bytes < cwnd);
+    assert_int_equal(peer_stats(peer).tcp_rto_fired, 0);
+    peer_destroy(peer);
+}
+
+/* ---- undo ---------------------------------------------------------------------------------------------- */
+
+static void dsack_of_every_retransmission_undoes(void **state)
+{
+    struct peer *peer = send_ten(false);
+
+    (void)state;
+    uint32_t cwnd = peer_info(peer).cwnd_bytes;
+    for (uint32_t right = 4001; right <= 6001; right += 1000)
+        sack(peer, 2001, 3001, right);
+    assert_int_equal(count_sent(peer, 2001), 1);
+    assert_true(peer_info(peer).ssthresh_bytes < cwnd);
+    ack(peer, 6001);
+    peer_drain(peer);
+    assert_int_equal(peer_stats(peer).tcp_spurious_recoveries, 0);
+    sack(peer, 6001, 2001, 3001); /* RFC 2883: below the ACK */
+    assert_int_equal(peer_stats(peer).tcp_spurious_recoveries, 1);
+    assert_true(peer_info(peer).cwnd_bytes >= cwnd);
+    assert_int_equal(peer_info(peer).ssthresh_bytes, UINT32_MAX);
+    peer_destroy(peer);
+}
+
+static void dsack_of_other_bytes_undoes_nothing(void **state)
+{
+    struct peer *peer = send_ten(false);
+
+    (void)state;
+    for (uint32_t right = 4001; right <= 6001; right += 1000)
+        sack(peer, 2001, 3001, right);
+    peer_drain(peer);
+    sack(peer, 2001, 1001, 2001);
+    ack(peer, 6001);
+    assert_int_equal(peer_stats(peer).tcp_spurious_recoveries, 0);
+    peer_destroy(peer);
+}
+
+/* RFC 3522: the ACK of the retransmitted segment echoes the original's timestamp. */
+static void older_echo_undoes(void **state)
+{
+    struct peer *peer = send_ten(true);
+    uint32_t original_ts = peer->last_ts;
+
+    (void)state;
+    uint32_t cwnd = peer_info(peer).cwnd_bytes;
+    for (uint32_t right = 4001; right <= 6001; right += 1000)
+        sack(peer, 2001, 3001, right);
+    assert_int_equal(count_sent(peer, 2001), 1);
+    peer_advance(peer, MS);
+    peer->last_ts = original_ts;
+    ack(peer, 6001);
+    assert_int_equal(peer_stats(peer).tcp_spurious_recoveries, 1);
+    assert_true(peer_info(peer).cwnd_bytes >= cwnd);
+    peer_destroy(peer);
+}
+
+static void newer_echo_undoes_nothing(void **state)
+{
+    struct peer *peer = send_ten(true);
+
+    (void)state;
+    for (uint32_t right = 4001; right <= 6001; right += 1000)
+        sack(peer, 2001, 3001, right);
+    peer_drain(peer);
+    peer_advance(peer, RTT);
+    ack(peer, 6001);
+    assert_int_equal(peer_stats(peer).tcp_spurious_recoveries, 0);
+    peer_destroy(peer);
+}
+
+/* RFC 5682 section 3.1: after the timeout the originals are acknowledged one by one. */
+static void late_acks_after_a_timeout_undo_it(void **state)
+{
+    struct peer *peer = send_ten(false);
+
+    (void)state;
+    uint32_t cwnd = peer_info(peer).cwnd_bytes;
+    while (peer_stats(peer).tcp_rto_fired == 0)
+        peer_advance(peer, MS);
+    peer_drain(peer);
+    ack(peer, 3001); /* the first, which was sent again: new data goes out */
+    assert_int_equal(count_sent(peer, 3001), 0);
+    ack(peer, 4001); /* and one that was not */
+    assert_int_equal(peer_stats(peer).tcp_spurious_recoveries, 1);
+    assert_true(peer_info(peer).cwnd_bytes >= cwnd);
+    assert_int_equal(count_sent(peer, 4001), 0);
+    peer_destroy(peer);
+}
+
+/* ---- ECN (RFC 3168) ---------------------------------------------------------------------------------- */
+
+static struct peer *establish_ecn(void)
+{
+    struct peer *peer = peer_create();
+    struct wire_tcp_options options = {.has_mss = true, .mss = 1000, .has_sack_permitted = true};
+    struct foyer_endpoint remote = {foyer_addr_v4(10, 0, 0, 2), PEER_PORT};
+
+    assert_int_equal(foyer_socket_open(peer->host, FOYER_FAMILY_V4, FOYER_TCP, 1, &peer->socket),
+                     0);
+    assert_int_equal(
+        foyer_socket_set_option(peer->host, peer->socket, FOYER_OPT_ECN, FOYER_ECN_REQUEST), 0);
+    foyer_socket_connect(peer->host, peer->socket, &remote, peer->now);
+    peer->host_port = peer_info(peer).local.port;
+    peer_expect(peer, SYN | ECE | CWR, 0, 0, 0);
+    peer_send(peer, (struct seg){
+                        .flags = SYN | ACK | ECE, .ack = 1, .window = 60000, .options = options});
+    peer_events(peer);
+    peer_drain(peer);
+    return peer;
+}
+
+static void ecn_marks_new_data_only(void **state)
+{
+    struct peer *peer = establish_ecn();
+
+    (void)state;
+    peer_write(peer, 1000);
+    struct seg seg = peer_expect(peer, ACK | PSH, 1, 1, 1000);
+    assert_int_equal(seg.tos & 3, 2); /* ECT(0) */
+    while (peer_stats(peer).tcp_rto_fired == 0)
+        peer_advance(peer, 10 * MS);
+    seg = peer_expect(peer, ACK | PSH, 1, 1, 1000);
+    assert_int_equal(seg.tos & 3, 0); /* section 6.1.5 */
+    peer_destroy(peer);
+}
+
+static void ecn_ce_is_echoed_until_cwr(void **state)
+{
+    struct peer *peer = establish_ecn();
+
+    (void)state;
+    peer_send(peer, (struct seg){
+                        .flags = ACK, .seq = 1, .ack = 1, .size = 10, .window = 60000, .tos = 3});
+    struct seg seg = peer_expect(peer, ACK | ECE, 1, 11, 0);
+    assert_int_equal(seg.tos & 3, 0); /* section 6.1.4 */
+    peer_send(peer, (struct seg){
+                        .flags = ACK, .seq = 11, .ack = 1, .size = 10, .window = 60000, .tos = 2});
+    peer_expect(peer, ACK | ECE, 1, 21, 0);
+    peer_send(peer,
+              (struct seg){
+                  .flags = ACK | CWR, .seq = 21, .ack = 1, .size = 10, .window = 60000, .tos = 2});
+    peer_expect(peer, ACK, 1, 31, 0);
+    peer_destroy(peer);
+}
+
+static void ecn_echo_reduces_once_per_window_and_says_cwr(void **state)
+{
+    struct peer *peer = establish_ecn();
+    struct seg seg;
+    unsigned cwr_count = 0;
+
+    (void)state;
+    peer_write(peer, 60000);
+    peer_drain(peer);
+    for (uint32_t number = 1001; number <= 8001; number += 1000) {
+        peer_send(peer, (struct seg){.flags = ACK | ECE, .seq = 1, .ack = number, .window = 60000});
+        while (peer_recv(peer, &seg))
+            cwr_count += (seg.flags & CWR) != 0;
+    }
+    assert_int_equal(peer_stats(peer).tcp_ecn_reductions, 1);
+    assert_int_equal(peer_stats(peer).tcp_retrans_segs, 0);
+    assert_int_equal(cwr_count, 1);
+    assert_in_range(peer_info(peer).ssthresh_bytes, 6000, 7000);
+    peer_destroy(peer);
+}
+
+static void ecn_is_not_spoken_where_it_was_not_asked_for(void **state)
+{
+    struct peer *peer = establish(false);
+
+    (void)state;
+    peer_send(peer, (struct seg){
+                        .flags = ACK, .seq = 1, .ack = 1, .size = 10, .window = 60000, .tos = 3});
+    peer_expect(peer, ACK, 1, 11, 0);
+    peer_write(peer, 1000);
+    struct seg seg = peer_expect(peer, ACK | PSH, 1, 11, 1000);
+    assert_int_equal(seg.tos & 3, 0);
+    peer_destroy(peer);
+}
+
+int main(void)
+{
+    static const struct CMUnitTest tests[] = {
+        cmocka_unit_test(lost_retransmission_is_found_without_a_timeout),
+        cmocka_unit_test(single_sack_loses_after_the_reordering_window),
+        cmocka_unit_test(reordering_seen_widens_the_threshold),
+        cmocka_unit_test(tail_is_probed_and_repaired_without_a_timeout),
+        cmocka_unit_test(dsack_of_every_retransmission_undoes),
+        cmocka_unit_test(dsack_of_other_bytes_undoes_nothing),
+        cmocka_unit_test(older_echo_undoes),
+        cmocka_unit_test(newer_echo_undoes_nothing),
+        cmocka_unit_test(late_acks_after_a_timeout_undo_it),
+        cmocka_unit_test(ecn_marks_new_data_only),
+        cmocka_unit_test(ecn_ce_is_echoed_until_cwr),
+        cmocka_unit_test(ecn_echo_reduces_once_per_window_and_says_cwr),
+        cmocka_unit_test(ecn_is_not_spoken_where_it_was_not_asked_for),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
