@@ -28,15 +28,16 @@ ENTRY pid_t vfork(void)
 /* The module must live with the filter: see channel_ring. */
 ENTRY int prctl(int operation, ...)
 {
-    unsigned long argument[4];
     va_list arguments;
     va_start(arguments, operation);
-    for (unsigned i = 0; i < 4; i++)
-        argument[i] = va_arg(arguments, unsigned long);
+    unsigned long second = va_arg(arguments, unsigned long);
+    unsigned long third = va_arg(arguments, unsigned long);
+    unsigned long fourth = va_arg(arguments, unsigned long);
+    unsigned long fifth = va_arg(arguments, unsigned long);
     va_end(arguments);
     if (operation == PR_SET_SECCOMP)
         preload_config.is_sandboxed = true;
-    return REAL(prctl)(operation, argument[0], argument[1], argument[2], argument[3]);
+    return REAL(prctl)(operation, second, third, fourth, fifth);
 }
 
 /* ---- environment --------------------------------------------------------------------------- */
