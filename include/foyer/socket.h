@@ -233,7 +233,7 @@ enum foyer_option {
     FOYER_OPT_INTERCEPT, /* enum foyer_intercept; a listener takes what is meant for others */
     FOYER_OPT_MULTICAST_TTL,  /* UDP; 0..255, 0: not beyond this host. Default 1 */
     FOYER_OPT_MULTICAST_LOOP, /* UDP; 0 or 1: the host's own members hear it too. Default 1 */
-    FOYER_OPT_ECN,       /* enum foyer_ecn; before connect or listen */
+    FOYER_OPT_ECN,            /* enum foyer_ecn; before connect or listen */
 };
 
 /*

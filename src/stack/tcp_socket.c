@@ -83,8 +83,7 @@ bool tcp_time_wait_is_reusable(const struct foyer_host *host, const struct sock 
 {
     const struct tcb *tcb = sock->tcb;
 
-    return sock->state == FOYER_STATE_TIME_WAIT && tcb != NULL &&
-           (tcb->flags & TCPF_TS_OK) != 0 &&
+    return sock->state == FOYER_STATE_TIME_WAIT && tcb != NULL && (tcb->flags & TCPF_TS_OK) != 0 &&
            host->now_ns + TCP_TIME_WAIT_NS >= tcb->slow_deadline_ns + TCP_REUSE_NS;
 }
 
