@@ -188,7 +188,7 @@ static void open_spares(struct session *session, const struct foyer_request_sock
 
 static void serve_sockets(struct session *session, const struct request *request)
 {
-    struct psocket *first, *spares[FOYER_SPARES_MAX];
+    struct psocket *first, *spares[FOYER_SPARES_MAX] = {NULL};
     struct foyer_reply_sockets reply;
     memset(&reply, 0, sizeof(reply));
     int error = request->body.socket.type != SOCK_STREAM
