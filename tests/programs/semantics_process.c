@@ -405,6 +405,7 @@ static void passed_descriptor(void)
         int fd = receive_fd(pair[1]);
         if (recv(fd, text, 4, MSG_WAITALL) == 4)
             send(fd, "pong", 4, 0);
+        close(fd); /* the answer's end */
         int listening = receive_fd(pair[1]);
         int accepted = accept(listening, NULL, NULL);
         send(accepted, "taken", 5, 0);
