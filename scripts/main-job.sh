@@ -52,6 +52,7 @@ finish() {
         wait "$pid" 2>/dev/null
     done
     foyer down --force >/dev/null 2>&1
+    chmod -R u+w "$work" # the FTP root is read-only; only root could remove it so
     rm -rf "$work"
 }
 trap finish EXIT
