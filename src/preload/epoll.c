@@ -440,8 +440,11 @@ static bool announce_all(struct epoll_object *epoll)
     return is_ready;
 }
 
-/* Looks at the active sockets; adds to the count events that are there already. */
-static int collect(const struct epoll_wait_call *call, int count, int max)
+/*
+ * Looks at the active sockets; adds to the count events that are there already. is_look: what is
+ * found quiet comes nearer to being idle; the looks of one spin are many and mean nothing.
+ */
+static int collect(const struct epoll_wait_call *call, int count, int max, bool is_look)
 {
     struct epoll_object *epoll = call->epoll;
     bool has_quiet = false;
@@ -455,7 +458,7 @@ static int collect(const struct epoll_wait_call *call, int count, int max)
             has_quiet = true;
         } else if (emit(item, call->stamp, &call->events[count])) {
             count++;
-        } else if (++item->idle_looks >= limit || item->is_disabled) {
+        } else if (item->is_disabled || (is_look && ++item->idle_looks >= limit)) {
             item->idle_looks = (uint8_t)limit;
             has_quiet = true;
         }
@@ -775,9 +778,9 @@ static int look(const struct epoll_wait_call *call, bool may_sleep)
     if (is_due && !epoll->was_kernel_first) {
         epoll->was_kernel_first = true;
         int count = check_kernel(call, 0, now);
-        return count < 0 ? count : collect(call, count, call->max);
+        return count < 0 ? count : collect(call, count, call->max, true);
     }
-    int count = collect(call, 0, call->max);
+    int count = collect(call, 0, call->max, true);
     /* With nothing here the kernel is asked by the sleep that follows. */
     if (count == 0 ? !may_sleep : is_due) {
         epoll->was_kernel_first = false;
@@ -809,7 +812,7 @@ struct spin_context {
 static bool spin_collect(void *context)
 {
     struct spin_context *spin = context;
-    spin->count = collect(spin->call, 0, spin->call->max);
+    spin->count = collect(spin->call, 0, spin->call->max, false);
     return spin->count > 0;
 }
 
@@ -836,7 +839,7 @@ static int wait_loop(struct epoll_wait_call *call, bool may_sleep)
             return count;
         epoll->kernel_checked_ns = clock_ns();
         count = sort_kernel_events(call, 0, count);
-        count = collect(call, count, call->max);
+        count = collect(call, count, call->max, true);
         if (count > 0)
             return count;
     }
