@@ -120,7 +120,11 @@ static void many_messages(void)
     }
     say_result("sendmmsg", sendmmsg(a, messages, 4, 0));
     say(" sizes=%u,%u", messages[0].msg_len, messages[2].msg_len);
-    sleep_ms(20);
+    /* What a sends goes in order: when this one has come, the four before it have. */
+    int mark = bound(SOCK_DGRAM);
+    struct sockaddr_in mark_addr = name_of(mark);
+    must((int)sendto(a, "m", 1, 0, (struct sockaddr *)&mark_addr, sizeof(mark_addr)));
+    poll_for(mark, POLLIN, 2000);
     for (int i = 0; i < 4; i++) {
         in[i] = (struct iovec){got[i], sizeof(got[i])};
         messages[i] = (struct mmsghdr){.msg_hdr = {.msg_name = &from[i],
