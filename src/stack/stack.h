@@ -73,10 +73,9 @@ struct listen {
     struct list_node held;         /* those that the caller has not seen yet */
     uint32_t backlog;
     uint32_t accept_count;
-    uint32_t request_count;          /* in both lists */
-    foyer_time_ns cookie_ns;         /* with has_sent_cookie: when the last one was sent */
-    foyer_time_ns cookie_dropped_ns; /* with has_dropped_cookie: when one found the queue full */
-    bool has_sent_cookie, has_dropped_cookie;
+    uint32_t request_count;  /* in both lists */
+    foyer_time_ns cookie_ns; /* with has_sent_cookie: when the last one was sent */
+    bool has_sent_cookie;
 };
 
 /*

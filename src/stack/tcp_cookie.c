@@ -2,19 +2,20 @@
  * SYN cookies (RFC 4987 section 3.6): the state of a half-open connection travels in the ISS and
  * in the timestamp of the SYN-ACK, and comes back with the peer's ACK.
  *
- *   ISS        5 bits  minutes (of 64 s) modulo 32          these 8 are XORed with a keyed hash,
- *              3 bits  index in mss_table                   so that nothing of them is seen
- *             24 bits  keyed hash of 4-tuple, peer's ISS, minutes and index
+ *   ISS        5 bits  minutes (of 64 s) modulo 32       these 8 are XORed with a keyed hash of
+ *              3 bits  index in mss_table                the 4-tuple: nothing of them is seen
+ *             24 bits  keyed hash of 4-tuple, minutes and index, plus the peer's ISS
  *   timestamp  low 6 bits: SACK permitted (1), the peer's window scale (4; 15: none)
  *
  * Without timestamps a connection from a cookie has neither SACK nor window scaling. Cookies
  * count for two minutes, and only where the listener sent one lately: otherwise every blind ACK
  * would be a guess at one in 2^24.
  *
- * Only the first bytes of a connection can bring the cookie back. A client whose ACK found the
- * accept queue full believes itself established and sends on; until it repeats those first bytes,
- * what it sends is passed over in silence. A reset, as RFC 9293 section 3.10.7.2 has it for an
- * ACK to a listener, would end a connection that only has to wait.
+ * What comes back tells the peer's ISS, so the connection's first segment can be told from a
+ * later one. A client whose first segment was lost, overtaken by the next, or found the accept
+ * queue full believes itself established and sends on. Those segments are passed over in silence:
+ * its retransmission begins with the first bytes again. A reset, as RFC 9293 section 3.10.7.2 has
+ * it for an ACK to a listener, would end a connection that only has to wait.
  */
 #include "stack/ports.h"
 #include "stack/tcp.h"
@@ -22,6 +23,8 @@
 
 #define COOKIE_MINUTE_NS (64 * FOYER_NS_PER_S)
 #define COOKIE_MINUTES 2u
+#define PROOF_MASK 0xffffffu
+#define OFFSET_MAX 65536u /* our SYN-ACK offered a window of 64 KiB at most; and FIN */
 #define TS_BITS 63u
 #define TS_SACK 16u
 #define TS_NO_SCALE 15u
@@ -35,18 +38,18 @@ struct cookie {
     uint32_t mss_index;
 };
 
-static uint32_t cookie_hash(const struct foyer_host *host, const struct tcp_segment *seg, seq_t irs,
-                            const struct cookie *cookie, uint8_t purpose)
+/* The hash that hides the shown bits, or with a cookie the one that proves it. */
+static uint32_t cookie_hash(const struct foyer_host *host, const struct tcp_segment *seg,
+                            const struct cookie *cookie)
 {
     struct {
         uint8_t src[16], dst[16];
-        uint32_t ports, irs, minutes, mss_index, purpose;
+        uint32_t ports, minutes, mss_index, purpose;
     } input = {
         .ports = (uint32_t)seg->tcp.src_port << 16 | seg->tcp.dst_port,
-        .irs = irs.value,
         .minutes = cookie != NULL ? cookie->minutes : 0,
         .mss_index = cookie != NULL ? cookie->mss_index : 0,
-        .purpose = purpose,
+        .purpose = cookie != NULL ? 4 : 3, /* 1 and 2 are tcp_options.c's */
     };
     struct siphash_key key = siphash_key_from(host->config.secret);
 
@@ -55,31 +58,40 @@ static uint32_t cookie_hash(const struct foyer_host *host, const struct tcp_segm
     return (uint32_t)siphash(&key, &input, sizeof(input));
 }
 
-static seq_t make_cookie(const struct foyer_host *host, const struct tcp_segment *seg, seq_t irs,
+static seq_t make_cookie(const struct foyer_host *host, const struct tcp_segment *seg,
                          const struct cookie *cookie)
 {
     uint32_t shown = (cookie->minutes & 31) << 3 | cookie->mss_index;
+    uint32_t proof = cookie_hash(host, seg, cookie) + seg->tcp.seq.value;
 
-    shown ^= cookie_hash(host, seg, irs, NULL, 3) >> 24;
-    return SEQ(shown << 24 | (cookie_hash(host, seg, irs, cookie, 4) & 0xffffff));
+    shown ^= cookie_hash(host, seg, NULL) >> 24;
+    return SEQ(shown << 24 | (proof & PROOF_MASK));
 }
 
-/* False: it is none of ours, or too old. */
-static bool read_cookie(const struct foyer_host *host, const struct tcp_segment *seg, seq_t irs,
-                        seq_t iss, foyer_time_ns now, struct cookie *ret_cookie)
+enum cookie_kind {
+    COOKIE_NONE,  /* none of ours, or too old */
+    COOKIE_LATER, /* ours, in a segment that is not the connection's first */
+    COOKIE_FIRST,
+};
+
+static enum cookie_kind read_cookie(const struct foyer_host *host, const struct tcp_segment *seg,
+                                    foyer_time_ns now, struct cookie *ret_cookie)
 {
-    uint32_t shown = iss.value >> 24 ^ cookie_hash(host, seg, irs, NULL, 3) >> 24;
+    uint32_t iss = seq_back(seg->tcp.ack, 1).value;
+    uint32_t shown = iss >> 24 ^ cookie_hash(host, seg, NULL) >> 24;
     uint32_t minutes = (uint32_t)(now / COOKIE_MINUTE_NS);
     struct cookie cookie = {.mss_index = shown & 7};
     uint32_t age = (minutes - (shown >> 3)) & 31;
 
     if (age >= COOKIE_MINUTES)
-        return false;
+        return COOKIE_NONE;
     cookie.minutes = minutes - age;
-    if (!seq_eq(make_cookie(host, seg, irs, &cookie), iss))
-        return false;
+    uint32_t irs = iss - cookie_hash(host, seg, &cookie);
+    uint32_t offset = (seg->tcp.seq.value - 1 - irs) & PROOF_MASK;
     *ret_cookie = cookie;
-    return true;
+    if (offset == 0)
+        return COOKIE_FIRST;
+    return offset <= OFFSET_MAX ? COOKIE_LATER : COOKIE_NONE;
 }
 
 void cookie_answer(struct foyer_host *host, struct sock *listener, const struct tcp_segment *seg,
@@ -113,7 +125,7 @@ void cookie_answer(struct foyer_host *host, struct sock *listener, const struct 
     syn_ack_send(host, &(struct syn_ack){.listener = listener,
                                          .local = &local,
                                          .remote = &remote,
-                                         .iss = make_cookie(host, seg, seg->tcp.seq, &cookie),
+                                         .iss = make_cookie(host, seg, &cookie),
                                          .irs = seg->tcp.seq,
                                          .peer = &peer,
                                          .ts_value = ts_value});
@@ -129,19 +141,16 @@ bool cookie_input(struct foyer_host *host, struct sock *listener, struct tcp_seg
     if ((seg->tcp.flags & mask) != WIRE_TCP_ACK || !listen->has_sent_cookie ||
         now - listen->cookie_ns >= COOKIE_MINUTES * COOKIE_MINUTE_NS)
         return false;
-    bool is_patient = listen->has_dropped_cookie &&
-                      now - listen->cookie_dropped_ns < COOKIE_MINUTES * COOKIE_MINUTE_NS;
-    seq_t irs = seq_back(seg->tcp.seq, 1);
-    seq_t iss = seq_back(seg->tcp.ack, 1);
-    if (!read_cookie(host, seg, irs, iss, now, &cookie)) {
+    enum cookie_kind kind = read_cookie(host, seg, now, &cookie);
+    if (kind == COOKIE_NONE) {
         host->stats.tcp_cookies_failed++;
-        return is_patient;
+        return false;
     }
+    if (kind == COOKIE_LATER)
+        return true;
     host->stats.tcp_cookies_received++;
     if (tcp_accept_queue_is_full(listener)) {
         host->stats.tcp_listen_overflows++;
-        listen->cookie_dropped_ns = now;
-        listen->has_dropped_cookie = true;
         return true;
     }
     struct wire_tcp_options peer = {.has_mss = true, .mss = mss_table[cookie.mss_index]};
@@ -154,13 +163,12 @@ bool cookie_input(struct foyer_host *host, struct sock *listener, struct tcp_seg
         peer.window_scale = (uint8_t)(peer.has_window_scale ? bits & 15u : 0);
         seg->options.timestamp_echo = 0; /* not the time of anything */
     }
-    struct handshake handshake = {
-        .listener = listener, .peer = &peer, .irs = irs, .iss = iss, .window = seg->tcp.window};
-    if (handshake_complete(host, &handshake, seg, now)) {
+    struct handshake handshake = {.listener = listener,
+                                  .peer = &peer,
+                                  .irs = seq_back(seg->tcp.seq, 1),
+                                  .iss = seq_back(seg->tcp.ack, 1),
+                                  .window = seg->tcp.window};
+    if (handshake_complete(host, &handshake, seg, now))
         host->stats.tcp_passive_opens++;
-    } else {
-        listen->cookie_dropped_ns = now;
-        listen->has_dropped_cookie = true;
-    }
     return true;
 }

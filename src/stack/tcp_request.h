@@ -116,7 +116,8 @@ bool handshake_complete(struct foyer_host *host, const struct handshake *handsha
 /* Answers a SYN with a cookie. */
 void cookie_answer(struct foyer_host *host, struct sock *listener, const struct tcp_segment *seg,
                    foyer_time_ns now);
-/* An ACK to a listener: makes a socket where it brings a cookie back. False: it does not. */
+/* An ACK to a listener: makes a socket where it brings a cookie back, and is silent about what else
+ * is of a connection that a cookie stands for. False: it is a stranger's. */
 bool cookie_input(struct foyer_host *host, struct sock *listener, struct tcp_segment *seg,
                   foyer_time_ns now);
 

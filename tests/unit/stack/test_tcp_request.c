@@ -165,9 +165,9 @@ static void cookie_forged_or_old_is_refused(void **state)
         foyer_time_ns wait_ns;
         bool is_good;
     } rows[] = {
-        {1, 1, 0, true},          {2, 1, 0, false},         {1, 2, 0, false},
-        {1, 0x1000001, 0, false}, {1, 0x8000001, 0, false}, {1, 1, 60 * S, true},
-        {1, 1, 200 * S, false},   {1, 1, 2048 * S, false}, /* the minutes' five bits went round */
+        {1, 1, 0, true},          {1, 2, 0, false},     {1, 0x1000001, 0, false},
+        {1, 0x8000001, 0, false}, {1, 1, 60 * S, true}, {1, 1, 200 * S, false},
+        {1, 1, 2048 * S, false}, /* the minutes' five bits went round */
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct peer *peer = with_full_queue();
@@ -185,6 +185,28 @@ static void cookie_forged_or_old_is_refused(void **state)
         assert_int_equal(peer->socket.value != 0, rows[i].is_good);
         peer_destroy(peer);
     }
+}
+
+/* The client believes itself established once the SYN-ACK came, and all it sends acknowledges just
+ * that. What overtakes the segment that brings the cookie back, or outlives it, ends nothing. */
+static void cookie_overtaken_by_later_segments_still_counts(void **state)
+{
+    (void)state;
+    struct peer *peer = with_full_queue();
+    peer_send(peer, (struct seg){.flags = SYN, .window = 60000});
+    peer_expect(peer, SYN | ACK, 0, 1, 0);
+    peer_send(peer, (struct seg){.flags = FIN | ACK, .seq = 11, .ack = 1, .window = 500});
+    peer_send(peer, (struct seg){.flags = ACK, .seq = 6, .ack = 1, .window = 500, .size = 5});
+    peer_expect_nothing(peer);
+    assert_int_equal(peer_stats(peer).tcp_cookies_failed, 0);
+    /* Other numbers than the cookie's are nobody's: RFC 9293 section 3.10.7.2. */
+    peer_send(peer, (struct seg){.flags = ACK, .seq = 6, .ack = 70000, .window = 500, .size = 5});
+    peer_expect(peer, RST, 70000, 0, 0);
+    peer_send(peer, (struct seg){.flags = ACK, .seq = 1, .ack = 1, .window = 500, .size = 10});
+    peer_events(peer);
+    assert_int_equal(peer_state(peer), FOYER_STATE_ESTABLISHED);
+    assert_int_equal(peer_read(peer, 100), 10);
+    peer_destroy(peer);
 }
 
 static void no_cookie_counts_where_none_was_sent(void **state)
@@ -435,6 +457,7 @@ int main(void)
         cmocka_unit_test(cookie_makes_a_connection),
         cmocka_unit_test(cookie_keeps_options_in_the_timestamp),
         cmocka_unit_test(cookie_forged_or_old_is_refused),
+        cmocka_unit_test(cookie_overtaken_by_later_segments_still_counts),
         cmocka_unit_test(no_cookie_counts_where_none_was_sent),
         cmocka_unit_test(flood_costs_no_memory),
         cmocka_unit_test(held_is_told_and_silent),
