@@ -25,6 +25,8 @@ static inline void checksum_init(struct checksum *sum)
 }
 
 void checksum_add(struct checksum *sum, const void *bytes, size_t size);
+/* The same of bytes that are copied in one pass; to and from do not overlap. */
+void checksum_add_copy(struct checksum *sum, void *to, const void *from, size_t size);
 
 /* Adds a host-order number as the wire would carry it; an even number of bytes before it. */
 void checksum_add_u16(struct checksum *sum, uint16_t value);

@@ -54,16 +54,22 @@ void ports_finish(struct foyer_host *host)
 uint32_t ports_tuple_hash(const struct foyer_host *host, uint8_t protocol,
                           const struct foyer_endpoint *local, const struct foyer_endpoint *remote)
 {
+    uint64_t words[5];
+    uint64_t rest = (uint64_t)protocol << 32 | (uint64_t)remote->port << 16 | (uint64_t)local->port;
+
     /* What tells IPv4 tuples apart fits in two words of the hash, and every segment pays. */
-    bool is_v4 = foyer_addr_is_v4(&local->addr) && foyer_addr_is_v4(&remote->addr);
-    size_t addr_size = is_v4 ? 4 : 16;
-    uint8_t key[37];
-    store_be16(key, local->port);
-    store_be16(key + 2, remote->port);
-    key[4] = protocol;
-    memcpy(key + 5, local->addr.bytes + 16 - addr_size, addr_size);
-    memcpy(key + 5 + addr_size, remote->addr.bytes + 16 - addr_size, addr_size);
-    return (uint32_t)siphash(&host->hash_key, key, 5 + 2 * addr_size);
+    if (foyer_addr_is_v4(&local->addr) && foyer_addr_is_v4(&remote->addr)) {
+        words[0] =
+            (uint64_t)load_le32(remote->addr.bytes + 12) << 32 | load_le32(local->addr.bytes + 12);
+        words[1] = rest | 13ULL << 56;
+        return (uint32_t)siphash13(&host->hash_key, words, 2);
+    }
+    words[0] = load_le64(local->addr.bytes);
+    words[1] = load_le64(local->addr.bytes + 8);
+    words[2] = load_le64(remote->addr.bytes);
+    words[3] = load_le64(remote->addr.bytes + 8);
+    words[4] = rest | 37ULL << 56;
+    return (uint32_t)siphash13(&host->hash_key, words, 5);
 }
 
 struct sock *ports_find_tuple(struct foyer_host *host, uint8_t protocol,

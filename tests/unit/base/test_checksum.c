@@ -44,6 +44,29 @@ static void every_size_and_alignment(void **state)
     }
 }
 
+static void copies(void **state)
+{
+    (void)state;
+    struct random random;
+    random_init(&random, 4);
+    uint8_t bytes[700], to[720];
+    for (int round = 0; round < 20000; round++) {
+        random_fill(&random, bytes, sizeof(bytes));
+        memset(to, 0xee, sizeof(to));
+        size_t at = (size_t)random_below(&random, 9), to_at = (size_t)random_below(&random, 9);
+        size_t size = (size_t)random_below(&random, sizeof(bytes) - 9);
+        size_t first = (size_t)random_below(&random, size + 1);
+        struct checksum sum;
+        checksum_init(&sum);
+        checksum_add_copy(&sum, to + to_at, bytes + at, first);
+        checksum_add_copy(&sum, to + to_at + first, bytes + at + first, size - first);
+        assert_int_equal(checksum_finish(&sum), reference(bytes + at, size));
+        assert_memory_equal(to + to_at, bytes + at, size);
+        assert_int_equal(to[to_at + size], 0xee);
+        assert_true(to_at == 0 || to[to_at - 1] == 0xee);
+    }
+}
+
 static void all_ones_carry(void **state)
 {
     (void)state;
@@ -128,7 +151,7 @@ int main(void)
         cmocka_unit_test(rfc1071_example),         cmocka_unit_test(every_size_and_alignment),
         cmocka_unit_test(all_ones_carry),          cmocka_unit_test(pieces_of_any_length),
         cmocka_unit_test(pseudo_header_v4),        cmocka_unit_test(pseudo_header_v6),
-        cmocka_unit_test(update_equals_recompute),
+        cmocka_unit_test(update_equals_recompute), cmocka_unit_test(copies),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
