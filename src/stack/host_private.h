@@ -21,6 +21,7 @@
 #define HOST_NEIGHBOURS_MAX 1024u
 #define HOST_LEARNED_MTUS_MAX 64u
 #define HOST_CONTROL_RING_BYTES (256u * 1024u) /* the largest datagram three times */
+#define SLOT_NONE ((uint32_t)INT32_MAX)
 #define HOST_CROWDED_MAX 32u /* destinations with a bitmap of their own, see ports.c */
 
 enum timer_kind {
@@ -80,11 +81,12 @@ struct learned_mtu {
     foyer_time_ns expires_ns;
 };
 
-/* socket.c: what a handle's index leads to. */
+/*
+ * socket.c: what a handle's index leads to. The holder's address, which is even; or, where the
+ * slot is free, generation << 32 | next_free << 1 | 1, with the generation of the next holder.
+ */
 struct sock_slot {
-    struct sock *sock;   /* NULL: free */
-    uint32_t generation; /* of the next or present holder; never 0 */
-    uint32_t next_free;
+    uint64_t word;
 };
 
 /* ports.c: one bit per port. */
@@ -113,7 +115,7 @@ struct foyer_host {
     /* socket.c */
     struct sock_slot *slots;
     uint32_t slot_count, slot_capacity;
-    uint32_t first_free_slot; /* UINT32_MAX: none */
+    uint32_t first_free_slot; /* SLOT_NONE */
     uint32_t sock_count;
     struct sock_options default_options;
     struct list_node event_list;   /* of sock.event_node */
@@ -187,6 +189,13 @@ struct foyer_host {
     bool local_pending; /* the last output call stopped at HOST_LOCAL_BATCH */
     uint8_t headers[HOST_OUTPUT_BATCH][TX_HEADER_SIZE];
 };
+
+/* NULL: the slot is free. */
+static inline struct sock *slot_sock(const struct foyer_host *host, uint32_t index)
+{
+    uint64_t word = host->slots[index].word;
+    return (word & 1) != 0 ? NULL : (struct sock *)(uintptr_t)word;
+}
 
 /*
  * A number that others cannot predict: siphash of a counter under the host's secret. For ISNs'

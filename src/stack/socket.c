@@ -12,7 +12,6 @@
 #include "stack/ports.h"
 
 #define SLOTS_FIRST 64u
-#define NO_SLOT UINT32_MAX
 
 /* ---- the table ----------------------------------------------------------------------------------- */
 
@@ -30,15 +29,16 @@ int sockets_init(struct foyer_host *host)
         .keep_count = 9,
     };
     list_init(&host->event_list);
-    host->first_free_slot = NO_SLOT;
+    host->first_free_slot = SLOT_NONE;
     return 0;
 }
 
 void sockets_finish(struct foyer_host *host)
 {
     for (uint32_t i = 0; i < host->slot_count; i++) {
-        if (host->slots[i].sock != NULL)
-            sock_free(host, host->slots[i].sock);
+        struct sock *sock = slot_sock(host, i);
+        if (sock != NULL)
+            sock_free(host, sock);
     }
     host_free(host, host->slots, host->slot_capacity * sizeof(host->slots[0]));
 }
@@ -59,19 +59,27 @@ static bool grow_slots(struct foyer_host *host)
     return true;
 }
 
-static uint32_t take_slot(struct foyer_host *host)
+/* SLOT_NONE: no memory, or too many. */
+static uint32_t take_slot(struct foyer_host *host, uint32_t *ret_generation)
 {
     uint32_t index = host->first_free_slot;
-    if (index != NO_SLOT) {
-        host->first_free_slot = host->slots[index].next_free;
+    if (index != SLOT_NONE) {
+        host->first_free_slot = (uint32_t)host->slots[index].word >> 1;
+        *ret_generation = (uint32_t)(host->slots[index].word >> 32);
         return index;
     }
     if (host->slot_count == host->slot_capacity &&
         (host->slot_capacity >= host->config.max_sockets || !grow_slots(host)))
-        return NO_SLOT;
-    index = host->slot_count++;
-    host->slots[index].generation = 1;
-    return index;
+        return SLOT_NONE;
+    *ret_generation = 1;
+    return host->slot_count++;
+}
+
+static void give_slot(struct foyer_host *host, uint32_t index, uint32_t generation)
+{
+    uint32_t next_generation = generation + 1 != 0 ? generation + 1 : 1;
+    host->slots[index].word = (uint64_t)next_generation << 32 | host->first_free_slot << 1 | 1;
+    host->first_free_slot = index;
 }
 
 static struct foyer_addr wildcard(uint8_t family)
@@ -86,13 +94,12 @@ struct sock *sock_create(struct foyer_host *host, uint8_t family, uint8_t protoc
     struct sock *sock = host_alloc(host, sizeof(*sock));
     if (sock == NULL)
         return NULL;
-    uint32_t index = take_slot(host);
-    if (index == NO_SLOT) {
+    uint32_t index = take_slot(host, &sock->generation);
+    if (index == SLOT_NONE) {
         host_free(host, sock, sizeof(*sock));
         return NULL;
     }
     sock->index = index;
-    sock->generation = host->slots[index].generation;
     sock->family = family;
     sock->protocol = protocol;
     sock->ttl = family == FOYER_FAMILY_V6 ? host->hop_limit : IP_TTL_DEFAULT;
@@ -107,7 +114,7 @@ struct sock *sock_create(struct foyer_host *host, uint8_t family, uint8_t protoc
     sock->rings = &sock_no_rings;
     sock->options = &host->default_options;
     sock->congestion = FOYER_CONGESTION_CUBIC;
-    host->slots[index].sock = sock;
+    host->slots[index].word = (uintptr_t)sock;
     host->sock_count++;
     return sock;
 }
@@ -134,11 +141,7 @@ void sock_free(struct foyer_host *host, struct sock *sock)
     sock_drop_rings(host, sock);
     sock_options_give(host, sock);
 
-    struct sock_slot *slot = &host->slots[sock->index];
-    slot->sock = NULL;
-    slot->generation = sock->generation + 1 != 0 ? sock->generation + 1 : 1;
-    slot->next_free = host->first_free_slot;
-    host->first_free_slot = sock->index;
+    give_slot(host, sock->index, sock->generation);
     host->sock_count--;
     host_free(host, sock, sizeof(*sock));
 }
@@ -154,7 +157,7 @@ static struct sock *find_sock(struct foyer_host *host, foyer_socket handle)
     uint32_t index = (uint32_t)handle.value;
     if (index >= host->slot_count)
         return NULL;
-    struct sock *sock = host->slots[index].sock;
+    struct sock *sock = slot_sock(host, index);
     return sock != NULL && sock->generation == handle.value >> 32 ? sock : NULL;
 }
 
@@ -162,7 +165,9 @@ struct sock *sock_from_handle(struct foyer_host *host, foyer_socket handle)
 {
     struct sock *sock = find_sock(host, handle);
     /* Orphans have no holder any more, a listener's children none yet. */
-    return sock != NULL && (sock->flags & SOCK_ORPHAN) == 0 && sock->listener == NULL ? sock : NULL;
+    return sock != NULL && (sock->flags & SOCK_ORPHAN) == 0 && (sock->flags & SOCK_CHILD) == 0
+               ? sock
+               : NULL;
 }
 
 /* ---- events and output ------------------------------------------------------------------------------ */
@@ -173,14 +178,14 @@ void sock_event(struct foyer_host *host, struct sock *sock, uint32_t bits)
         return;
     sock->events = (uint8_t)(sock->events | bits);
     /* A child's events wait for accept: before that nobody knows its handle. */
-    if (sock->listener == NULL && !list_is_linked(&sock->event_node))
+    if ((sock->flags & SOCK_CHILD) == 0 && !list_is_linked(&sock->event_node))
         list_push_back(&host->event_list, &sock->event_node);
 }
 
 void sock_fail(struct foyer_host *host, struct sock *sock, int error)
 {
     if (sock->error == 0)
-        sock->error = error;
+        sock->error = (int16_t)error;
     sock_event(host, sock, FOYER_EVENT_ERROR);
 }
 
@@ -346,8 +351,8 @@ int foyer_socket_accept(struct foyer_host *host, foyer_socket listener, uint64_t
         return -EAGAIN;
     struct sock *child = LIST_ENTRY(node, struct sock, accept_node);
     sock->listen->accept_count--;
-    child->flags &= ~(uint32_t)SOCK_IN_ACCEPT_QUEUE;
-    child->listener = NULL;
+    child->flags &= ~(uint32_t)(SOCK_CHILD | SOCK_IN_ACCEPT_QUEUE);
+    child->user = 0;
     child->owner = owner;
     if (child->events != 0)
         sock_event(host, child, 0); /* what happened while it waited */
@@ -600,7 +605,7 @@ int foyer_socket_info(struct foyer_host *host, foyer_socket socket,
         .local = sock->local,
         .remote = sock->remote,
         .owner = sock->owner,
-        .user = sock->user,
+        .user = (sock->flags & SOCK_CHILD) != 0 ? 0 : sock->user,
     };
     if (sock->state == FOYER_STATE_LISTEN) {
         info.accept_queue_count = sock->listen->accept_count;
@@ -627,8 +632,9 @@ bool foyer_socket_next(struct foyer_host *host, foyer_socket *io_socket)
 {
     uint32_t index = io_socket->value == 0 ? 0 : (uint32_t)io_socket->value + 1;
     for (; index < host->slot_count; index++) {
-        if (host->slots[index].sock != NULL) {
-            *io_socket = sock_handle(host->slots[index].sock);
+        const struct sock *sock = slot_sock(host, index);
+        if (sock != NULL) {
+            *io_socket = sock_handle(sock);
             return true;
         }
     }

@@ -42,6 +42,7 @@ enum sock_flags {
     SOCK_HOLD = 1u << 14,           /* FOYER_OPT_HOLD */
     SOCK_INTERCEPT = 1u << 15,      /* FOYER_OPT_INTERCEPT is not off */
     SOCK_INTERCEPT_ALL = 1u << 16,
+    SOCK_CHILD = 1u << 17, /* of a listener, and not yet accepted */
 };
 
 /* A socket's two rings. Sockets that have none yet all point at sock_no_rings. */
@@ -80,41 +81,41 @@ struct listen {
 
 /*
  * Unions keep an idle connection small. A listener has no path; its children have no events for
- * anybody before they are accepted; datagram sockets have no timer.
+ * anybody before they are accepted, and no user; datagram sockets have no timer.
  */
 struct sock {
     uint32_t index;      /* in the host's table */
     uint32_t generation; /* of the handle */
+    uint32_t flags;      /* enum sock_flags */
     uint8_t protocol;    /* enum foyer_protocol */
     uint8_t family;      /* enum foyer_family */
     uint8_t state;       /* enum foyer_socket_state */
-    uint8_t ttl, tos;
-    uint8_t congestion;
-    uint8_t events; /* enum foyer_event_bits, not yet taken by the caller */
-    /* The path is local: remote is one of the host's own addresses. */
-    bool path_is_local : 1, keepalive : 1, nodelay : 1, cork : 1, broadcast : 1;
-    uint32_t flags; /* enum sock_flags */
-    int error;      /* pending, negative errno, or 0 */
+    uint8_t events;      /* enum foyer_event_bits, not yet taken by the caller */
     struct foyer_endpoint local, remote;
-    uint16_t path_mtu; /* IP bytes */
-    uint32_t owner_uid;
-    uint64_t owner, user;
-
+    uint16_t path_mtu;        /* IP bytes */
+    int16_t error;            /* pending, negative errno, or 0 */
+    uint32_t path_generation; /* compared with host->path_generation */
+    uint32_t port_member;     /* index among port_group's receivers, UINT32_MAX: none */
+    union {
+        struct neighbour *neighbour; /* the way to remote, cached; see ip_path */
+        struct listen *listen;       /* in LISTEN */
+    };
+    struct tcb *tcb; /* TCP only; allocated at connect or SYN */
     struct hash_node connected_node;
-    struct list_node bound_node;   /* in its port_group's list */
-    struct port_group *port_group; /* ports.c; NULL while it holds no port */
+
+    const struct sock_rings *rings; /* unset until first needed or given by the caller */
     /* On host->output_list while it has something to send; while the path to the peer is not
      * resolved, on neighbour->waiters instead. */
     struct list_node output_node;
     union {
         struct list_node event_node;  /* on host->event_list while events != 0 */
-        struct list_node accept_node; /* while listener is set: in one of its two queues */
+        struct list_node accept_node; /* while SOCK_CHILD is set: in the listener's queue */
     };
-    struct sock *listener; /* whose queue this one is in or will be in */
-
-    const struct sock_rings *rings; /* unset until first needed or given by the caller */
-    struct sock_options *options;   /* shared: written only through sock_options_own */
-    struct tcb *tcb;                /* TCP only; allocated at connect or SYN */
+    uint8_t ttl, tos;
+    uint8_t congestion;
+    /* The path is local: remote is one of the host's own addresses. */
+    bool path_is_local : 1, keepalive : 1, nodelay : 1, cork : 1, broadcast : 1;
+    uint32_t owner_uid;
     union {
         struct timer timer; /* TCP's one timer, kind TIMER_SOCK: host.c calls tcp_timer */
         struct {
@@ -126,14 +127,17 @@ struct sock {
             bool multicast_loop;
         };
     };
-
+    struct sock_options *options; /* shared: written only through sock_options_own */
+    uint64_t owner;
     union {
-        struct neighbour *neighbour; /* the way to remote, cached; see ip_path */
-        struct listen *listen;       /* in LISTEN */
+        uint64_t user;
+        struct sock *listener; /* while SOCK_CHILD is set: whose queue it is or will be in */
     };
-    uint32_t path_generation; /* compared with host->path_generation */
-    uint32_t port_member;     /* index among port_group's receivers, UINT32_MAX: none */
+    struct list_node bound_node;   /* in its port_group's list */
+    struct port_group *port_group; /* ports.c; NULL while it holds no port */
 };
+
+_Static_assert(sizeof(void *) > 8 || sizeof(struct sock) <= 224, "idle connections are many");
 
 struct sock *sock_from_handle(struct foyer_host *host, foyer_socket handle); /* NULL: stale */
 foyer_socket sock_handle(const struct sock *sock);

@@ -96,22 +96,30 @@ struct tcp_range {
 };
 
 /*
- * Sorted, disjoint, not adjacent ranges: the out-of-order bytes of a receiver. Taken from the
- * host's pool on first need.
+ * Sorted, disjoint, not adjacent ranges: the out-of-order bytes of a receiver, and what else only
+ * a receiver with gaps or duplicates has to remember. Taken from the host's pool on first need.
  */
 struct tcp_ranges {
     struct foyer_host *host;
     struct tcp_range *range; /* few, or an array of the allocator's */
     uint32_t count, capacity;
+    seq_t fin_seq;          /* with TCPF_FIN_AHEAD */
+    struct tcp_range dsack; /* with TCPF_DSACK */
     uint32_t recent_count;
     seq_t recent[TCP_RECENT_MAX]; /* a byte of the last changed ranges, newest first */
     struct tcp_range few[TCP_RANGES_FEW];
 };
 
-/* NULL: no memory. */
-struct tcp_ranges *tcp_ranges_take(struct foyer_host *host);
-/* Gives *ranges back and clears it; NULL in *ranges is allowed. */
-void tcp_ranges_give(struct foyer_host *host, struct tcp_ranges **ranges);
+struct tcb;
+
+/* The connection has out_of_order from now on. False: no memory. */
+bool tcp_ranges_need(struct foyer_host *host, struct tcb *tcb);
+/* Forgets the ranges, an early FIN and a D-SACK. */
+void tcp_ranges_drop(struct foyer_host *host, struct tcb *tcb);
+/* Gives them back where nothing is left in them. */
+void tcp_ranges_give_if_empty(struct foyer_host *host, struct tcb *tcb);
+/* Bytes came twice: the next ACK tells (RFC 2883), as far as there is memory to remember it. */
+void tcp_ranges_note_dsack(struct foyer_host *host, struct tcb *tcb, seq_t start, seq_t end);
 /* Adds [start, end). False where that would need one range more than there is room for. */
 bool tcp_ranges_add(struct tcp_ranges *ranges, seq_t start, seq_t end);
 /* Removes everything before seq. */
@@ -135,11 +143,11 @@ enum tcp_flags {
     TCPF_RTT_TIMED = 1u << 10,    /* rtt_seq and rtt_start_ns run */
     TCPF_CWND_LIMITED = 1u << 11, /* cwnd was what stopped the last pull */
     TCPF_OVERRIDE = 1u << 12,     /* send what the window allows, however small */
-    TCPF_DSACK = 1u << 13,        /* report dsack in the next ACK (RFC 2883) */
+    TCPF_DSACK = 1u << 13,        /* report out_of_order->dsack in the next ACK (RFC 2883) */
     TCPF_PERSIST = 1u << 14,      /* rto_deadline_ns is the persist timer */
     TCPF_FORCE_RXT = 1u << 15,    /* retransmit one segment at snd_una whatever cwnd says */
     TCPF_SYN_LOST = 1u << 16,     /* the handshake needed a retransmission */
-    TCPF_FIN_AHEAD = 1u << 17,    /* a FIN came out of order; it stands at fin_seq */
+    TCPF_FIN_AHEAD = 1u << 17,    /* a FIN came out of order: out_of_order->fin_seq */
     TCPF_TX_MAPPED = 1u << 18,    /* tx_offset is valid */
     TCPF_RX_MAPPED = 1u << 19,    /* rx_offset is valid */
     TCPF_REORDERED = 1u << 20,    /* RFC 8985 RACK.reordering_seen */
@@ -147,6 +155,7 @@ enum tcp_flags {
     TCPF_ECN_OK = 1u << 22,       /* negotiated (RFC 3168) */
     TCPF_ECE = 1u << 23,          /* echo congestion until CWR comes */
     TCPF_CWR = 1u << 24,          /* say in the next new data that cwnd was reduced */
+    TCPF_SYN_ACKED = 1u << 25,    /* the peer has acknowledged our SYN */
 };
 
 /* RFC 6675, RFC 5681: what the sender believes about the path. */
@@ -181,18 +190,19 @@ struct tcp_newreno {
 };
 
 struct tcb {
-    struct sock *sock;               /* its timer is armed at the minimum of the three deadlines */
     struct tcp_board *board;         /* sender: what is out; NULL: nothing */
     struct tcp_ranges *out_of_order; /* receiver: what is in the ring beyond rcv_nxt */
 
+    /* sock->timer is armed at the minimum of the deadlines. */
     foyer_time_ns rto_deadline_ns;  /* retransmission or persist */
     foyer_time_ns ack_deadline_ns;  /* delayed ACK */
     foyer_time_ns slow_deadline_ns; /* keep-alive, FIN-WAIT-2 or TIME-WAIT */
 
     /* Sender. */
     seq_t iss, snd_una, snd_nxt, snd_end;
-    seq_t snd_wl1, snd_wl2; /* segment of the last window update: seq, ack */
-    seq_t snd_small;        /* end of the last segment shorter than mss (Minshall) */
+    /* SEG.SEQ of the last window update. SND.WL2 is not kept: who gets that far acknowledges
+     * SND.UNA or more, and SND.WL2 is never beyond SND.UNA. */
+    seq_t snd_wl1;
     uint32_t snd_wnd, snd_wnd_max;
     uint32_t tx_offset;
 
@@ -200,9 +210,7 @@ struct tcb {
     seq_t irs, rcv_nxt;
     seq_t rcv_adv;   /* right edge of the window as advertised; never goes back (SHLD-14) */
     seq_t rcv_acked; /* rcv_nxt in the last segment sent */
-    seq_t fin_seq;   /* with TCPF_FIN_AHEAD */
     uint32_t rx_offset;
-    struct tcp_range dsack;
 
     /* Timestamps (RFC 7323). */
     uint32_t ts_recent, ts_recent_ms, ts_offset;
@@ -226,7 +234,7 @@ struct tcb {
     uint32_t sent_ms;     /* last data segment of ours */
     uint32_t oow_ack_ms;  /* last answer to an unacceptable segment */
 
-    uint64_t bytes_sent, bytes_received;
+    uint32_t sent_wraps, received_wraps; /* of the 32-bit counts, see tcp_bytes_sent */
     uint32_t retransmissions;
 
     uint32_t flags;    /* enum tcp_flags */
@@ -241,9 +249,13 @@ struct tcb {
     uint8_t retries;         /* since something was acknowledged */
     uint8_t probes;          /* keep-alives unanswered */
     uint8_t quick_acks;
-    uint8_t cc_id;  /* enum foyer_congestion */
-    int soft_error; /* of ICMP; reported if the connection times out (RFC 1122 4.2.3.9) */
+    uint8_t cc_id;      /* enum foyer_congestion */
+    int16_t soft_error; /* of ICMP; reported if the connection times out (RFC 1122 4.2.3.9) */
 };
+
+/* An idle connection has to stay below 512 bytes with all that it needs elsewhere
+ * (docs/benchmarks/core.md). What only an active one needs belongs to its board or its ranges. */
+_Static_assert(sizeof(void *) > 8 || sizeof(struct tcb) <= 232, "idle connections are many");
 
 /* A segment on its way in: the header in host order and where its text lies. */
 struct tcp_segment {
@@ -283,8 +295,34 @@ static inline bool tcp_fin_sent(const struct tcb *tcb)
 /* First byte of data that is not acknowledged: our SYN, which stands before it, is no byte. */
 static inline seq_t tcp_data_una(const struct tcb *tcb)
 {
-    seq_t first = seq_add(tcb->iss, 1);
-    return seq_eq(tcb->snd_una, tcb->iss) ? first : seq_min(tcb->snd_una, tcb->snd_end);
+    return (tcb->flags & TCPF_SYN_ACKED) == 0 ? seq_add(tcb->iss, 1)
+                                              : seq_min(tcb->snd_una, tcb->snd_end);
+}
+
+/* rcv_nxt without the peer's FIN: the sequence number of the ring's head. */
+static inline seq_t tcp_data_nxt(const struct tcb *tcb)
+{
+    return (tcb->flags & TCPF_FIN_RECEIVED) != 0 ? seq_back(tcb->rcv_nxt, 1) : tcb->rcv_nxt;
+}
+
+/* Bytes of data acknowledged by the peer: the sequence numbers tell all but the wraps. */
+static inline uint64_t tcp_bytes_sent(const struct tcb *tcb)
+{
+    return (uint64_t)tcb->sent_wraps << 32 | (tcp_data_una(tcb).value - tcb->iss.value - 1);
+}
+
+/* Bytes of data received in order; 0 before the peer's SYN. */
+static inline uint64_t tcp_bytes_received(const struct tcb *tcb)
+{
+    if (seq_eq(tcb->rcv_nxt, tcb->irs) && tcb->received_wraps == 0)
+        return 0;
+    return (uint64_t)tcb->received_wraps << 32 | (tcp_data_nxt(tcb).value - tcb->irs.value - 1);
+}
+
+/* Whether out-of-order bytes wait for those before them. */
+static inline bool tcp_has_gaps(const struct tcb *tcb)
+{
+    return tcb->out_of_order != NULL && tcb->out_of_order->count > 0;
 }
 
 /* Whether losses are told by SACK (RFC 8985) or by counting duplicate ACKs (RFC 6582). */

@@ -15,7 +15,7 @@ void tcp_established(struct foyer_host *host, struct sock *sock, const struct tc
     tcb->snd_una = seq_add(tcb->iss, 1);
     sock->state = FOYER_STATE_ESTABLISHED;
     tcb->flags &= ~(uint32_t)TCPF_SYN_PENDING;
-    tcb->snd_small = tcb->snd_una;
+    tcb->flags |= TCPF_SYN_ACKED;
     tcb->received_ms = tcp_ms(now);
     tcb->sent_ms = tcp_ms(now);
 
@@ -52,9 +52,8 @@ static bool complete_handshake(struct foyer_host *host, struct sock *sock,
     tcb->snd_wnd = (uint32_t)seg->tcp.window << tcb->snd_scale;
     tcb->snd_wnd_max = tcb->snd_wnd;
     tcb->snd_wl1 = seg->tcp.seq;
-    tcb->snd_wl2 = seg->tcp.ack;
     tcp_established(host, sock, seg, now);
-    if ((tcb->flags & TCPF_PASSIVE) != 0 && sock->listener != NULL)
+    if ((sock->flags & SOCK_CHILD) != 0)
         tcp_request_established(host, sock);
     else
         sock_event(host, sock, FOYER_EVENT_CONNECTED | FOYER_EVENT_WRITABLE);
@@ -65,14 +64,12 @@ static bool complete_handshake(struct foyer_host *host, struct sock *sock,
 static bool update_window(struct tcb *tcb, const struct tcp_segment *seg)
 {
     uint32_t window = (uint32_t)seg->tcp.window << tcb->snd_scale;
-    bool is_newer = seq_lt(tcb->snd_wl1, seg->tcp.seq) ||
-                    (seq_eq(tcb->snd_wl1, seg->tcp.seq) && seq_le(tcb->snd_wl2, seg->tcp.ack));
 
-    if (!is_newer)
+    /* The caller has seen to SND.UNA =< SEG.ACK, hence SND.WL2 =< SEG.ACK. */
+    if (seq_gt(tcb->snd_wl1, seg->tcp.seq))
         return false;
     bool is_changed = tcb->snd_wnd != window;
     tcb->snd_wl1 = seg->tcp.seq;
-    tcb->snd_wl2 = seg->tcp.ack;
     tcb->snd_wnd = window;
     if (tcb->snd_wnd_max < window)
         tcb->snd_wnd_max = window;
@@ -103,21 +100,21 @@ static void take_rtt(struct tcb *tcb, const struct tcp_segment *seg)
 static void advance(struct foyer_host *host, struct sock *sock, const struct tcp_segment *seg)
 {
     struct tcb *tcb = sock->tcb;
-    uint32_t data_before = tcp_data_una(tcb).value;
+    uint64_t sent_before = tcp_bytes_sent(tcb);
 
     take_rtt(tcb, seg);
     tcb->snd_una = seg->tcp.ack;
-    tcb->snd_small = seq_max(tcb->snd_small, tcb->snd_una);
     tcb->retries = 0;
     tcb->backoff = 0;
     tcb->soft_error = 0;
     tcb->flags &= ~(uint32_t)TCPF_OVERRIDE;
 
-    seq_t data_una = tcp_data_una(tcb);
-    tcb->bytes_sent += data_una.value - data_before;
+    uint64_t sent = tcp_bytes_sent(tcb);
+    if (sent < sent_before)
+        tcb->sent_wraps++;
     if (foyer_ring_is_set(&sock->rings->tx) && (tcb->flags & TCPF_TX_MAPPED) != 0 &&
-        data_una.value != data_before) {
-        foyer_ring_publish_tail(&sock->rings->tx, data_una.value - tcb->tx_offset);
+        sent != sent_before) {
+        foyer_ring_publish_tail(&sock->rings->tx, tcp_data_una(tcb).value - tcb->tx_offset);
         if ((sock->flags & SOCK_ORPHAN) == 0)
             sock_event(host, sock, FOYER_EVENT_WRITABLE);
     }

@@ -252,6 +252,7 @@ bool tcp_board_need(struct foyer_host *host, struct tcb *tcb)
     board->loss_deadline_ns = FOYER_TIME_NEVER;
     board->recovery_point = tcb->snd_una;
     board->rack_fack = tcb->snd_una;
+    board->small_end = tcb->snd_una;
     struct tcp_sent *records = (struct tcp_sent *)(void *)(board + 1);
     for (uint32_t i = TCP_BOARD_RECORDS; i-- > 0;)
         give_record(board, &records[i]);
@@ -271,6 +272,11 @@ void tcp_board_give(struct foyer_host *host, struct tcb *tcb)
     }
     tcp_unit_give(host, board);
     tcb->board = NULL;
+}
+
+bool tcp_board_has_small(const struct tcb *tcb)
+{
+    return tcb->board != NULL && seq_gt(tcb->board->small_end, tcb->snd_una);
 }
 
 uint32_t tcp_board_grain_us(const struct tcb *tcb)
@@ -377,6 +383,7 @@ void tcp_board_ack(struct tcb *tcb, seq_t una, struct tcp_delivery *delivery)
 {
     struct tcp_board *board = tcb->board;
 
+    board->small_end = seq_max(board->small_end, una); /* or it were old news after 2 GiB */
     while (board->first != NULL && seq_lt(board->first->start, una)) {
         struct tcp_sent *sent = board->first;
         seq_t end = seq_min(sent->end, una);

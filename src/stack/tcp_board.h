@@ -79,6 +79,7 @@ struct tcp_board {
     seq_t rack_end, rack_fack, dsack_round;
     seq_t tlp_end;
 
+    seq_t small_end; /* end of the last segment shorter than mss (Minshall); SND.UNA: none yet */
     seq_t recovery_point; /* RFC 6675 RecoveryPoint */
     uint32_t dup_acks;    /* without SACK: segments that left the path */
     uint32_t prr_delivered_bytes, prr_out_bytes, prr_flight_bytes; /* RFC 9937 */
@@ -144,6 +145,8 @@ void tcp_board_lose_first(struct foyer_host *host, struct tcb *tcb, uint32_t siz
 void tcp_board_change_all(struct tcb *tcb, enum tcp_sent_state from, enum tcp_sent_state to);
 /* The first lost record, or NULL. */
 const struct tcp_sent *tcp_board_first_lost(const struct tcb *tcb);
+/* Whether a segment shorter than mss is out. */
+bool tcp_board_has_small(const struct tcb *tcb);
 /* Whether bytes that were sent again are still out. */
 bool tcp_board_has_again(const struct tcb *tcb);
 /* Sequence numbers that one record stands for although they were not sent at one time. */

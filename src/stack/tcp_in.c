@@ -133,7 +133,6 @@ static void syn_sent_syn(struct foyer_host *host, struct sock *sock, struct tcp_
     tcb->snd_wnd = seg->tcp.window;
     tcb->snd_wnd_max = tcb->snd_wnd;
     tcb->snd_wl1 = seg->tcp.seq;
-    tcb->snd_wl2 = is_acked ? seg->tcp.ack : tcb->iss;
     seg->seq = tcb->rcv_nxt;
 
     if (is_acked) {
@@ -201,8 +200,7 @@ static void answer_unacceptable(struct foyer_host *host, struct sock *sock,
     if (seg->text_size > 0 && seq_le(end, tcb->rcv_nxt)) {
         /* RFC 2883 section 4: tell which bytes came twice. */
         host->stats.tcp_dup_segs++;
-        tcb->dsack = (struct tcp_range){seg->seq, end};
-        tcb->flags |= TCPF_DSACK;
+        tcp_ranges_note_dsack(host, tcb, seg->seq, end);
     }
     tcb->flags |= TCPF_ACK_NOW;
     sock_want_output(host, sock);

@@ -66,16 +66,14 @@ void tcp_request_established(struct foyer_host *host, struct sock *sock)
 
 void tcp_listener_forget(struct sock *sock)
 {
-    struct sock *listener = sock->listener;
-
-    if (listener == NULL)
+    if ((sock->flags & SOCK_CHILD) == 0)
         return;
     if ((sock->flags & SOCK_IN_ACCEPT_QUEUE) != 0) {
         list_remove(&sock->accept_node);
-        listener->listen->accept_count--;
+        sock->listener->listen->accept_count--;
     }
-    sock->flags &= ~(uint32_t)SOCK_IN_ACCEPT_QUEUE;
-    sock->listener = NULL;
+    sock->flags &= ~(uint32_t)(SOCK_CHILD | SOCK_IN_ACCEPT_QUEUE);
+    sock->user = 0;
 }
 
 void tcp_requests_drop(struct foyer_host *host, struct sock *listener, bool is_told)

@@ -149,7 +149,7 @@ static void fill_segment(struct foyer_host *host, struct sock *sock, struct tx *
     }
     /* Blocks that found no room are told in an ACK of their own. */
     bool owes_sack = size > 0 && (tcb->flags & TCPF_ACK_NOW) != 0 &&
-                     (tcb->out_of_order != NULL || (tcb->flags & TCPF_DSACK) != 0) &&
+                     (tcp_has_gaps(tcb) || (tcb->flags & TCPF_DSACK) != 0) &&
                      (tcb->flags & TCPF_SACK_OK) != 0;
     note_ack_sent(tcb);
     if (owes_sack)
@@ -259,7 +259,7 @@ static bool may_send_short(const struct sock *sock)
         return true;
     if (sock->cork)
         return false;
-    return sock->nodelay || seq_le(tcb->snd_small, tcb->snd_una);
+    return sock->nodelay || !tcp_board_has_small(tcb);
 }
 
 struct new_data {
@@ -335,7 +335,7 @@ static void send_new(struct foyer_host *host, struct sock *sock, struct tx *tx,
     tcb->snd_nxt = end;
     tcb->flags &= ~(uint32_t)TCPF_OVERRIDE;
     if (data->size % tcb->mss != 0)
-        tcb->snd_small = end;
+        tcb->board->small_end = end;
     if ((tcb->flags & TCPF_RTT_TIMED) == 0 &&
         (tcb->recovery == TCP_OPEN || tcb->recovery == TCP_CWR)) {
         tcb->flags |= TCPF_RTT_TIMED;

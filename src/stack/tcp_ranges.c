@@ -24,18 +24,20 @@ void tcp_host_finish(struct foyer_host *host)
     tcp_unit_pool_finish(host);
 }
 
-struct tcp_ranges *tcp_ranges_take(struct foyer_host *host)
+bool tcp_ranges_need(struct foyer_host *host, struct tcb *tcb)
 {
+    if (tcb->out_of_order != NULL)
+        return true;
     struct tcp_ranges *ranges = tcp_unit_take(host);
-
     if (ranges == NULL)
-        return NULL;
+        return false;
     ranges->host = host;
     ranges->range = ranges->few;
     ranges->capacity = TCP_RANGES_FEW;
     ranges->count = 0;
     ranges->recent_count = 0;
-    return ranges;
+    tcb->out_of_order = ranges;
+    return true;
 }
 
 static void free_array(struct tcp_ranges *ranges)
@@ -44,13 +46,28 @@ static void free_array(struct tcp_ranges *ranges)
         host_free(ranges->host, ranges->range, ranges->capacity * sizeof(struct tcp_range));
 }
 
-void tcp_ranges_give(struct foyer_host *host, struct tcp_ranges **ranges)
+void tcp_ranges_drop(struct foyer_host *host, struct tcb *tcb)
 {
-    if (*ranges == NULL)
+    tcb->flags &= ~(uint32_t)(TCPF_DSACK | TCPF_FIN_AHEAD);
+    if (tcb->out_of_order == NULL)
         return;
-    free_array(*ranges);
-    tcp_unit_give(host, *ranges);
-    *ranges = NULL;
+    free_array(tcb->out_of_order);
+    tcp_unit_give(host, tcb->out_of_order);
+    tcb->out_of_order = NULL;
+}
+
+void tcp_ranges_give_if_empty(struct foyer_host *host, struct tcb *tcb)
+{
+    if (!tcp_has_gaps(tcb) && (tcb->flags & (TCPF_DSACK | TCPF_FIN_AHEAD)) == 0)
+        tcp_ranges_drop(host, tcb);
+}
+
+void tcp_ranges_note_dsack(struct foyer_host *host, struct tcb *tcb, seq_t start, seq_t end)
+{
+    if ((tcb->flags & TCPF_SACK_OK) == 0 || !tcp_ranges_need(host, tcb))
+        return;
+    tcb->out_of_order->dsack = (struct tcp_range){start, end};
+    tcb->flags |= TCPF_DSACK;
 }
 
 static bool grow(struct tcp_ranges *ranges)

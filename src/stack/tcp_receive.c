@@ -18,19 +18,13 @@ static uint32_t min_u32(uint32_t a, uint32_t b)
 
 /* ---- the ring ------------------------------------------------------------------------------------ */
 
-/* rcv_nxt without the peer's FIN: the sequence number of the ring's head. */
-static seq_t data_nxt(const struct tcb *tcb)
-{
-    return (tcb->flags & TCPF_FIN_RECEIVED) != 0 ? seq_back(tcb->rcv_nxt, 1) : tcb->rcv_nxt;
-}
-
 void tcp_rx_map(struct sock *sock)
 {
     struct tcb *tcb = sock->tcb;
 
     if (!foyer_ring_is_set(&sock->rings->rx) || (tcb->flags & TCPF_RX_MAPPED) != 0)
         return;
-    tcb->rx_offset = data_nxt(tcb).value - foyer_ring_head(&sock->rings->rx);
+    tcb->rx_offset = tcp_data_nxt(tcb).value - foyer_ring_head(&sock->rings->rx);
     tcb->flags |= TCPF_RX_MAPPED;
     /* A ring smaller than what was advertised before there was one: SHLD-14 can't be kept. */
     uint32_t room = tcp_receive_room(sock);
@@ -53,7 +47,7 @@ uint32_t tcp_receive_room(const struct sock *sock)
 
     if (!foyer_ring_is_set(&sock->rings->rx) || (tcb->flags & TCPF_RX_MAPPED) == 0)
         return buffer_size(sock);
-    uint32_t head = data_nxt(tcb).value - tcb->rx_offset;
+    uint32_t head = tcp_data_nxt(tcb).value - tcb->rx_offset;
     uint32_t used = foyer_ring_distance(&sock->rings->rx, head, foyer_ring_tail(&sock->rings->rx));
     return used == UINT32_MAX ? UINT32_MAX : sock->rings->rx.size - used;
 }
@@ -176,18 +170,16 @@ static const struct tcp_range *untold_range(const struct tcp_ranges *held, seq_t
 
 void tcp_sack_fill(struct tcb *tcb, struct wire_tcp_options *options)
 {
-    const struct tcp_ranges *held = tcb->out_of_order;
+    struct tcp_ranges *held = tcb->out_of_order;
     uint8_t room = wire_tcp_sack_room(options);
 
-    if ((tcb->flags & TCPF_SACK_OK) == 0)
+    if ((tcb->flags & TCPF_SACK_OK) == 0 || held == NULL)
         return;
     if ((tcb->flags & TCPF_DSACK) != 0) {
         tcb->flags &= ~(uint32_t)TCPF_DSACK;
-        add_block(options, room, &tcb->dsack); /* RFC 2883 section 4: the first block */
+        add_block(options, room, &held->dsack); /* RFC 2883 section 4: the first block */
     }
     uint8_t first = options->sack_count;
-    if (held == NULL)
-        return;
     /* RFC 2018 section 4: first the range that changed last, then others, recent ones first. */
     for (uint32_t i = 0; i < held->recent_count; i++) {
         const struct tcp_range *range = untold_range(held, held->recent[i], options, first);
@@ -199,6 +191,7 @@ void tcp_sack_fill(struct tcb *tcb, struct wire_tcp_options *options)
         if (range != NULL)
             add_block(options, room, range);
     }
+    tcp_ranges_give_if_empty(held->host, tcb);
 }
 
 /* ---- text ----------------------------------------------------------------------------------------- */
@@ -213,8 +206,7 @@ static void trim_left(struct foyer_host *host, struct tcb *tcb, struct tcp_segme
 
     if (cut > 0) {
         host->stats.tcp_dup_segs++;
-        tcb->dsack = (struct tcp_range){seg->seq, seq_add(seg->seq, cut)};
-        tcb->flags |= TCPF_DSACK;
+        tcp_ranges_note_dsack(host, tcb, seg->seq, seq_add(seg->seq, cut));
     }
     if (old > seg->size)
         seg->is_fin = false;
@@ -264,9 +256,8 @@ static void note_overlap(struct foyer_host *host, struct tcb *tcb, const struct 
         if (seq_le(held->range[i].end, seg->seq))
             continue;
         host->stats.tcp_dup_segs++;
-        tcb->dsack = (struct tcp_range){seq_max(held->range[i].start, seg->seq),
-                                        seq_min(held->range[i].end, end)};
-        tcb->flags |= TCPF_DSACK;
+        tcp_ranges_note_dsack(host, tcb, seq_max(held->range[i].start, seg->seq),
+                              seq_min(held->range[i].end, end));
         return;
     }
 }
@@ -279,15 +270,13 @@ static void hold_out_of_order(struct foyer_host *host, struct sock *sock, struct
 
     host->stats.tcp_ooo_segs++;
     tcb->flags |= TCPF_ACK_NOW;
+    if (!tcp_ranges_need(host, tcb))
+        return;
     if (seg->is_fin) {
         tcb->flags |= TCPF_FIN_AHEAD;
-        tcb->fin_seq = end;
+        tcb->out_of_order->fin_seq = end;
     }
     if (seg->size == 0)
-        return;
-    if (tcb->out_of_order == NULL)
-        tcb->out_of_order = tcp_ranges_take(host);
-    if (tcb->out_of_order == NULL)
         return;
     note_overlap(host, tcb, seg);
     if (tcp_ranges_contains(tcb->out_of_order, seg->seq, end))
@@ -301,7 +290,7 @@ static void drain_out_of_order(struct foyer_host *host, struct tcb *tcb)
 {
     struct tcp_ranges *held = tcb->out_of_order;
 
-    if (held == NULL)
+    if (!tcp_has_gaps(tcb))
         return;
     /* RFC 5681 section 4.2: an ACK at once when a gap is filled, in whole or in part. */
     tcb->flags |= TCPF_ACK_NOW;
@@ -309,8 +298,7 @@ static void drain_out_of_order(struct foyer_host *host, struct tcb *tcb)
         tcb->rcv_nxt = seq_max(tcb->rcv_nxt, held->range[0].end);
         tcp_ranges_trim(held, tcb->rcv_nxt);
     }
-    if (held->count == 0)
-        tcp_ranges_give(host, &tcb->out_of_order);
+    tcp_ranges_give_if_empty(host, tcb);
 }
 
 /* What the peer sends per segment: for the delayed ACK's "full-sized" and the window's steps. */
@@ -344,18 +332,18 @@ static void schedule_ack(struct foyer_host *host, struct sock *sock, const struc
 static void take_in_order(struct foyer_host *host, struct sock *sock, struct tcp_segment *seg)
 {
     struct tcb *tcb = sock->tcb;
-    seq_t before = tcb->rcv_nxt;
-
     if (seg->size > 0) {
         note_overlap(host, tcb, seg);
         copy_text(sock, seg);
+        uint64_t received_before = tcp_bytes_received(tcb);
         tcb->rcv_nxt = seq_add(tcb->rcv_nxt, seg->size);
         drain_out_of_order(host, tcb);
-        tcb->bytes_received += seq_distance(tcb->rcv_nxt, before);
+        if (tcp_bytes_received(tcb) < received_before)
+            tcb->received_wraps++;
         foyer_ring_publish_head(&sock->rings->rx, tcb->rcv_nxt.value - tcb->rx_offset);
         sock_event(host, sock, FOYER_EVENT_READABLE);
     }
-    if ((tcb->flags & TCPF_FIN_AHEAD) != 0 && seq_eq(tcb->fin_seq, tcb->rcv_nxt)) {
+    if ((tcb->flags & TCPF_FIN_AHEAD) != 0 && seq_eq(tcb->out_of_order->fin_seq, tcb->rcv_nxt)) {
         seg->is_fin = true;
         seg->seq = tcb->rcv_nxt;
         seg->size = 0;
@@ -372,7 +360,9 @@ static void take_fin(struct foyer_host *host, struct sock *sock, foyer_time_ns n
     tcb->flags |= TCPF_FIN_RECEIVED | TCPF_ACK_NOW;
     tcb->flags &= ~(uint32_t)TCPF_FIN_AHEAD;
     tcb->rcv_adv = seq_max(tcb->rcv_adv, tcb->rcv_nxt);
-    tcp_ranges_give(host, &tcb->out_of_order);
+    if (tcp_has_gaps(tcb))
+        tcp_ranges_drop(host, tcb); /* what lies beyond a FIN means nothing */
+    tcp_ranges_give_if_empty(host, tcb);
     if (foyer_ring_is_set(&sock->rings->rx))
         atomic_store_explicit(&sock->rings->rx.shared->writer_state, FOYER_RING_FIN,
                               memory_order_release);

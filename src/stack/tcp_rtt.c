@@ -42,7 +42,7 @@ foyer_time_ns tcp_rto_base_ns(const struct tcb *tcb)
 {
     if (tcb->srtt_us8 == 0) {
         /* RFC 6298 (2.1), (5.7). */
-        return (tcb->flags & TCPF_SYN_LOST) != 0 && tcb->sock->state >= FOYER_STATE_ESTABLISHED
+        return (tcb->flags & (TCPF_SYN_LOST | TCPF_SYN_ACKED)) == (TCPF_SYN_LOST | TCPF_SYN_ACKED)
                    ? TCP_RTO_INITIAL_LOST_NS
                    : TCP_RTO_INITIAL_NS;
     }

@@ -19,7 +19,6 @@ struct tcb *tcp_create(struct foyer_host *host, struct sock *sock)
     host->tcp.tcb_count++;
     tcp_unit_pool_grow(host);
     sock->tcb = tcb;
-    tcb->sock = sock;
     tcb->rto_deadline_ns = FOYER_TIME_NEVER;
     tcb->ack_deadline_ns = FOYER_TIME_NEVER;
     tcb->slow_deadline_ns = FOYER_TIME_NEVER;
@@ -39,7 +38,7 @@ void tcp_free(struct foyer_host *host, struct tcb *tcb)
     if (tcb == NULL)
         return;
     tcp_board_give(host, tcb);
-    tcp_ranges_give(host, &tcb->out_of_order);
+    tcp_ranges_drop(host, tcb);
     host->tcp.tcb_count--;
     host_free(host, tcb, sizeof(*tcb));
 }
@@ -57,7 +56,7 @@ static void mark_rings(struct sock *sock, int error)
 
 bool tcp_finish(struct foyer_host *host, struct sock *sock, int error)
 {
-    bool is_request = sock->listener != NULL && (sock->flags & SOCK_IN_ACCEPT_QUEUE) == 0;
+    bool is_request = (sock->flags & (SOCK_CHILD | SOCK_IN_ACCEPT_QUEUE)) == SOCK_CHILD;
     bool was_told = sock->state == FOYER_STATE_TIME_WAIT;
 
     if ((sock->flags & SOCK_ORPHAN) != 0 || is_request) {
@@ -179,8 +178,7 @@ void tcp_rings_changed(struct foyer_host *host, struct sock *sock)
         return;
     tcb->flags &= ~(uint32_t)(TCPF_TX_MAPPED | TCPF_RX_MAPPED);
     /* Only bytes in order were moved; the peer sends the others again (RFC 2018 section 8). */
-    tcp_ranges_give(host, &tcb->out_of_order);
-    tcb->flags &= ~(uint32_t)TCPF_FIN_AHEAD;
+    tcp_ranges_drop(host, tcb);
     tcp_tx_map(sock);
     tcp_rx_map(sock);
     if (sock->state > FOYER_STATE_SYN_SENT)
@@ -234,8 +232,8 @@ void tcp_info(const struct foyer_host *host, const struct sock *sock,
     (void)host;
     if (tcb == NULL)
         return;
-    ret_info->bytes_sent = tcb->bytes_sent;
-    ret_info->bytes_received = tcb->bytes_received;
+    ret_info->bytes_sent = tcp_bytes_sent(tcb);
+    ret_info->bytes_received = tcp_bytes_received(tcb);
     ret_info->retransmissions = tcb->retransmissions;
     ret_info->rtt_us = tcb->srtt_us8 / 8;
     ret_info->rttvar_us = tcb->rttvar_us4 / 4;
@@ -390,5 +388,5 @@ void tcp_icmp_error(struct foyer_host *host, struct sock *sock, const struct icm
         tcp_finish(host, sock, error->error);
         return;
     }
-    tcb->soft_error = error->error; /* SHLD-25: told if the connection times out */
+    tcb->soft_error = (int16_t)error->error; /* SHLD-25: told if the connection times out */
 }

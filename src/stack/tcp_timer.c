@@ -248,7 +248,7 @@ void tcp_time_wait_enter(struct foyer_host *host, struct sock *sock, foyer_time_
     tcb->ack_deadline_ns = FOYER_TIME_NEVER;
     tcb->slow_deadline_ns = now + TCP_TIME_WAIT_NS;
     tcp_recovery_reset(host, tcb);
-    tcp_ranges_give(host, &tcb->out_of_order);
+    tcp_ranges_drop(host, tcb);
     if ((tcb->flags & TCPF_TS_OK) != 0)
         ports_note_tuple(host, sock, false); /* connect may have it again, see is_reusable */
     if ((sock->flags & SOCK_ORPHAN) != 0)

@@ -231,12 +231,9 @@ static void cubic_undo_restores_w_max(void **state)
 static void idle_halves_the_window_per_rto_down_to_the_initial(void **state)
 {
     struct tcb tcb;
-    struct sock sock;
 
     (void)state;
-    memset(&sock, 0, sizeof(sock));
     make(&tcb, FOYER_CONGESTION_CUBIC);
-    tcb.sock = &sock;
     tcb.srtt_us8 = 8 * 100000; /* RTO 100 ms + 200 ms */
     tcb.cwnd_bytes = 100 * MSS;
     tcb.sent_ms = 10000;
@@ -253,11 +250,9 @@ static void idle_halves_the_window_per_rto_down_to_the_initial(void **state)
 static void rtt_estimator_follows_rfc_6298(void **state)
 {
     struct tcb tcb;
-    struct sock sock = {.state = FOYER_STATE_ESTABLISHED};
 
     (void)state;
     make(&tcb, FOYER_CONGESTION_CUBIC);
-    tcb.sock = &sock;
     assert_int_equal(tcp_rto_ns(&tcb), FOYER_NS_PER_S);
     tcp_rtt_sample(&tcb, 400000);
     assert_int_equal(tcb.srtt_us8 / 8, 400000);

@@ -15,7 +15,9 @@ static uint32_t bytes_of(const struct tcp_ranges *ranges)
 static void ranges_merge_and_trim(void **state)
 {
     struct peer *peer = peer_create();
-    struct tcp_ranges *ranges = tcp_ranges_take(peer->host);
+    struct tcb tcb = {0};
+    assert_true(tcp_ranges_need(peer->host, &tcb));
+    struct tcp_ranges *ranges = tcb.out_of_order;
 
     (void)state;
     assert_non_null(ranges);
@@ -34,15 +36,17 @@ static void ranges_merge_and_trim(void **state)
     assert_int_equal(bytes_of(ranges), 22);
     tcp_ranges_trim(ranges, SEQ(32));
     assert_int_equal(ranges->count, 0);
-    tcp_ranges_give(peer->host, &ranges);
-    assert_null(ranges);
+    tcp_ranges_drop(peer->host, &tcb);
+    assert_null(tcb.out_of_order);
     peer_destroy(peer);
 }
 
 static void ranges_grow_up_to_their_bound(void **state)
 {
     struct peer *peer = peer_create();
-    struct tcp_ranges *ranges = tcp_ranges_take(peer->host);
+    struct tcb tcb = {0};
+    assert_true(tcp_ranges_need(peer->host, &tcb));
+    struct tcp_ranges *ranges = tcb.out_of_order;
 
     (void)state;
     for (uint32_t i = 0; i < TCP_RANGES_MAX; i++)
@@ -53,7 +57,7 @@ static void ranges_grow_up_to_their_bound(void **state)
     assert_true(tcp_ranges_add(ranges, SEQ(5), SEQ(10))); /* joining needs none */
     assert_int_equal(ranges->count, TCP_RANGES_MAX - 1);
     assert_true(tcp_ranges_add(ranges, SEQ(100000), SEQ(100001)));
-    tcp_ranges_give(peer->host, &ranges);
+    tcp_ranges_drop(peer->host, &tcb);
     peer_destroy(peer);
 }
 
@@ -67,7 +71,9 @@ static void *no_memory(void *context, size_t size)
 static void ranges_without_memory_refuse_and_keep_what_they_have(void **state)
 {
     struct peer *peer = peer_create();
-    struct tcp_ranges *ranges = tcp_ranges_take(peer->host);
+    struct tcb tcb = {0};
+    assert_true(tcp_ranges_need(peer->host, &tcb));
+    struct tcp_ranges *ranges = tcb.out_of_order;
     void *(*alloc)(void *context, size_t size) = peer->host->config.allocator.alloc;
 
     (void)state;
@@ -78,7 +84,7 @@ static void ranges_without_memory_refuse_and_keep_what_they_have(void **state)
     assert_int_equal(ranges->count, TCP_RANGES_FEW);
     peer->host->config.allocator.alloc = alloc;
     assert_true(tcp_ranges_add(ranges, SEQ(100000), SEQ(100001)));
-    tcp_ranges_give(peer->host, &ranges);
+    tcp_ranges_drop(peer->host, &tcb);
     peer_destroy(peer);
 }
 

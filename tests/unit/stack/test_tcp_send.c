@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "stack/tcp.h"
+
 static const struct wire_tcp_options mss_1000 = {.has_mss = true, .mss = 1000};
 
 static struct peer *establish(uint16_t window)
@@ -26,6 +28,26 @@ static void ack_host(struct peer *peer, uint32_t ack, uint16_t window)
 static void set_option(struct peer *peer, enum foyer_option option, int64_t value)
 {
     assert_int_equal(foyer_socket_set_option(peer->host, peer->socket, option, value), 0);
+}
+
+/* After 4 GiB the sequence numbers come round: SND.UNA is the ISN again, and our SYN is no news. */
+static void an_ack_that_meets_the_isn_again_frees_what_it_acknowledges(void **state)
+{
+    struct peer *peer = establish(60000);
+    struct sock *sock = sock_from_handle(peer->host, peer->socket);
+
+    (void)state;
+    peer_write(peer, 1000);
+    peer_expect(peer, ACK | PSH, 1, 1, 1000);
+    uint32_t tail = foyer_ring_tail(&sock->rings->tx);
+    sock->tcb->iss = seq_add(sock->tcb->snd_una, 999);
+    ack_host(peer, 1000, 60000);
+    assert_int_equal(foyer_ring_tail(&sock->rings->tx) - tail, 999);
+    assert_int_equal(peer_info(peer).bytes_sent, UINT32_MAX);
+    ack_host(peer, 1001, 60000);
+    assert_int_equal(foyer_ring_tail(&sock->rings->tx) - tail, 1000);
+    assert_int_equal(peer_info(peer).bytes_sent, 1ULL << 32);
+    peer_destroy(peer);
 }
 
 /* ---- Nagle, cork, PSH ------------------------------------------------------------------------------ */
@@ -837,6 +859,7 @@ int main(void)
     };
     enum { LIES = sizeof(lies) / sizeof(lies[0]) };
     static const struct CMUnitTest others[] = {
+        cmocka_unit_test(an_ack_that_meets_the_isn_again_frees_what_it_acknowledges),
         cmocka_unit_test(first_small_write_goes_at_once_with_psh),
         cmocka_unit_test(nagle_holds_the_second_small_write),
         cmocka_unit_test(nagle_lets_full_segments_go),
