@@ -139,7 +139,8 @@ void foyer_host_input(struct foyer_host *host, const struct foyer_packet *packet
     host_begin(host, now);
     for (size_t i = 0; i < count; i++) {
         host->stats.in_frames++;
-        link_input(host, &packets[i], host->now_ns);
+        if (!tcp_fast_input(host, &packets[i], host->now_ns))
+            link_input(host, &packets[i], host->now_ns);
     }
 }
 

@@ -124,6 +124,7 @@ struct foyer_host {
 
     /* ports.c */
     struct hash_table connected; /* of sock.connected_node */
+    struct sock *recent_sock;    /* in it: whose segment came last, or NULL */
     struct hash_table buckets;   /* of struct port_bucket */
     struct port_protocol ports_tcp, ports_udp;
     uint32_t ephemeral_step[64]; /* RFC 6056 section 3.3.4, table[] */

@@ -108,6 +108,8 @@ static void tuple_remove(struct foyer_host *host, struct sock *sock)
     if ((sock->flags & SOCK_CONNECTED) == 0)
         return;
     hash_table_remove(&host->connected, &sock->connected_node);
+    if (host->recent_sock == sock)
+        host->recent_sock = NULL;
     sock->flags &= ~(uint32_t)SOCK_CONNECTED;
     ports_note_tuple(host, sock, false);
 }

@@ -202,6 +202,9 @@ void rx_copy_to_ring(const struct rx *rx, size_t offset, const struct foyer_ring
 bool rx_checksum_ok(const struct rx *rx);
 
 void tcp_input(struct foyer_host *host, const struct rx *rx, foyer_time_ns now);
+/* A whole frame, before anybody has looked at it. False: it is not as simple as that, and nothing
+ * was done; it goes the long way. */
+bool tcp_fast_input(struct foyer_host *host, const struct foyer_packet *packet, foyer_time_ns now);
 void udp_input(struct foyer_host *host, const struct rx *rx, foyer_time_ns now);
 void icmp4_input(struct foyer_host *host, const struct rx *rx, foyer_time_ns now);
 void icmp6_input(struct foyer_host *host, const struct rx *rx, foyer_time_ns now);

@@ -1,6 +1,7 @@
 /*
  * A TCP connection's state and the calls between TCP's files.
  *
+ *   tcp_fast.c      segments that are just what is expected
  *   tcp_in.c        segments that arrive: demultiplexing and RFC 9293 section 3.10.7
  *   tcp_ack.c       what an acceptable ACK does to the sender
  *   tcp_receive.c   text, FIN and reassembly into the receive ring, the receive window
@@ -358,6 +359,9 @@ void tcp_established(struct foyer_host *host, struct sock *sock, const struct tc
 
 /* Text and FIN, 3.10.7.4 seventh and eighth. May free the socket. */
 void tcp_text_input(struct foyer_host *host, struct sock *sock, struct tcp_segment *seg,
+                    foyer_time_ns now);
+/* The next size bytes lie in the ring already, and nothing is held beyond them. */
+void tcp_text_taken(struct foyer_host *host, struct sock *sock, uint32_t size, uint32_t gso_size,
                     foyer_time_ns now);
 /* The window to advertise now, unscaled bytes; moves rcv_adv where it opens. */
 uint32_t tcp_window_select(struct sock *sock);

@@ -302,19 +302,19 @@ static void drain_out_of_order(struct foyer_host *host, struct tcb *tcb)
 }
 
 /* What the peer sends per segment: for the delayed ACK's "full-sized" and the window's steps. */
-static void estimate_segment_size(struct tcb *tcb, const struct tcp_segment *seg)
+static void estimate_segment_size(struct tcb *tcb, uint32_t text_size, uint32_t gso_size)
 {
-    uint32_t size = seg->rx->gso_size != 0 ? seg->rx->gso_size : seg->text_size;
+    uint32_t size = gso_size != 0 ? gso_size : text_size;
 
     if (size >= tcb->rcv_mss)
         tcb->rcv_mss = (uint16_t)min_u32(size, UINT16_MAX);
-    else if (size >= TCP_MSS_DEFAULT_V4 && seg->rx->gso_size != 0)
+    else if (size >= TCP_MSS_DEFAULT_V4 && gso_size != 0)
         tcb->rcv_mss = (uint16_t)size;
 }
 
 /* RFC 9293 section 3.8.6.3 (SHLD-18, SHLD-19, MUST-40). */
-static void schedule_ack(struct foyer_host *host, struct sock *sock, const struct tcp_segment *seg,
-                         foyer_time_ns now)
+static void schedule_ack(struct foyer_host *host, struct sock *sock, uint32_t text_size,
+                         uint32_t gso_size, foyer_time_ns now)
 {
     struct tcb *tcb = sock->tcb;
     uint32_t pending = seq_distance(tcb->rcv_nxt, tcb->rcv_acked);
@@ -322,7 +322,7 @@ static void schedule_ack(struct foyer_host *host, struct sock *sock, const struc
     if ((tcb->flags & TCPF_ACK_NOW) != 0)
         return;
     if (tcb->quick_acks > 0 || pending >= 2u * tcb->rcv_mss ||
-        (seg->rx->gso_size != 0 && seg->text_size > seg->rx->gso_size)) {
+        (gso_size != 0 && text_size > gso_size)) {
         tcb->flags |= TCPF_ACK_NOW;
         return;
     }
@@ -448,7 +448,7 @@ void tcp_text_input(struct foyer_host *host, struct sock *sock, struct tcp_segme
         return;
     }
     if (seg->size > 0)
-        estimate_segment_size(tcb, seg);
+        estimate_segment_size(tcb, seg->text_size, seg->rx->gso_size);
     if (!seq_eq(seg->seq, tcb->rcv_nxt)) {
         hold_out_of_order(host, sock, seg);
         sock_want_output(host, sock);
@@ -459,7 +459,23 @@ void tcp_text_input(struct foyer_host *host, struct sock *sock, struct tcp_segme
         take_fin(host, sock, now);
         return;
     }
-    schedule_ack(host, sock, seg, now);
+    schedule_ack(host, sock, seg->text_size, seg->rx->gso_size, now);
+    if ((tcb->flags & TCPF_ACK_NOW) != 0)
+        sock_want_output(host, sock);
+}
+
+void tcp_text_taken(struct foyer_host *host, struct sock *sock, uint32_t size, uint32_t gso_size,
+                    foyer_time_ns now)
+{
+    struct tcb *tcb = sock->tcb;
+
+    estimate_segment_size(tcb, size, gso_size);
+    tcb->rcv_nxt = seq_add(tcb->rcv_nxt, size);
+    if (tcb->rcv_nxt.value - tcb->irs.value - 1 < size)
+        tcb->received_wraps++;
+    foyer_ring_publish_head(&sock->rings->rx, tcb->rcv_nxt.value - tcb->rx_offset);
+    sock_event(host, sock, FOYER_EVENT_READABLE);
+    schedule_ack(host, sock, size, gso_size, now);
     if ((tcb->flags & TCPF_ACK_NOW) != 0)
         sock_want_output(host, sock);
 }

@@ -68,15 +68,7 @@ static int parse_fields(const uint8_t *bytes, size_t size, struct wire_ipv4 *ret
 /* The complement of the header's sum; it nearly always has no options. */
 static inline uint16_t header_checksum(const uint8_t *bytes, size_t size)
 {
-    if (size != WIRE_IPV4_SIZE)
-        return checksum_of(bytes, size);
-    uint64_t sum = (uint64_t)load_be32(bytes) + load_be32(bytes + 4) + load_be32(bytes + 8) +
-                   load_be32(bytes + 12) + load_be32(bytes + 16);
-    sum = (sum >> 32) + (sum & 0xffffffffu);
-    sum = (sum >> 16) + (sum & 0xffffu);
-    sum = (sum >> 16) + (sum & 0xffffu);
-    sum = (sum >> 16) + (sum & 0xffffu);
-    return (uint16_t)~sum;
+    return size == WIRE_IPV4_SIZE ? wire_ipv4_sum(bytes) : checksum_of(bytes, size);
 }
 
 int wire_ipv4_parse(const uint8_t *bytes, size_t size, struct wire_ipv4 *ret)

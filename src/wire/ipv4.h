@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/bytes.h"
 #include "foyer/types.h"
 
 #define WIRE_IPV4_SIZE 20
@@ -43,6 +44,18 @@ int wire_ipv4_parse(const uint8_t *bytes, size_t size, struct wire_ipv4 *ret);
  * total_size may exceed what is quoted. The header itself must be whole.
  */
 int wire_ipv4_parse_quoted(const uint8_t *bytes, size_t size, struct wire_ipv4 *ret);
+
+/* The complement of the sum of a header without options: 0 over one whose checksum is right. */
+static inline uint16_t wire_ipv4_sum(const uint8_t *bytes)
+{
+    uint64_t sum = (uint64_t)load_be32(bytes) + load_be32(bytes + 4) + load_be32(bytes + 8) +
+                   load_be32(bytes + 12) + load_be32(bytes + 16);
+    sum = (sum >> 32) + (sum & 0xffffffffu);
+    sum = (sum >> 16) + (sum & 0xffffu);
+    sum = (sum >> 16) + (sum & 0xffffu);
+    sum = (sum >> 16) + (sum & 0xffffu);
+    return (uint16_t)~sum;
+}
 
 /* Writes 20 bytes, checksum included. */
 size_t wire_ipv4_emit(uint8_t *bytes, const struct wire_ipv4 *ip);

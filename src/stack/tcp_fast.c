@@ -1,0 +1,295 @@
+/*
+ * The short way in: frames whose headers are those that nearly all frames have, of a connection
+ * that is open in both directions and misses nothing (Van Jacobson's header prediction, from the
+ * Ethernet header on). All headers are looked at in one place, and the text is copied to the ring
+ * and summed in one pass, before it is known to be right: until rcv_nxt moves over it, it lies in
+ * the ring's free space.
+ *
+ * Whatever is not exactly as expected goes the long way (link.c, ip.c, tcp_in.c), where the rules
+ * stand; nothing was done to it here. What is taken here ends as it would have there:
+ * tests/unit/stack/test_tcp_fast.c runs both ways beside each other.
+ *
+ * Why the addresses need no check of their own: the socket's were checked when the handshake came
+ * the long way, and its path is younger than the last change of the host's addresses.
+ */
+#include "base/bytes.h"
+#include "base/checksum.h"
+#include "stack/ip.h"
+#include "stack/ports.h"
+#include "stack/tcp.h"
+
+#define TIMESTAMPS_ALONE 0x0101080au /* NOP, NOP, kind 8, length 10 (RFC 7323 appendix A) */
+#define FRAGMENT_MASK 0x3fffu        /* more fragments, and the offset */
+#define ECN_MASK 3u
+#define ECN_CE 3u
+
+/* Flags of a connection that has more to do with a segment than what is done here. */
+#define UNUSUAL_FLAGS                                                                              \
+    (TCPF_SYN_PENDING | TCPF_FIN_QUEUED | TCPF_FIN_RECEIVED | TCPF_FIN_AHEAD | TCPF_PERSIST)
+
+struct frame {
+    const struct foyer_packet *packet;
+    const uint8_t *ip, *transport;
+    size_t contiguous; /* bytes at transport that lie in the first span */
+    size_t size;       /* transport header and text */
+    uint8_t tos;
+    bool is_v4;
+    /* Of the TCP header. */
+    uint32_t header_size, text_size;
+    seq_t seq, ack;
+    uint32_t window; /* not scaled yet */
+    uint32_t timestamp, echo;
+};
+
+static bool parse_ip(struct frame *frame, size_t ip_size)
+{
+    const uint8_t *ip = frame->ip;
+
+    if (load_be16(ip - 2) == WIRE_ETHERTYPE_IPV4) {
+        size_t total = load_be16(ip + 2);
+        if (ip[0] != (4 << 4 | WIRE_IPV4_SIZE / 4) || ip[9] != WIRE_PROTOCOL_TCP ||
+            (load_be16(ip + 6) & FRAGMENT_MASK) != 0 || total < WIRE_IPV4_SIZE + WIRE_TCP_SIZE ||
+            total > ip_size || wire_ipv4_sum(ip) != 0)
+            return false;
+        frame->is_v4 = true;
+        frame->tos = ip[1];
+        frame->transport = ip + WIRE_IPV4_SIZE;
+        frame->size = total - WIRE_IPV4_SIZE;
+        return true;
+    }
+    if (load_be16(ip - 2) != WIRE_ETHERTYPE_IPV6 || ip_size < WIRE_IPV6_SIZE + WIRE_TCP_SIZE)
+        return false;
+    frame->is_v4 = false;
+    frame->tos = (uint8_t)(load_be16(ip) >> 4);
+    frame->transport = ip + WIRE_IPV6_SIZE;
+    frame->size = load_be16(ip + 4);
+    return ip[0] >> 4 == 6 && ip[6] == WIRE_PROTOCOL_TCP && frame->size >= WIRE_TCP_SIZE &&
+           frame->size <= ip_size - WIRE_IPV6_SIZE;
+}
+
+/* Ethernet and IP as usual, and the TCP header's fixed part in the first span. */
+static bool parse_frame(const struct foyer_host *host, const struct foyer_packet *packet,
+                        struct frame *frame)
+{
+    const struct foyer_span *first = &packet->spans[0];
+
+    if (packet->span_count == 0 || packet->span_count > FOYER_PACKET_SPANS_MAX ||
+        first->size < WIRE_ETH_SIZE + WIRE_IPV4_SIZE + WIRE_TCP_SIZE ||
+        memcmp(first->base, host->config.mac, WIRE_ETH_ALEN) != 0 || (first->base[6] & 1) != 0)
+        return false;
+    frame->packet = packet;
+    frame->ip = first->base + WIRE_ETH_SIZE;
+    if (!parse_ip(frame, foyer_packet_size(packet) - WIRE_ETH_SIZE))
+        return false;
+    size_t before = (size_t)(frame->transport - first->base);
+    if (first->size < before + WIRE_TCP_SIZE)
+        return false;
+    frame->contiguous = first->size - before;
+    return true;
+}
+
+/* ---- whose it is ----------------------------------------------------------------------------------- */
+
+static bool is_of(const struct frame *frame, const struct sock *sock)
+{
+    const uint8_t *ip = frame->ip;
+
+    if (load_be16(frame->transport) != sock->remote.port ||
+        load_be16(frame->transport + 2) != sock->local.port)
+        return false;
+    if (frame->is_v4)
+        return memcmp(ip + 12, sock->remote.addr.bytes + 12, 4) == 0 &&
+               memcmp(ip + 16, sock->local.addr.bytes + 12, 4) == 0 &&
+               foyer_addr_is_v4(&sock->remote.addr);
+    return memcmp(ip + 8, sock->remote.addr.bytes, 16) == 0 &&
+           memcmp(ip + 24, sock->local.addr.bytes, 16) == 0;
+}
+
+static struct sock *find_sock(struct foyer_host *host, const struct frame *frame)
+{
+    const uint8_t *ip = frame->ip;
+
+    /* Frames of a connection come one after the other. */
+    if (host->recent_sock != NULL && is_of(frame, host->recent_sock))
+        return host->recent_sock;
+    struct foyer_endpoint remote = {.port = load_be16(frame->transport)};
+    struct foyer_endpoint local = {.port = load_be16(frame->transport + 2)};
+    if (frame->is_v4) {
+        remote.addr = foyer_addr_v4(ip[12], ip[13], ip[14], ip[15]);
+        local.addr = foyer_addr_v4(ip[16], ip[17], ip[18], ip[19]);
+    } else {
+        memcpy(remote.addr.bytes, ip + 8, 16);
+        memcpy(local.addr.bytes, ip + 24, 16);
+    }
+    struct sock *sock = ports_find_connected(host, FOYER_TCP, &local, &remote);
+    if (sock != NULL)
+        host->recent_sock = sock;
+    return sock;
+}
+
+/* ---- what is expected of it -------------------------------------------------------------------------- */
+
+static bool is_usual_sock(const struct foyer_host *host, const struct sock *sock)
+{
+    const struct tcb *tcb = sock->tcb;
+
+    return sock->state == FOYER_STATE_ESTABLISHED && tcb != NULL &&
+           (tcb->flags & UNUSUAL_FLAGS) == 0 && (sock->flags & SOCK_ORPHAN) == 0 &&
+           sock->path_generation == host->path_generation && !sock->path_is_local &&
+           tcb->out_of_order == NULL && tcb->recovery == TCP_OPEN;
+}
+
+/* The options: timestamps alone where they are negotiated, else none. */
+static bool parse_tcp(const struct tcb *tcb, struct frame *frame)
+{
+    const uint8_t *tcp = frame->transport;
+    bool has_ts = (tcb->flags & TCPF_TS_OK) != 0;
+
+    frame->header_size = has_ts ? WIRE_TCP_SIZE + 12 : WIRE_TCP_SIZE;
+    if (tcp[12] != frame->header_size / 4 << 4 || (tcp[13] & ~WIRE_TCP_PSH) != WIRE_TCP_ACK ||
+        frame->size < frame->header_size || frame->contiguous < frame->header_size)
+        return false;
+    if (has_ts) {
+        if (load_be32(tcp + 20) != TIMESTAMPS_ALONE)
+            return false;
+        frame->timestamp = load_be32(tcp + 24);
+        frame->echo = load_be32(tcp + 28);
+        if ((int32_t)(frame->timestamp - tcb->ts_recent) < 0) /* RFC 7323 section 5.3 R1 */
+            return false;
+    }
+    frame->seq = SEQ(load_be32(tcp + 4));
+    frame->ack = SEQ(load_be32(tcp + 8));
+    frame->window = load_be16(tcp + 14);
+    frame->text_size = (uint32_t)(frame->size - frame->header_size);
+    return seq_eq(frame->seq, tcb->rcv_nxt) && seq_ge(frame->ack, tcb->snd_una) &&
+           seq_le(frame->ack, tcb->snd_nxt);
+}
+
+/* All of the text is wanted, and there is a place for it. */
+static bool has_place(const struct sock *sock, const struct frame *frame)
+{
+    const struct tcb *tcb = sock->tcb;
+
+    if (frame->text_size == 0)
+        return true;
+    /* A CE mark is echoed (RFC 3168 section 6.1.3). */
+    if ((tcb->flags & TCPF_RX_MAPPED) == 0 ||
+        ((tcb->flags & TCPF_ECN_OK) != 0 && (frame->tos & ECN_MASK) == ECN_CE))
+        return false;
+    uint32_t room = tcp_receive_room(sock);
+    return room != UINT32_MAX && frame->text_size <= room &&
+           frame->text_size <= seq_distance(tcb->rcv_adv, tcb->rcv_nxt);
+}
+
+/* ---- the text ------------------------------------------------------------------------------------------ */
+
+static void copy_to_ring(const struct foyer_ring *ring, uint32_t pos, const uint8_t *from,
+                         size_t size, struct checksum *sum)
+{
+    uint32_t at = pos & (ring->size - 1);
+    size_t first = ring->size - at < size ? ring->size - at : size;
+
+    checksum_add_copy(sum, ring->data + at, from, first);
+    if (size > first)
+        checksum_add_copy(sum, ring->data, from + first, size - first);
+}
+
+/* Puts the text in its place. False: the checksum is wrong (RFC 9293 section 3.1, MUST-3). */
+static bool take_text(const struct sock *sock, const struct frame *frame)
+{
+    const struct foyer_packet *packet = frame->packet;
+    const struct foyer_ring *ring = &sock->rings->rx;
+    bool is_valid =
+        (packet->flags & (FOYER_PACKET_CHECKSUM_VALID | FOYER_PACKET_CHECKSUM_PARTIAL)) != 0;
+    uint32_t pos = frame->seq.value - sock->tcb->rx_offset;
+    size_t left = frame->text_size;
+    struct checksum sum;
+
+    checksum_init(&sum);
+    for (unsigned i = 0; i < packet->span_count && left > 0; i++) {
+        const struct foyer_span *span = &packet->spans[i];
+        size_t skip = i == 0 ? (size_t)(frame->transport - span->base) + frame->header_size : 0;
+        size_t size = span->size - skip < left ? span->size - skip : left;
+        if (is_valid)
+            foyer_ring_put(ring, pos, span->base + skip, (uint32_t)size);
+        else
+            copy_to_ring(ring, pos, span->base + skip, size, &sum);
+        pos += (uint32_t)size;
+        left -= size;
+    }
+    if (is_valid)
+        return true;
+    if (sum.odd) /* the header comes behind it in the sum */
+        checksum_add(&sum, "", 1);
+    checksum_add(&sum, frame->transport, frame->header_size);
+    checksum_add(&sum, frame->is_v4 ? frame->ip + 12 : frame->ip + 8, frame->is_v4 ? 8 : 32);
+    checksum_add_u16(&sum, (uint16_t)frame->size);
+    checksum_add_u16(&sum, WIRE_PROTOCOL_TCP);
+    return checksum_finish(&sum) == 0;
+}
+
+/* ---- what it changes ------------------------------------------------------------------------------------ */
+
+/* An ACK that says nothing new to a sender that has nothing out. */
+static bool is_quiet_ack(const struct tcb *tcb, const struct frame *frame)
+{
+    return tcb->board == NULL && seq_eq(frame->ack, tcb->snd_nxt) &&
+           seq_eq(frame->ack, tcb->snd_una) && frame->window << tcb->snd_scale == tcb->snd_wnd;
+}
+
+static void take_ack(struct foyer_host *host, struct sock *sock, const struct frame *frame,
+                     foyer_time_ns now)
+{
+    const struct rx rx = {.tos = frame->tos, .arrival_ns = frame->packet->arrival_ns};
+    const struct tcp_segment seg = {
+        .rx = &rx,
+        .tcp = {.seq = frame->seq,
+                .ack = frame->ack,
+                .flags = WIRE_TCP_ACK,
+                .window = (uint16_t)frame->window},
+        .options = {.has_timestamps = (sock->tcb->flags & TCPF_TS_OK) != 0,
+                    .timestamp_value = frame->timestamp,
+                    .timestamp_echo = frame->echo},
+        .seq = frame->seq,
+        .size = frame->text_size,
+        .text_size = frame->text_size,
+    };
+
+    tcp_ack_input(host, sock, &seg, now);
+}
+
+static void note_quiet_ack(struct tcb *tcb, const struct frame *frame, foyer_time_ns now)
+{
+    /* RFC 7323 section 4.3 (2), (3). */
+    if ((tcb->flags & TCPF_TS_OK) != 0 && seq_le(frame->seq, tcb->rcv_acked)) {
+        tcb->ts_recent = frame->timestamp;
+        tcb->ts_recent_ms = tcp_ms(now);
+    }
+    /* RFC 9293 section 3.10.7.4: the segment of the last window update. */
+    tcb->snd_wl1 = seq_max(tcb->snd_wl1, frame->seq);
+}
+
+bool tcp_fast_input(struct foyer_host *host, const struct foyer_packet *packet, foyer_time_ns now)
+{
+    struct frame frame = {0};
+
+    if (!parse_frame(host, packet, &frame))
+        return false;
+    struct sock *sock = find_sock(host, &frame);
+    if (sock == NULL || !is_usual_sock(host, sock) || !parse_tcp(sock->tcb, &frame) ||
+        !has_place(sock, &frame) || !take_text(sock, &frame))
+        return false;
+
+    struct tcb *tcb = sock->tcb;
+    host->stats.tcp_in_segs++;
+    tcb->received_ms = tcp_ms(now);
+    tcb->probes = 0;
+    if (is_quiet_ack(tcb, &frame))
+        note_quiet_ack(tcb, &frame, now);
+    else
+        take_ack(host, sock, &frame, now);
+    if (frame.text_size > 0)
+        tcp_text_taken(host, sock, frame.text_size,
+                       packet->gso_type != FOYER_GSO_NONE ? packet->gso_size : 0, now);
+    return true;
+}
