@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/bytes.h"
+#include "base/checksum.h"
 #include "link/frame.h"
 #include "wire/eth.h"
 
@@ -39,35 +40,65 @@ static void insert_by_due(struct impair *impair, struct frame *frame)
     list_insert_before(before->next, &frame->node);
 }
 
-/* When the bottleneck has passed the frame on; false where its queue is full. */
+static uint64_t bytes_as_ns(const struct impair *impair, size_t size)
+{
+    return (uint64_t)((double)size * 8e9 / (double)impair->config.rate_bits_per_s);
+}
+
+/* When the bottleneck has passed the frame on, and whether it found a long queue; false where
+ * there is no place in it. */
 static bool pass_bottleneck(struct impair *impair, size_t size, foyer_time_ns now,
-                            foyer_time_ns *ret_passed)
+                            foyer_time_ns *ret_passed, bool *ret_is_long)
 {
     uint64_t rate = impair->config.rate_bits_per_s;
     if (rate == 0) {
         *ret_passed = now;
+        *ret_is_long = false;
         return true;
     }
     foyer_time_ns start = impair->line_free_ns > now ? impair->line_free_ns : now;
     uint64_t queued_ns = start - now;
-    uint64_t room_ns = (uint64_t)((double)impair->config.queue_bytes * 8e9 / (double)rate);
-    if (queued_ns > room_ns) {
+    if (queued_ns > bytes_as_ns(impair, impair->config.queue_bytes)) {
         impair->stats.overflowed++;
         return false;
     }
-    impair->line_free_ns = start + (uint64_t)((double)size * 8e9 / (double)rate);
+    impair->line_free_ns = start + bytes_as_ns(impair, size);
     *ret_passed = impair->line_free_ns;
+    *ret_is_long =
+        impair->config.mark_bytes > 0 && queued_ns > bytes_as_ns(impair, impair->config.mark_bytes);
     return true;
+}
+
+/* ECT(0) and ECT(1) become CE (RFC 3168 section 5); what is not ECN-capable stays as it is. */
+static void mark(struct impair *impair, struct frame *frame)
+{
+    struct wire_eth eth;
+    uint8_t *ip = frame->bytes + WIRE_ETH_SIZE;
+    if (wire_eth_parse(frame->bytes, frame->size, &eth) < 0 || frame->size < WIRE_ETH_SIZE + 20)
+        return;
+    if (eth.ethertype == WIRE_ETHERTYPE_IPV4 && (ip[1] & 3) != 0) {
+        uint16_t before = load_be16(ip);
+        ip[1] |= 3;
+        store_be16(ip + 10, checksum_update(load_be16(ip + 10), before, load_be16(ip)));
+    } else if (eth.ethertype == WIRE_ETHERTYPE_IPV6 && (ip[1] & 0x30) != 0) {
+        ip[1] |= 0x30;
+    } else {
+        return;
+    }
+    impair->stats.marked++;
 }
 
 static void put_on_way(struct impair *impair, const struct foyer_packet *packet, foyer_time_ns now)
 {
     foyer_time_ns due;
-    if (!pass_bottleneck(impair, foyer_packet_size(packet), now, &due))
+    bool is_long;
+    if (!pass_bottleneck(impair, foyer_packet_size(packet), now, &due, &is_long))
         return;
     struct frame *frame = frame_copy(packet);
     if (frame == NULL)
         return;
+    if (is_long || random_chance_ppm(&impair->random, impair->config.mark_ppm))
+        mark(impair, frame);
     due += impair->config.delay_ns;
     if (impair->config.jitter_ns > 0)
         due += random_below(&impair->random, impair->config.jitter_ns + 1);

@@ -1,8 +1,10 @@
 /*
  * A bad wire: loss, duplication, reordering, damage, delay, jitter and a bottleneck with a
- * bounded queue, decided by a seeded generator and the caller's (virtual) time alone.
+ * bounded queue, decided by a seeded generator and the caller's (virtual) time alone. A frame that
+ * ECN lets be marked (RFC 3168) is marked where the queue says so.
  *
- *   push -> loss -> duplication -> rate and queue -> delay, jitter, reordering -> damage -> pop
+ *   push -> loss -> duplication -> rate and queue, marks -> delay, jitter, reordering -> damage
+ *        -> pop
  *
  * Used alone as one direction of a wire, or as a link that wraps another in both directions.
  */
@@ -21,10 +23,12 @@ struct impair_config {
     foyer_time_ns reorder_ns; /* how much longer a reordered frame takes, at most; 0: delay_ns */
     uint64_t rate_bits_per_s; /* 0: infinite */
     size_t queue_bytes;       /* at the bottleneck; more is lost; 0: 1 MiB */
+    uint32_t mark_ppm;        /* frames with ECT become CE: at random */
+    size_t mark_bytes;        /* and where more than this waits at the bottleneck; 0: never */
 };
 
 struct impair_stats {
-    uint64_t frames, lost, duplicated, reordered, damaged, overflowed;
+    uint64_t frames, lost, duplicated, reordered, damaged, overflowed, marked;
 };
 
 struct impair {

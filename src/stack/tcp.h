@@ -409,11 +409,16 @@ uint8_t tcp_rcv_scale(const struct foyer_host *host, const struct sock *sock);
 
 /* ---- tcp_ecn.c (RFC 3168) --------------------------------------------------------------------- */
 
+/* Whether a SYN is an ECN-setup SYN. */
+bool tcp_ecn_is_asked(const struct tcp_segment *syn);
 /* ECE and CWR of our SYN, or ECE of our SYN-ACK. */
 uint16_t tcp_ecn_syn_flags(const struct sock *sock, bool is_reply);
 /* Of the peer's SYN or SYN-ACK. */
 void tcp_ecn_negotiate(struct sock *sock, const struct tcp_segment *seg);
+/* A segment's mark and CWR, after its text was trimmed to the window. */
 void tcp_ecn_receive(struct tcb *tcb, const struct tcp_segment *seg);
+/* cwnd was reduced: the peer is told by CWR. */
+void tcp_ecn_reduced(struct tcb *tcb);
 /* ECE of any segment; CWR of one with new data. */
 uint16_t tcp_ecn_flags(const struct tcb *tcb);
 uint16_t tcp_ecn_flags_of_new_data(struct tcb *tcb);

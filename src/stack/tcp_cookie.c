@@ -5,9 +5,9 @@
  *   ISS        5 bits  minutes (of 64 s) modulo 32       these 8 are XORed with a keyed hash of
  *              3 bits  index in mss_table                the 4-tuple: nothing of them is seen
  *             24 bits  keyed hash of 4-tuple, minutes and index, plus the peer's ISS
- *   timestamp  low 6 bits: SACK permitted (1), the peer's window scale (4; 15: none)
+ *   timestamp  low 6 bits: ECN (1), SACK permitted (1), the peer's window scale (4; 15: none)
  *
- * Without timestamps a connection from a cookie has neither SACK nor window scaling. Cookies
+ * Without timestamps a connection from a cookie has no SACK, window scaling or ECN. Cookies
  * count for two minutes, and only where the listener sent one lately: otherwise every blind ACK
  * would be a guess at one in 2^24.
  *
@@ -26,6 +26,7 @@
 #define PROOF_MASK 0xffffffu
 #define OFFSET_MAX 65536u /* our SYN-ACK offered a window of 64 KiB at most; and FIN */
 #define TS_BITS 63u
+#define TS_ECN 32u
 #define TS_SACK 16u
 #define TS_NO_SCALE 15u
 
@@ -108,10 +109,12 @@ void cookie_answer(struct foyer_host *host, struct sock *listener, const struct 
     while (cookie.mss_index < 7 && mss_table[cookie.mss_index + 1] <= mss)
         cookie.mss_index++;
     uint32_t ts_value = 0;
+    bool has_ecn = peer.has_timestamps && syn_asks_ecn(listener, seg);
     if (peer.has_timestamps) {
         uint32_t ts_now = tcp_ms(now) + tcp_ts_offset_for(host, &local, &remote);
         uint32_t bits = peer.has_window_scale ? peer.window_scale : TS_NO_SCALE;
         bits |= peer.has_sack_permitted ? TS_SACK : 0;
+        bits |= has_ecn ? TS_ECN : 0;
         ts_value = (ts_now & ~TS_BITS) | bits;
         if ((int32_t)(ts_value - ts_now) > 0) /* it must not run ahead of the clock */
             ts_value -= TS_BITS + 1;
@@ -128,7 +131,8 @@ void cookie_answer(struct foyer_host *host, struct sock *listener, const struct 
                                          .iss = make_cookie(host, seg, &cookie),
                                          .irs = seg->tcp.seq,
                                          .peer = &peer,
-                                         .ts_value = ts_value});
+                                         .ts_value = ts_value,
+                                         .has_ecn = has_ecn});
 }
 
 bool cookie_input(struct foyer_host *host, struct sock *listener, struct tcp_segment *seg,
@@ -154,6 +158,7 @@ bool cookie_input(struct foyer_host *host, struct sock *listener, struct tcp_seg
         return true;
     }
     struct wire_tcp_options peer = {.has_mss = true, .mss = mss_table[cookie.mss_index]};
+    bool has_ecn = false;
     if (seg->options.has_timestamps) {
         uint32_t bits = seg->options.timestamp_echo & TS_BITS;
         peer.has_timestamps = true;
@@ -161,13 +166,15 @@ bool cookie_input(struct foyer_host *host, struct sock *listener, struct tcp_seg
         peer.has_sack_permitted = (bits & TS_SACK) != 0;
         peer.has_window_scale = (bits & 15u) != TS_NO_SCALE;
         peer.window_scale = (uint8_t)(peer.has_window_scale ? bits & 15u : 0);
+        has_ecn = (bits & TS_ECN) != 0;
         seg->options.timestamp_echo = 0; /* not the time of anything */
     }
     struct handshake handshake = {.listener = listener,
                                   .peer = &peer,
                                   .irs = seq_back(seg->tcp.seq, 1),
                                   .iss = seq_back(seg->tcp.ack, 1),
-                                  .window = seg->tcp.window};
+                                  .window = seg->tcp.window,
+                                  .has_ecn = has_ecn};
     if (handshake_complete(host, &handshake, seg, now))
         host->stats.tcp_passive_opens++;
     return true;

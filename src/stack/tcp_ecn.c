@@ -5,12 +5,21 @@
  *   what is sent again, probes and bare ACKs do not (sections 6.1.4 to 6.1.6). A CE mark is told
  *   by ECE in every ACK until CWR says that it was heard. The sender's reduction is
  *   tcp_recovery.c's.
+ *
+ * RFC 8311 section 4.3 lets experiments set ECT on SYN, SYN-ACK (RFC 5562), ACKs and what is sent
+ * again. A mark on them is accepted as far as it says something (a SYN's does not); sent they are
+ * as RFC 3168 has it.
  */
 #include "stack/tcp.h"
 
 #define ECN_MASK 0x03u
 #define ECN_ECT_0 0x02u
 #define ECN_CE 0x03u
+
+bool tcp_ecn_is_asked(const struct tcp_segment *syn)
+{
+    return (syn->tcp.flags & (WIRE_TCP_ECE | WIRE_TCP_CWR)) == (WIRE_TCP_ECE | WIRE_TCP_CWR);
+}
 
 uint16_t tcp_ecn_syn_flags(const struct sock *sock, bool is_reply)
 {
@@ -19,31 +28,39 @@ uint16_t tcp_ecn_syn_flags(const struct sock *sock, bool is_reply)
     if (is_reply)
         return (tcb->flags & TCPF_ECN_OK) != 0 ? WIRE_TCP_ECE : 0;
     /* Section 6.1.1.1: a SYN that was lost may have been dropped for its flags. */
-    if (sock->options->ecn != FOYER_ECN_REQUEST || tcb->retries > 0)
+    if (sock->options->ecn != FOYER_ECN_REQUEST || (tcb->flags & TCPF_SYN_LOST) != 0)
         return 0;
     return WIRE_TCP_ECE | WIRE_TCP_CWR;
 }
 
+/* Section 6.1.1. Who asks with the SYN agrees with ECE alone: both flags in a reply are a broken
+ * echo of ours. After a SYN that did not ask nothing is agreed on (MUST NOT set ECT). */
 void tcp_ecn_negotiate(struct sock *sock, const struct tcp_segment *seg)
 {
     struct tcb *tcb = sock->tcb;
     uint16_t flags = seg->tcp.flags & (WIRE_TCP_ECE | WIRE_TCP_CWR);
-    bool is_reply = (seg->tcp.flags & WIRE_TCP_ACK) != 0;
+    bool is_agreed;
 
     tcb->flags &= ~(uint32_t)(TCPF_ECN_OK | TCPF_ECE | TCPF_CWR);
-    /* Section 6.1.1: ECE and CWR ask; a reply with both is a broken echo of our flags. */
-    if (is_reply ? sock->options->ecn == FOYER_ECN_REQUEST && flags == WIRE_TCP_ECE
-                 : sock->options->ecn != FOYER_ECN_OFF && flags == (WIRE_TCP_ECE | WIRE_TCP_CWR))
+    if ((seg->tcp.flags & WIRE_TCP_ACK) != 0)
+        is_agreed = sock->options->ecn == FOYER_ECN_REQUEST && flags == WIRE_TCP_ECE &&
+                    (tcb->flags & TCPF_SYN_LOST) == 0;
+    else
+        is_agreed = sock->options->ecn != FOYER_ECN_OFF && tcp_ecn_is_asked(seg);
+    if (is_agreed)
         tcb->flags |= TCPF_ECN_OK;
 }
 
-/* Section 6.1.3: of a segment in the window. CWR ends the echo; a CE in it begins a new one. */
+/* Section 6.1.3: of bytes that are new. CWR ends the echo; a CE in it begins a new one. */
 void tcp_ecn_receive(struct tcb *tcb, const struct tcp_segment *seg)
 {
-    if ((tcb->flags & TCPF_ECN_OK) == 0 || seg->text_size == 0)
+    /* Section 6.1.5: what lies outside of the window, such as old bytes, has nothing to say. */
+    if ((tcb->flags & TCPF_ECN_OK) == 0 || seg->size == 0)
         return;
-    if ((seg->tcp.flags & WIRE_TCP_CWR) != 0)
+    if ((seg->tcp.flags & WIRE_TCP_CWR) != 0) {
         tcb->flags &= ~(uint32_t)TCPF_ECE;
+        tcb->flags |= TCPF_ACK_NOW; /* its window may be a single segment now */
+    }
     if ((seg->rx->tos & ECN_MASK) == ECN_CE)
         tcb->flags |= TCPF_ECE | TCPF_ACK_NOW;
 }
@@ -51,6 +68,13 @@ void tcp_ecn_receive(struct tcb *tcb, const struct tcp_segment *seg)
 uint16_t tcp_ecn_flags(const struct tcb *tcb)
 {
     return (tcb->flags & TCPF_ECE) != 0 ? WIRE_TCP_ECE : 0;
+}
+
+/* Section 6.1.2: cwnd was reduced, for whatever reason. */
+void tcp_ecn_reduced(struct tcb *tcb)
+{
+    if ((tcb->flags & TCPF_ECN_OK) != 0)
+        tcb->flags |= TCPF_CWR;
 }
 
 /* Section 6.1.2: the first new data after a reduction says CWR. */

@@ -435,13 +435,13 @@ void tcp_text_input(struct foyer_host *host, struct sock *sock, struct tcp_segme
         return;
     if (seg->size > 0 && !prepare_ring(host, sock))
         return;
-    tcp_ecn_receive(tcb, seg);
     trim_left(host, tcb, seg);
     if (!trim_right(sock, seg)) {
         tcp_send_rst(host, sock);
         tcp_finish(host, sock, -ECONNRESET);
         return;
     }
+    tcp_ecn_receive(tcb, seg);
     if (seg->size == 0 && !seg->is_fin) {
         tcb->flags |= TCPF_ACK_NOW; /* all of it was old, or did not fit: say where we stand */
         sock_want_output(host, sock);

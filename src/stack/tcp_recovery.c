@@ -145,6 +145,7 @@ static void undo(struct foyer_host *host, struct tcb *tcb)
     tcb->cwnd_bytes = max_u32(tcb->cwnd_bytes, board->undo_cwnd_bytes);
     tcb->ssthresh_bytes = max_u32(tcb->ssthresh_bytes, board->undo_ssthresh_bytes);
     tcp_cc(tcb)->on_undo(tcb);
+    tcb->flags &= ~(uint32_t)TCPF_CWR; /* there was no reduction to tell of */
     forget_undo(board);
     board->flags &= ~(uint32_t)TCPB_FRTO;
     board->recovery_point = tcb->snd_una;
@@ -215,6 +216,7 @@ static void prr_init(struct tcb *tcb, const struct tcp_delivery *delivery)
 static void reduce(struct tcb *tcb, foyer_time_ns now)
 {
     tcp_cc(tcb)->on_loss(tcb, min_u32(tcp_flight(tcb), max_u32(tcb->cwnd_bytes, tcb->mss)), now);
+    tcp_ecn_reduced(tcb);
 }
 
 /* RFC 6675 section 5 step (4), RFC 6582 section 3.2 step 2. */
@@ -242,7 +244,6 @@ void tcp_recovery_on_ece(struct foyer_host *host, struct tcb *tcb,
     if (tcb->board == NULL || tcp_flight(tcb) == 0 || tcb->recovery != TCP_OPEN)
         return;
     host->stats.tcp_ecn_reductions++;
-    tcb->flags |= TCPF_CWR;
     forget_undo(tcb->board);
     reduce(tcb, now);
     prr_init(tcb, delivery);
@@ -404,6 +405,7 @@ void tcp_recovery_on_rto(struct foyer_host *host, struct sock *sock, foyer_time_
     if (tcb->recovery == TCP_OPEN || (is_first && seq_ge(tcb->snd_una, board->recovery_point))) {
         remember_for_undo(tcb);
         tcp_cc(tcb)->on_rto(tcb, tcp_flight(tcb), now);
+        tcp_ecn_reduced(tcb);
     }
     /* RFC 5682 section 3.1 step 1. */
     board->flags = is_first ? board->flags | TCPB_FRTO : board->flags & ~(uint32_t)TCPB_FRTO;

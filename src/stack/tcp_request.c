@@ -150,7 +150,7 @@ void syn_ack_send(struct foyer_host *host, const struct syn_ack *syn_ack)
     struct wire_tcp tcp = {
         .seq = syn_ack->iss,
         .ack = seq_add(syn_ack->irs, 1),
-        .flags = WIRE_TCP_SYN | WIRE_TCP_ACK,
+        .flags = WIRE_TCP_SYN | WIRE_TCP_ACK | (syn_ack->has_ecn ? WIRE_TCP_ECE : 0),
         .window = syn_window(listener),
     };
     /* A SYN-ACK repeats only what the SYN offered: RFC 7323 sections 1.3 and 3.2, RFC 2018. */
@@ -196,7 +196,8 @@ static void send_syn_ack(struct foyer_host *host, const struct request *request,
                                          .iss = request->iss,
                                          .irs = request->irs,
                                          .peer = &peer,
-                                         .ts_value = ts_now(host, request, now)});
+                                         .ts_value = ts_now(host, request, now),
+                                         .has_ecn = (request->flags & REQUEST_ECN) != 0});
 }
 
 /* RFC 5961: an ACK of what we have, limited per host. */
@@ -235,6 +236,11 @@ void request_reset(struct foyer_host *host, const struct request *request)
 
 /* ---- beginning -------------------------------------------------------------------------------------------- */
 
+bool syn_asks_ecn(const struct sock *listener, const struct tcp_segment *seg)
+{
+    return listener->options->ecn != FOYER_ECN_OFF && tcp_ecn_is_asked(seg);
+}
+
 static void take_syn(struct request *request, const struct tcp_segment *seg)
 {
     const struct wire_tcp_options *options = &seg->options;
@@ -247,7 +253,8 @@ static void take_syn(struct request *request, const struct tcp_segment *seg)
     request->flags = (uint8_t)((options->has_mss ? REQUEST_MSS : 0u) |
                                (options->has_window_scale ? REQUEST_WS : 0u) |
                                (options->has_sack_permitted ? REQUEST_SACK : 0u) |
-                               (options->has_timestamps ? REQUEST_TS : 0u));
+                               (options->has_timestamps ? REQUEST_TS : 0u) |
+                               (syn_asks_ecn(request->listener, seg) ? REQUEST_ECN : 0u));
 }
 
 void request_answer(struct foyer_host *host, struct request *request, foyer_time_ns now)
@@ -367,6 +374,9 @@ static bool check_segment(struct foyer_host *host, struct request *request,
     if ((flags & (WIRE_TCP_SYN | WIRE_TCP_RST | WIRE_TCP_ACK)) == WIRE_TCP_SYN &&
         seq_eq(seg->tcp.seq, request->irs)) {
         host->stats.tcp_retrans_segs++;
+        /* RFC 3168 section 6.1.1: who has received a SYN that does not ask SHOULD NOT set ECT. */
+        if (!tcp_ecn_is_asked(seg))
+            request->flags &= (uint8_t)~REQUEST_ECN;
         request->sent_us = 0; /* Karn: which of the two is answered nobody knows */
         send_syn_ack(host, request, now);
         return false;
@@ -424,6 +434,7 @@ void request_input(struct foyer_host *host, struct request *request, struct tcp_
         .irs = request->irs,
         .iss = request->iss,
         .window = request->window,
+        .has_ecn = (request->flags & REQUEST_ECN) != 0,
         .is_timed = request->level == 0 && request->sent_us != 0,
         .sent_us = request->sent_us,
     };
@@ -482,7 +493,10 @@ bool handshake_complete(struct foyer_host *host, const struct handshake *handsha
     if (child == NULL)
         return false;
     struct tcb *tcb = child->tcb;
-    struct tcp_segment syn = {.options = *handshake->peer};
+    struct tcp_segment syn = {
+        .tcp.flags = handshake->has_ecn ? WIRE_TCP_SYN | WIRE_TCP_ECE | WIRE_TCP_CWR : WIRE_TCP_SYN,
+        .options = *handshake->peer,
+    };
     /* RFC 9293 section 3.10.7.2, third. */
     tcb->irs = handshake->irs;
     tcb->rcv_nxt = seq_add(tcb->irs, 1);

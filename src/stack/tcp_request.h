@@ -36,6 +36,7 @@ enum request_flags {
     REQUEST_SACK = 1u << 1,
     REQUEST_TS = 1u << 2,
     REQUEST_MSS = 1u << 3,
+    REQUEST_ECN = 1u << 4, /* an ECN-setup SYN, to a listener that agrees */
 };
 
 struct request {
@@ -85,6 +86,9 @@ void request_answer(struct foyer_host *host, struct request *request, foyer_time
 /* Tells the peer that nobody is there. */
 void request_reset(struct foyer_host *host, const struct request *request);
 
+/* Whether the connection will speak ECN (RFC 3168). */
+bool syn_asks_ecn(const struct sock *listener, const struct tcp_segment *seg);
+
 /* What a SYN-ACK says, whether or not anything is remembered of it. */
 struct syn_ack {
     const struct sock *listener;
@@ -92,6 +96,7 @@ struct syn_ack {
     seq_t iss, irs;
     const struct wire_tcp_options *peer; /* what the SYN offered */
     uint32_t ts_value;
+    bool has_ecn; /* RFC 3168: asked for and agreed to */
 };
 void syn_ack_send(struct foyer_host *host, const struct syn_ack *syn_ack);
 
@@ -101,6 +106,7 @@ struct handshake {
     const struct wire_tcp_options *peer; /* what the SYN offered */
     seq_t irs, iss;
     uint16_t window;  /* of the SYN */
+    bool has_ecn;     /* RFC 3168: our SYN-ACK agreed */
     bool is_timed;    /* sent_us tells when the only SYN-ACK left */
     uint32_t sent_us; /* modulo 2^32 */
 };

@@ -264,6 +264,8 @@ void stream_connect(struct stream *stream, struct sim_host *host, enum foyer_fam
     stream->remote = *remote;
     SIM_CHECK(sim, foyer_socket_open(host->host, family, FOYER_TCP, 1, &stream->socket) == 0);
     SIM_CHECK(sim, foyer_socket_set_user(host->host, stream->socket, user) == 0);
+    SIM_CHECK(sim,
+              foyer_socket_set_option(host->host, stream->socket, FOYER_OPT_ECN, stream->ecn) == 0);
     stream->is_open = true;
     int error = foyer_socket_connect(host->host, stream->socket, remote, sim->now);
     if (error != -EINPROGRESS)

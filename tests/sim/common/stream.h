@@ -27,6 +27,7 @@ struct stream {
     unsigned retries; /* of a connect that fails with EHOSTUNREACH: a resolution that was lost */
     struct foyer_endpoint remote;
     enum foyer_family family;
+    enum foyer_ecn ecn; /* of a stream that connects */
 };
 
 struct listener {

@@ -119,6 +119,50 @@ static void delay_jitter_and_reordering(void **state)
     }
 }
 
+/* An IPv4 or IPv6 header with these ECN bits, and what comes out. */
+static int marked_as(const struct impair_config *config, bool is_v4, uint8_t ecn)
+{
+    uint8_t frame[54 + 40] = {0};
+    struct impair impair;
+    struct foyer_packet got;
+    store_be16(frame + 12, is_v4 ? 0x0800 : 0x86dd);
+    frame[14] = is_v4 ? 0x45 : 0x60;
+    frame[15] = (uint8_t)(is_v4 ? 0xb8 | ecn : 0x80 | ecn << 4);
+    if (is_v4)
+        store_be16(frame + 24, checksum_of(frame + 14, 20));
+    impair_init(&impair, config, 1);
+    struct foyer_packet packet = as_packet(frame, sizeof(frame));
+    impair_push(&impair, &packet, 0); /* what the mark may find waiting */
+    impair_push(&impair, &packet, 0);
+    assert_int_equal(impair_pop(&impair, &got, 1, FOYER_NS_PER_S), 1);
+    bool was_marked = (got.spans[0].base[15] & (is_v4 ? 3 : 0x30)) == (is_v4 ? 3 : 0x30);
+    assert_int_equal(was_marked, (config->mark_ppm > 0 && ecn != 0) || ecn == 3);
+    assert_int_equal(impair_pop(&impair, &got, 1, 2 * FOYER_NS_PER_S), 1);
+    const uint8_t *ip = got.spans[0].base + 14;
+    if (is_v4)
+        assert_int_equal(checksum_of(ip, 20), 0);
+    assert_int_equal(is_v4 ? ip[1] & 0xfc : ip[1] & 0xcf, is_v4 ? 0xb8 : 0x80);
+    impair_finish(&impair);
+    return is_v4 ? ip[1] & 3 : ip[1] >> 4 & 3;
+}
+
+/* RFC 3168 section 5: only what is ECN-capable is marked. */
+static void marks(void **state)
+{
+    (void)state;
+    static const struct impair_config always = {.mark_ppm = 1000000}, never = {0},
+                                      waits = {.rate_bits_per_s = 94 * 8, .mark_bytes = 93},
+                                      too_short = {.rate_bits_per_s = 94 * 8, .mark_bytes = 95};
+    for (int is_v4 = 0; is_v4 < 2; is_v4++) {
+        for (uint8_t ecn = 0; ecn < 4; ecn++) {
+            assert_int_equal(marked_as(&never, is_v4, ecn), ecn);
+            assert_int_equal(marked_as(&always, is_v4, ecn), ecn == 0 ? 0 : 3);
+            assert_int_equal(marked_as(&waits, is_v4, ecn), ecn == 0 ? 0 : 3);
+            assert_int_equal(marked_as(&too_short, is_v4, ecn), ecn);
+        }
+    }
+}
+
 static void rate_and_queue(void **state)
 {
     (void)state;
@@ -240,6 +284,7 @@ int main(void)
         cmocka_unit_test(perfect_by_default),
         cmocka_unit_test(loss_and_duplication),
         cmocka_unit_test(delay_jitter_and_reordering),
+        cmocka_unit_test(marks),
         cmocka_unit_test(rate_and_queue),
         cmocka_unit_test(damage_is_seen_by_the_checksum),
         cmocka_unit_test(seed_decides),

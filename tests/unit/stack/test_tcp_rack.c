@@ -6,8 +6,6 @@
 #include "stack/tcp.h"
 
 #define RTT (20 * MS)
-#define ECE WIRE_TCP_ECE
-#define CWR WIRE_TCP_CWR
 
 /* A connection whose sender knows that the round trip takes 20 ms. */
 static struct peer *establish(bool has_ts)
@@ -238,97 +236,6 @@ static void late_acks_after_a_timeout_undo_it(void **state)
     peer_destroy(peer);
 }
 
-/* ---- ECN (RFC 3168) ---------------------------------------------------------------------------------- */
-
-static struct peer *establish_ecn(void)
-{
-    struct peer *peer = peer_create();
-    struct wire_tcp_options options = {.has_mss = true, .mss = 1000, .has_sack_permitted = true};
-    struct foyer_endpoint remote = {foyer_addr_v4(10, 0, 0, 2), PEER_PORT};
-
-    assert_int_equal(foyer_socket_open(peer->host, FOYER_FAMILY_V4, FOYER_TCP, 1, &peer->socket),
-                     0);
-    assert_int_equal(
-        foyer_socket_set_option(peer->host, peer->socket, FOYER_OPT_ECN, FOYER_ECN_REQUEST), 0);
-    foyer_socket_connect(peer->host, peer->socket, &remote, peer->now);
-    peer->host_port = peer_info(peer).local.port;
-    peer_expect(peer, SYN | ECE | CWR, 0, 0, 0);
-    peer_send(peer, (struct seg){
-                        .flags = SYN | ACK | ECE, .ack = 1, .window = 60000, .options = options});
-    peer_events(peer);
-    peer_drain(peer);
-    return peer;
-}
-
-static void ecn_marks_new_data_only(void **state)
-{
-    struct peer *peer = establish_ecn();
-
-    (void)state;
-    peer_write(peer, 1000);
-    struct seg seg = peer_expect(peer, ACK | PSH, 1, 1, 1000);
-    assert_int_equal(seg.tos & 3, 2); /* ECT(0) */
-    while (peer_stats(peer).tcp_rto_fired == 0)
-        peer_advance(peer, 10 * MS);
-    seg = peer_expect(peer, ACK | PSH, 1, 1, 1000);
-    assert_int_equal(seg.tos & 3, 0); /* section 6.1.5 */
-    peer_destroy(peer);
-}
-
-static void ecn_ce_is_echoed_until_cwr(void **state)
-{
-    struct peer *peer = establish_ecn();
-
-    (void)state;
-    peer_send(peer, (struct seg){
-                        .flags = ACK, .seq = 1, .ack = 1, .size = 10, .window = 60000, .tos = 3});
-    struct seg seg = peer_expect(peer, ACK | ECE, 1, 11, 0);
-    assert_int_equal(seg.tos & 3, 0); /* section 6.1.4 */
-    peer_send(peer, (struct seg){
-                        .flags = ACK, .seq = 11, .ack = 1, .size = 10, .window = 60000, .tos = 2});
-    peer_expect(peer, ACK | ECE, 1, 21, 0);
-    peer_send(peer,
-              (struct seg){
-                  .flags = ACK | CWR, .seq = 21, .ack = 1, .size = 10, .window = 60000, .tos = 2});
-    peer_expect(peer, ACK, 1, 31, 0);
-    peer_destroy(peer);
-}
-
-static void ecn_echo_reduces_once_per_window_and_says_cwr(void **state)
-{
-    struct peer *peer = establish_ecn();
-    struct seg seg;
-    unsigned cwr_count = 0;
-
-    (void)state;
-    peer_write(peer, 60000);
-    peer_drain(peer);
-    for (uint32_t number = 1001; number <= 8001; number += 1000) {
-        peer_send(peer, (struct seg){.flags = ACK | ECE, .seq = 1, .ack = number, .window = 60000});
-        while (peer_recv(peer, &seg))
-            cwr_count += (seg.flags & CWR) != 0;
-    }
-    assert_int_equal(peer_stats(peer).tcp_ecn_reductions, 1);
-    assert_int_equal(peer_stats(peer).tcp_retrans_segs, 0);
-    assert_int_equal(cwr_count, 1);
-    assert_in_range(peer_info(peer).ssthresh_bytes, 6000, 7000);
-    peer_destroy(peer);
-}
-
-static void ecn_is_not_spoken_where_it_was_not_asked_for(void **state)
-{
-    struct peer *peer = establish(false);
-
-    (void)state;
-    peer_send(peer, (struct seg){
-                        .flags = ACK, .seq = 1, .ack = 1, .size = 10, .window = 60000, .tos = 3});
-    peer_expect(peer, ACK, 1, 11, 0);
-    peer_write(peer, 1000);
-    struct seg seg = peer_expect(peer, ACK | PSH, 1, 11, 1000);
-    assert_int_equal(seg.tos & 3, 0);
-    peer_destroy(peer);
-}
-
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -341,10 +248,6 @@ int main(void)
         cmocka_unit_test(older_echo_undoes),
         cmocka_unit_test(newer_echo_undoes_nothing),
         cmocka_unit_test(late_acks_after_a_timeout_undo_it),
-        cmocka_unit_test(ecn_marks_new_data_only),
-        cmocka_unit_test(ecn_ce_is_echoed_until_cwr),
-        cmocka_unit_test(ecn_echo_reduces_once_per_window_and_says_cwr),
-        cmocka_unit_test(ecn_is_not_spoken_where_it_was_not_asked_for),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
