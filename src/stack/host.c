@@ -93,6 +93,7 @@ struct foyer_host *foyer_host_create(const struct foyer_host_config *config, foy
     memset(host, 0, sizeof(*host));
     host->config = full;
     host->now_ns = now;
+    host->output_room = 1;
     host->hash_key = siphash_key_from(full.secret);
     host->port_key = siphash_key_from(full.secret + 16);
     timer_queue_init(&host->timers, now);

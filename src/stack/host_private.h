@@ -187,7 +187,8 @@ struct foyer_host {
     /* output.c: the queue of stateless packets and the batch's header buffers */
     uint8_t *control_ring;
     uint32_t control_head, control_tail, control_sent;
-    bool local_pending; /* the last output call stopped at HOST_LOCAL_BATCH */
+    uint32_t output_room; /* packets that the output call being served can still give; at least 1 */
+    bool local_pending;   /* the last output call stopped at HOST_LOCAL_BATCH */
     uint8_t headers[HOST_OUTPUT_BATCH][TX_HEADER_SIZE];
 };
 

@@ -383,7 +383,7 @@ void ip6_send_to_group(struct foyer_host *host, const struct foyer_addr *src,
     host->stats.icmp_out++;
 }
 
-static size_t payload_size(const struct tx *tx)
+size_t ip_payload_size(const struct tx *tx)
 {
     size_t size = 0;
     for (unsigned i = 0; i < tx->payload_count; i++)
@@ -415,7 +415,7 @@ static void put_checksum(const struct foyer_host *host, const struct tx *tx,
     checksum_init(&sum);
     if (out->protocol != WIRE_PROTOCOL_ICMP)
         checksum_add_pseudo(&sum, &out->src, &out->dst, out->protocol,
-                            (uint32_t)(tx->transport_size + payload_size(tx)));
+                            (uint32_t)(tx->transport_size + ip_payload_size(tx)));
     if (!is_icmp && (host->config.link_capabilities & FOYER_LINK_TX_CHECKSUM)) {
         store_be16(transport + offset, checksum_fold(&sum));
         packet->flags = FOYER_PACKET_CHECKSUM_PARTIAL;
@@ -438,7 +438,7 @@ static uint8_t *put_ip_header(struct foyer_host *host, const struct tx *tx,
                               const struct ip_out *out)
 {
     uint8_t *transport = tx->header + TX_TRANSPORT_OFFSET;
-    size_t size = tx->transport_size + payload_size(tx);
+    size_t size = tx->transport_size + ip_payload_size(tx);
     if (foyer_addr_is_v4(&out->dst)) {
         struct wire_ipv4 ip = {.tos = tx->tos,
                                .total_size = (uint16_t)(WIRE_IPV4_SIZE + size),
@@ -461,8 +461,7 @@ static uint8_t *put_ip_header(struct foyer_host *host, const struct tx *tx,
     return transport - WIRE_IPV6_SIZE;
 }
 
-void ip_emit(struct foyer_host *host, const struct tx *tx, const struct ip_out *out,
-             struct foyer_packet *ret_packet)
+uint8_t *ip_put_headers(struct foyer_host *host, const struct tx *tx, const struct ip_out *out)
 {
     uint8_t *start = put_ip_header(host, tx, out) - WIRE_ETH_SIZE;
     struct wire_eth eth = {.ethertype = foyer_addr_is_v4(&out->dst) ? WIRE_ETHERTYPE_IPV4
@@ -470,7 +469,13 @@ void ip_emit(struct foyer_host *host, const struct tx *tx, const struct ip_out *
     memcpy(eth.dst, out->mac, 6);
     memcpy(eth.src, host->config.mac, 6);
     wire_eth_emit(start, &eth);
+    return start;
+}
 
+void ip_emit(struct foyer_host *host, const struct tx *tx, const struct ip_out *out,
+             struct foyer_packet *ret_packet)
+{
+    uint8_t *start = ip_put_headers(host, tx, out);
     size_t header_size = (size_t)(tx->header + TX_TRANSPORT_OFFSET - start) + tx->transport_size;
     *ret_packet = (struct foyer_packet){.span_count = 1,
                                         .gso_type = tx->gso_type,
@@ -498,7 +503,7 @@ void ip_deliver_inside(struct foyer_host *host, const struct tx *tx, const struc
                     .checksum_valid = true, /* the bytes never left this host */
                     .transport = tx->header + TX_TRANSPORT_OFFSET,
                     .transport_contiguous = tx->transport_size,
-                    .size = tx->transport_size + payload_size(tx),
+                    .size = tx->transport_size + ip_payload_size(tx),
                     .gso_size = tx->gso_type != FOYER_GSO_NONE ? tx->gso_size : 0,
                     .ip_header = ip_header,
                     .arrival_ns = now};

@@ -194,6 +194,13 @@ void ip6_send_to_group(struct foyer_host *host, const struct foyer_addr *src,
 /* Writes the headers in front of the transport header and fills the packet. */
 void ip_emit(struct foyer_host *host, const struct tx *tx, const struct ip_out *out,
              struct foyer_packet *ret_packet);
+/* Ethernet and IP in front of the transport header; where they begin. */
+uint8_t *ip_put_headers(struct foyer_host *host, const struct tx *tx, const struct ip_out *out);
+size_t ip_payload_size(const struct tx *tx);
+/* A super-segment for a link that cannot cut, see segment.c: into as many packets, which are
+ * there. headers: one buffer for each, the first is tx->header. */
+size_t ip_emit_segments(struct foyer_host *host, const struct tx *tx, const struct ip_out *out,
+                        uint8_t (*headers)[TX_HEADER_SIZE], struct foyer_packet *ret_packets);
 /* The same, delivered inside at once. */
 void ip_deliver_inside(struct foyer_host *host, const struct tx *tx, const struct ip_out *out,
                        foyer_time_ns now);

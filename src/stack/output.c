@@ -2,7 +2,8 @@
  * The way down: foyer_host_output pulls one packet after the other from the control queue and
  * from the sockets that said they have something, until the batch is full.
  *
- * Three fates of a packet: given to the caller (ip_emit), delivered inside where the destination
+ * Three fates of a packet: given to the caller (ip_emit; ip_emit_segments where it is a
+ * super-segment that the link cannot cut), delivered inside where the destination
  * is the host itself (ip_deliver_inside), or kept back because the neighbour is not known yet:
  * a socket is then parked without being asked, a control packet is copied to neighbour->held.
  *
@@ -22,6 +23,7 @@
 
 #define CONTROL_ALIGN 16u
 #define CONTROL_HEADER_COPY 60u /* bytes of a control packet that go to spans[0] */
+#define TURN_PACKETS 16u        /* of one super-segment, where other sockets wait for their turn */
 #define FRAGMENT_HEADER_SIZE 8u /* RFC 8200 section 4.5 */
 
 static_assert(sizeof(struct control) % CONTROL_ALIGN == 0, "entries stay aligned");
@@ -191,9 +193,16 @@ static bool emit_fragment(struct foyer_host *host, struct control *control, cons
 
 enum step {
     STEP_NOTHING, /* the queue or socket has none to give; try the next source */
-    STEP_PACKET,  /* ret_packet is filled */
+    STEP_PACKET,  /* one packet is filled */
+    STEP_PACKETS, /* several were filled and counted */
     STEP_INSIDE,  /* delivered inside */
     STEP_AGAIN,   /* something was dealt with without a packet */
+};
+
+/* What an output call gives. */
+struct batch {
+    struct foyer_packet *packets;
+    size_t count; /* filled; headers[count] of the host is the next one's */
 };
 
 static bool is_v4_flagged_df(const struct control *control)
@@ -299,8 +308,14 @@ static enum step next_udp(struct foyer_host *host, struct sock *sock, struct tx 
     return STEP_PACKET;
 }
 
+static bool must_cut(const struct foyer_host *host, const struct tx *tx)
+{
+    uint32_t capability = tx->gso_type == FOYER_GSO_TCPV4 ? FOYER_LINK_TSO4 : FOYER_LINK_TSO6;
+    return tx->gso_type != FOYER_GSO_NONE && (host->config.link_capabilities & capability) == 0;
+}
+
 static enum step next_tcp(struct foyer_host *host, struct sock *sock, struct tx *tx,
-                          struct foyer_packet *ret_packet, foyer_time_ns now)
+                          struct batch *batch, foyer_time_ns now)
 {
     /*
      * Without a path the segment is built and thrown away, as if lost on the way: retransmission
@@ -330,23 +345,32 @@ static enum step next_tcp(struct foyer_host *host, struct sock *sock, struct tx 
         ip_deliver_inside(host, tx, &out, now);
         return STEP_INSIDE;
     }
-    ip_emit(host, tx, &out, ret_packet);
+    if (must_cut(host, tx)) {
+        batch->count += ip_emit_segments(host, tx, &out, &host->headers[batch->count],
+                                         &batch->packets[batch->count]);
+        return STEP_PACKETS;
+    }
+    ip_emit(host, tx, &out, &batch->packets[batch->count]);
     return STEP_PACKET;
 }
 
-static enum step next_sock(struct foyer_host *host, uint8_t *header,
-                           struct foyer_packet *ret_packet, foyer_time_ns now)
+static enum step next_sock(struct foyer_host *host, struct batch *batch, foyer_time_ns now)
 {
     struct list_node *node = list_pop_front(&host->output_list);
     if (node == NULL)
         return STEP_NOTHING;
     /* To the end of the list, so that all take turns; it leaves when it has nothing more. */
     struct sock *sock = LIST_ENTRY(node, struct sock, output_node);
+    if (!list_is_empty(&host->output_list) && host->output_room > TURN_PACKETS)
+        host->output_room = TURN_PACKETS;
     list_push_back(&host->output_list, node);
-    struct tx tx = {.header = header, .ttl = sock->ttl, .tos = sock->tos, .dont_fragment = true};
+    struct tx tx = {.header = host->headers[batch->count],
+                    .ttl = sock->ttl,
+                    .tos = sock->tos,
+                    .dont_fragment = true};
     if (sock->protocol == FOYER_UDP)
-        return next_udp(host, sock, &tx, ret_packet, now);
-    return next_tcp(host, sock, &tx, ret_packet, now);
+        return next_udp(host, sock, &tx, &batch->packets[batch->count], now);
+    return next_tcp(host, sock, &tx, batch, now);
 }
 
 /* ---- the loop ------------------------------------------------------------------------------------------------ */
@@ -354,31 +378,32 @@ static enum step next_sock(struct foyer_host *host, uint8_t *header,
 size_t foyer_host_output(struct foyer_host *host, struct foyer_packet *ret_packets, size_t max,
                          foyer_time_ns now)
 {
-    size_t count = 0;
+    struct batch batch = {.packets = ret_packets};
     unsigned quiet_steps = 0;
 
     host_begin(host, now);
     host->local_pending = false;
     if (max > HOST_OUTPUT_BATCH)
         max = HOST_OUTPUT_BATCH;
-    while (count < max) {
+    while (batch.count < max) {
         /* Steps without a packet are bounded, so that no set of sockets holds the caller up. */
         if (quiet_steps >= HOST_LOCAL_BATCH) {
             host->local_pending = true;
             break;
         }
-        uint8_t *header = host->headers[count];
-        enum step step = next_control(host, header, &ret_packets[count], host->now_ns);
+        host->output_room = (uint32_t)(max - batch.count);
+        enum step step =
+            next_control(host, host->headers[batch.count], &ret_packets[batch.count], host->now_ns);
         if (step == STEP_NOTHING)
-            step = next_sock(host, header, &ret_packets[count], host->now_ns);
+            step = next_sock(host, &batch, host->now_ns);
         if (step == STEP_NOTHING)
             break;
         if (step == STEP_PACKET)
-            count++;
-        else
+            batch.count++;
+        else if (step != STEP_PACKETS)
             quiet_steps++;
     }
-    return count;
+    return batch.count;
 }
 
 bool foyer_host_has_output(const struct foyer_host *host)

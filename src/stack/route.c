@@ -329,9 +329,13 @@ uint32_t ip_tx_max_payload(const struct foyer_host *host, const struct sock *soc
     bool is_local = sock->path_generation == host->path_generation
                         ? sock->path_is_local
                         : ip_is_own(host, &sock->remote.addr);
-    if (mss == 0 || (!is_local && (host->config.link_capabilities & capability) == 0))
-        return mss;
     uint32_t max = host->config.gso_max_size;
+    if (mss == 0)
+        return mss;
+    /* segment.c cuts, as far as there is room for the pieces. */
+    if (!is_local && (host->config.link_capabilities & capability) == 0 &&
+        mss * host->output_room < max)
+        return mss * host->output_room;
     return max <= mss ? mss : max - max % mss;
 }
 

@@ -250,8 +250,8 @@ struct tx {
  */
 bool tcp_output(struct foyer_host *host, struct sock *sock, struct tx *tx, foyer_time_ns now);
 
-/* Largest TCP payload per packet handed down for this socket (mss where there is no TSO; always
- * GSO-sized on the path to the host itself). */
+/* Largest TCP payload handed down for this socket at once: GSO-sized, but where the link cannot
+ * cut no more than the output call that is being served has packets for. */
 uint32_t ip_tx_max_payload(const struct foyer_host *host, const struct sock *sock, uint32_t mss);
 
 /*
