@@ -75,6 +75,7 @@
 #define TCP_REUSE_NS FOYER_NS_PER_S /* in TIME-WAIT before a connect may reuse it, as Linux */
 #define TCP_FIN_WAIT_2_NS (60 * FOYER_NS_PER_S) /* orphans only */
 #define TCP_OOW_ACK_NS (500 * FOYER_NS_PER_MS)  /* answers to unacceptable segments */
+#define TCP_SLEPT_NS (600 * FOYER_NS_PER_S)     /* a timer so late: the machine slept */
 #define TCP_SYN_RETRIES 6u                      /* 127 s to give up */
 #define TCP_SYN_ACK_RETRIES 5u                  /* 63 s */
 #define TCP_DATA_RETRIES 15u                    /* RFC 9293 3.8.3 R2 (SHLD-11): at least 100 s */
@@ -268,6 +269,7 @@ struct tcp_segment {
     uint32_t size;      /* text bytes that are left */
     uint32_t text_size; /* as received */
     bool is_fin;        /* FIN flag, unless trimmed away */
+    bool was_syn;       /* a SYN whose flag was taken off: its window is not scaled */
     bool has_isn_floor; /* it takes over a TIME-WAIT: our ISN must be beyond isn_floor */
     seq_t isn_floor;
 };

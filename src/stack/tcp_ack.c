@@ -49,7 +49,9 @@ static bool complete_handshake(struct foyer_host *host, struct sock *sock,
         return false;
     }
     tcp_ts_update(tcb, seg, now);
-    tcb->snd_wnd = (uint32_t)seg->tcp.window << tcb->snd_scale;
+    /* RFC 7323 section 2.2: a SYN's window is not scaled, nor is that of a simultaneous open's
+     * SYN-ACK. */
+    tcb->snd_wnd = (uint32_t)seg->tcp.window << (seg->was_syn ? 0 : tcb->snd_scale);
     tcb->snd_wnd_max = tcb->snd_wnd;
     tcb->snd_wl1 = seg->tcp.seq;
     tcp_established(host, sock, seg, now);
@@ -60,16 +62,21 @@ static bool complete_handshake(struct foyer_host *host, struct sock *sock,
     return true;
 }
 
-/* RFC 9293 section 3.10.7.4: the window of the newest segment counts (MUST-1, REC-1, MUST-34). */
+/*
+ * RFC 9293 section 3.10.7.4: the window of the newest segment counts (MUST-1, REC-1, MUST-34).
+ * Newer than SND.WL1 alone tells: an ACK that moves SND.UNA was sent after every one that did not,
+ * also on text that is sent again. Else the old window would count from the new SND.UNA, and reach
+ * beyond what the peer has ever told (Linux does the same).
+ */
 static bool update_window(struct tcb *tcb, const struct tcp_segment *seg)
 {
     uint32_t window = (uint32_t)seg->tcp.window << tcb->snd_scale;
 
     /* The caller has seen to SND.UNA =< SEG.ACK, hence SND.WL2 =< SEG.ACK. */
-    if (seq_gt(tcb->snd_wl1, seg->tcp.seq))
+    if (seq_gt(tcb->snd_wl1, seg->tcp.seq) && seq_eq(seg->tcp.ack, tcb->snd_una))
         return false;
     bool is_changed = tcb->snd_wnd != window;
-    tcb->snd_wl1 = seg->tcp.seq;
+    tcb->snd_wl1 = seq_max(tcb->snd_wl1, seg->tcp.seq);
     tcb->snd_wnd = window;
     if (tcb->snd_wnd_max < window)
         tcb->snd_wnd_max = window;

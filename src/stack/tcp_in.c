@@ -309,6 +309,7 @@ static bool syn_received_syn(struct foyer_host *host, struct sock *sock, struct 
     if (!seq_eq(seg->tcp.ack, tcb->snd_nxt))
         return false;
     seg->tcp.flags &= (uint16_t)~WIRE_TCP_SYN;
+    seg->was_syn = true;
     seg->tcp.seq = seq_add(seg->tcp.seq, 1);
     seg->seq = seg->tcp.seq;
     tcb->flags |= TCPF_ACK_NOW;

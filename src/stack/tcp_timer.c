@@ -144,6 +144,7 @@ static void persist_fires(struct foyer_host *host, struct sock *sock, foyer_time
 static bool rto_fires(struct foyer_host *host, struct sock *sock, foyer_time_ns now)
 {
     struct tcb *tcb = sock->tcb;
+    bool is_long_past = now - tcb->rto_deadline_ns > TCP_SLEPT_NS;
 
     tcb->rto_deadline_ns = FOYER_TIME_NEVER;
     if (is_exhausted(sock, now) && !is_window_closed_by_live_peer(sock, now)) {
@@ -155,6 +156,9 @@ static bool rto_fires(struct foyer_host *host, struct sock *sock, foyer_time_ns 
     } else {
         if (tcb->retries < UINT8_MAX)
             tcb->retries++;
+        /* The machine slept: the board's times have come round, and nothing is young. */
+        if (is_long_past && tcb->board != NULL)
+            tcp_board_change_all(tcb, TCP_SENT_FLYING, TCP_SENT_LOST);
         if (tcp_is_synchronized(sock))
             tcp_recovery_on_rto(host, sock, now);
         else

@@ -331,6 +331,22 @@ static void rto_starts_over_with_one_segment(void **state)
     peer_destroy(peer);
 }
 
+/* Transmission times are kept modulo 71 minutes; a machine may sleep for longer than half of it. */
+static void rto_after_a_long_sleep_holds_everything_lost(void **state)
+{
+    struct peer *peer = establish(true);
+
+    (void)state;
+    send_ten(peer);
+    peer->now += 3000 * FOYER_NS_PER_S;
+    foyer_host_tick(peer->host, peer->now);
+    assert_int_equal(peer_stats(peer).tcp_rto_fired, 1);
+    assert_int_equal(peer_info(peer).lost_bytes, 10000);
+    peer_expect(peer, ACK, 1, 1, 1000);
+    peer_expect_nothing(peer);
+    peer_destroy(peer);
+}
+
 static void rto_skips_what_is_sacked(void **state)
 {
     struct peer *peer = establish(true);
@@ -535,6 +551,7 @@ int main(void)
         cmocka_unit_test(window_updates_and_data_are_no_duplicate_acks),
         cmocka_unit_test(rto_sends_the_first_segment_and_backs_off),
         cmocka_unit_test(rto_starts_over_with_one_segment),
+        cmocka_unit_test(rto_after_a_long_sleep_holds_everything_lost),
         cmocka_unit_test(rto_skips_what_is_sacked),
         cmocka_unit_test(late_ack_of_everything_ends_the_timeout),
         cmocka_unit_test(karn_ignores_retransmitted_segments),

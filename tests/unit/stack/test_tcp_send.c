@@ -293,6 +293,24 @@ static void shrunk_window_stops_new_data_and_is_survived(void **state)
     peer_destroy(peer);
 }
 
+/* Its number is older than that of the last window's: what was lost before is sent again. */
+static void window_of_a_retransmission_that_acknowledges_more_counts(void **state)
+{
+    struct peer *peer = establish(5000);
+
+    (void)state;
+    peer_write(peer, 8000);
+    peer_drain(peer);
+    peer_send(peer,
+              (struct seg){.flags = ACK, .seq = 1001, .ack = 1, .window = 5000, .size = 100});
+    peer_drain(peer);
+    peer_send(peer,
+              (struct seg){.flags = ACK, .seq = 1, .ack = 5001, .window = 1000, .size = 1000});
+    peer_expect(peer, ACK, 5001, 1101, 1000);
+    peer_expect_nothing(peer);
+    peer_destroy(peer);
+}
+
 static void zero_window_is_probed_with_backoff(void **state)
 {
     static const unsigned delays_ms[] = {200, 400, 800, 1600, 3200};
@@ -876,6 +894,7 @@ int main(void)
         cmocka_unit_test(sws_override_sends_the_small_piece),
         cmocka_unit_test(half_of_the_largest_window_is_enough),
         cmocka_unit_test(shrunk_window_stops_new_data_and_is_survived),
+        cmocka_unit_test(window_of_a_retransmission_that_acknowledges_more_counts),
         cmocka_unit_test(zero_window_is_probed_with_backoff),
         cmocka_unit_test(zero_window_lasts_while_probes_are_answered),
         cmocka_unit_test(zero_window_ends_where_probes_are_not_answered),

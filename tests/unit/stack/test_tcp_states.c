@@ -242,6 +242,25 @@ static void simultaneous_open_reaches_established(void **state)
     peer_destroy(peer);
 }
 
+/* RFC 7323 section 2.2: the window of a SYN is never scaled, of whichever kind it is. */
+static void simultaneous_open_takes_the_window_unscaled(void **state)
+{
+    struct peer *peer = peer_create();
+    struct wire_tcp_options options = {.has_window_scale = true, .window_scale = 7};
+
+    (void)state;
+    peer_to_state(peer, SYN_SENT);
+    peer_send(peer, (struct seg){.flags = SYN, .window = 8192, .options = options});
+    peer_drain(peer);
+    peer_send(peer, (struct seg){
+                        .flags = SYN | ACK, .ack = 1, .window = 8192, .options = options});
+    assert_int_equal(peer_state(peer), ESTABLISHED);
+    assert_int_equal(peer_info(peer).send_window_bytes, 8192);
+    peer_send(peer, (struct seg){.flags = ACK, .seq = 1, .ack = 1, .window = 100});
+    assert_int_equal(peer_info(peer).send_window_bytes, 12800);
+    peer_destroy(peer);
+}
+
 static void simultaneous_open_refused(void **state)
 {
     struct peer *peer = peer_create();
@@ -573,6 +592,7 @@ int main(void)
         cmocka_unit_test(rst_in_syn_sent_reports_econnrefused),
         cmocka_unit_test(active_open_raises_connected),
         cmocka_unit_test(simultaneous_open_reaches_established),
+        cmocka_unit_test(simultaneous_open_takes_the_window_unscaled),
         cmocka_unit_test(simultaneous_open_refused),
         cmocka_unit_test(simultaneous_close_reaches_time_wait),
         cmocka_unit_test(half_close_still_receives),
