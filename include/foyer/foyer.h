@@ -2,6 +2,7 @@
 #ifndef FOYER_H
 #define FOYER_H
 
+#include "foyer/dhcp.h"
 #include "foyer/host.h"
 #include "foyer/ring.h"
 #include "foyer/socket.h"

@@ -115,6 +115,7 @@ enum foyer_address_origin {
     FOYER_ADDRESS_LINK_LOCAL,
     FOYER_ADDRESS_SLAAC,
     FOYER_ADDRESS_TEMPORARY,
+    FOYER_ADDRESS_DHCP, /* see dhcp.h */
 };
 
 struct foyer_address_info {

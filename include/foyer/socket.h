@@ -55,6 +55,8 @@ enum foyer_event_bits {
     FOYER_EVENT_ERROR = 1u << 5,     /* see foyer_socket_take_error */
     FOYER_EVENT_CLOSED = 1u << 6,    /* the connection is over in both directions */
     FOYER_EVENT_REQUEST = 1u << 7,   /* a connection request waits for foyer_request_next */
+    /* Of the host; its socket is FOYER_SOCKET_NONE. */
+    FOYER_EVENT_LEASE = 1u << 16, /* see dhcp.h; only where a DHCP client was started */
 };
 
 struct foyer_event {

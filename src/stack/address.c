@@ -13,6 +13,7 @@
  */
 #include <errno.h>
 
+#include "stack/dhcp.h"
 #include "stack/ip.h"
 
 #define DAD_TRANSMITS 1u       /* RFC 4862 section 5.1, DupAddrDetectTransmits */
@@ -138,6 +139,7 @@ static void assign(struct foyer_host *host, struct host_address *address, foyer_
     /* RFC 5227 section 2.3: an address that was probed for is announced. IPv6 has no need to. */
     if (foyer_addr_is_v4(&address->addr) || (host->config.behaviour & FOYER_HOST_ANNOUNCE))
         start_announcing(address, now);
+    dhcp_address_changed(host, address);
 }
 
 static void probe_step(struct foyer_host *host, struct host_address *address, foyer_time_ns now)
@@ -165,6 +167,7 @@ void address_timer(struct foyer_host *host, foyer_time_ns now)
     for (uint32_t i = host->address_count; i-- > 0;) {
         struct host_address *address = &host->addresses[i];
         if (address->valid_until_ns <= now) {
+            dhcp_address_changed(host, address);
             address_remove(host, address); /* RFC 4862 section 5.5.4 */
             continue;
         }
@@ -188,6 +191,7 @@ static void give_up(struct foyer_host *host, struct host_address *address)
     address->announcements_left = 0;
     address->next_ns = FOYER_TIME_NEVER;
     host->path_generation++;
+    dhcp_address_changed(host, address);
 }
 
 /* RFC 5227 section 2.4 */

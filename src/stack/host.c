@@ -7,6 +7,7 @@
 
 #include <errno.h>
 
+#include "stack/dhcp.h"
 #include "stack/ip.h"
 #include "stack/ports.h"
 #include "stack/socket.h"
@@ -111,6 +112,7 @@ void foyer_host_destroy(struct foyer_host *host)
 {
     if (host == NULL)
         return;
+    dhcp_finish(host);
     sockets_finish(host); /* first: sockets are in everybody's lists */
     requests_finish(host);
     tcp_host_finish(host);
@@ -179,6 +181,12 @@ void foyer_host_tick(struct foyer_host *host, foyer_time_ns now)
             break;
         case TIMER_ROUTER:
             router_timer(host, host->now_ns);
+            break;
+        case TIMER_DHCP4:
+            dhcp4_timer(host, host->now_ns);
+            break;
+        case TIMER_DHCP6:
+            dhcp6_timer(host, host->now_ns);
             break;
         case TIMER_REQUESTS:
             requests_timer(host, host->now_ns);

@@ -33,6 +33,8 @@ enum timer_kind {
     TIMER_GROUP,      /* host.group_timer: a membership is to be told */
     TIMER_ROUTER,     /* host.router_timer: a solicitation, a router's or a prefix's end */
     TIMER_REQUESTS,   /* host.requests.timer */
+    TIMER_DHCP4,      /* of host.dhcp4 */
+    TIMER_DHCP6,      /* of host.dhcp6 */
 };
 
 /* address.c. What may be done with an address in each enum foyer_address_state: see host.h. */
@@ -71,8 +73,8 @@ struct host_prefix {
 
 struct host_route {
     struct foyer_addr prefix;
-    struct foyer_addr gateway;
-    uint8_t prefix_length; /* of the 128 bits */
+    struct foyer_addr gateway; /* a wildcard: on the link */
+    uint8_t prefix_length;     /* of the 128 bits */
 };
 
 struct learned_mtu {
@@ -101,6 +103,8 @@ struct port_protocol {
 
 struct crowded_destination; /* ports.c */
 struct reassembly;          /* frag.c */
+struct dhcp4;               /* dhcp4.c */
+struct dhcp6;               /* dhcp6.c */
 
 struct foyer_host {
     struct foyer_host_config config; /* defaults are filled in */
@@ -121,6 +125,7 @@ struct foyer_host {
     struct list_node event_list;   /* of sock.event_node */
     struct list_node output_list;  /* of sock.output_node */
     struct list_node release_list; /* of sock.release_node: ring space to give back (udp.c) */
+    uint32_t own_events;           /* enum foyer_event_bits without a socket, not yet taken */
 
     /* ports.c */
     struct hash_table connected; /* of sock.connected_node */
@@ -154,6 +159,12 @@ struct foyer_host {
     uint32_t base_reachable_ms;
     uint16_t link_mtu_v6;
     uint8_t hop_limit;
+    bool is_managed, is_other; /* M and O of the last advertisement */
+
+    /* dhcp4.c, dhcp6.c: NULL while no client runs */
+    struct dhcp4 *dhcp4;
+    struct dhcp6 *dhcp6;
+    uint16_t link_mtu_v4;
 
     /* group.c; the index says the family: 0 IPv4, 1 IPv6 */
     struct list_node groups;

@@ -14,7 +14,9 @@
 
 #include "base/bytes.h"
 #include "base/checksum.h"
+#include "stack/dhcp.h"
 #include "stack/ip.h"
+#include "wire/dhcp4.h"
 #include "wire/membership.h"
 #include "wire/tcp.h"
 #include "wire/udp.h"
@@ -55,6 +57,24 @@ void rx_copy_to_ring(const struct rx *rx, size_t offset, const struct foyer_ring
         size -= (uint32_t)take;
         offset = 0;
     }
+}
+
+size_t rx_copy(const struct rx *rx, size_t offset, uint8_t *bytes, size_t size)
+{
+    size_t copied = 0;
+    for (unsigned i = 0; i < rx->payload_count && copied < size; i++) {
+        const struct foyer_span *span = &rx->payload[i];
+        if (offset >= span->size) {
+            offset -= span->size;
+            continue;
+        }
+        size_t left = span->size - offset;
+        size_t take = left < size - copied ? left : size - copied;
+        memcpy(bytes + copied, span->base + offset, take);
+        copied += take;
+        offset = 0;
+    }
+    return copied;
 }
 
 bool rx_checksum_ok(const struct rx *rx)
@@ -142,6 +162,16 @@ static bool is_for_us(const struct foyer_host *host, const struct foyer_addr *ds
     return ip_is_broadcast(host, dst);
 }
 
+/* Is it for a DHCP client that has no address yet? The switch knows us by the MAC alone. */
+static bool is_for_dhcp(const struct foyer_host *host, const struct wire_ipv4 *ip,
+                        const uint8_t *transport, size_t contiguous)
+{
+    return dhcp4_is_expecting(host) && ip->protocol == WIRE_PROTOCOL_UDP && !ip->more_fragments &&
+           ip->fragment_offset == 0 && !foyer_addr_is_multicast(&ip->dst) &&
+           !foyer_addr_is_loopback(&ip->dst) && contiguous >= WIRE_UDP_SIZE &&
+           load_be16(transport + 2) == WIRE_DHCP4_CLIENT_PORT;
+}
+
 void ip4_input(struct foyer_host *host, const struct foyer_packet *packet, bool is_group,
                foyer_time_ns now)
 {
@@ -165,7 +195,8 @@ void ip4_input(struct foyer_host *host, const struct foyer_packet *packet, bool 
     }
     if (!is_source_valid(host, &ip.src) ||
         !(is_for_us(host, &ip.dst, is_group) ||
-          is_intercepted(host, &ip.dst, ip.protocol, is_group)) ||
+          is_intercepted(host, &ip.dst, ip.protocol, is_group) ||
+          (!is_group && is_for_dhcp(host, &ip, bytes + parsed, contiguous - (size_t)parsed))) ||
         ip.has_source_route) { /* RFC 7126 section 4.3: drop source-routed packets */
         host->stats.in_dropped_address++;
         return;
@@ -321,6 +352,18 @@ void ip_input_reassembled(struct foyer_host *host, const uint8_t *bytes, size_t 
 
 /* ---- down ------------------------------------------------------------------------------------------ */
 
+static uint16_t checksum_offset_of(uint8_t protocol)
+{
+    switch (protocol) {
+    case WIRE_PROTOCOL_TCP:
+        return WIRE_TCP_CHECKSUM_OFFSET;
+    case WIRE_PROTOCOL_UDP:
+        return WIRE_UDP_CHECKSUM_OFFSET;
+    default:
+        return 2; /* ICMP of both families */
+    }
+}
+
 /* RFC 2711: a Hop-by-Hop header with the router alert option for MLD, padded. */
 static const uint8_t router_alert_v6[8] = {WIRE_PROTOCOL_ICMP6, 0, 5, 2, 0, 0, 1, 0};
 
@@ -352,6 +395,35 @@ void ip4_send_to_group(struct foyer_host *host, const struct foyer_addr *src,
     store_be16(header + 10, 0);
     store_be16(header + 10, checksum_of(header, header_size));
     memcpy(header + header_size, bytes, size);
+}
+
+void ip4_broadcast_unconfigured(struct foyer_host *host, uint8_t protocol, const uint8_t *bytes,
+                                size_t size)
+{
+    struct control *control =
+        control_push(host, CONTROL_FRAME, WIRE_ETH_SIZE + WIRE_IPV4_SIZE + size);
+    if (control == NULL) {
+        host->stats.out_control_full++;
+        return;
+    }
+    struct wire_eth eth = {.ethertype = WIRE_ETHERTYPE_IPV4};
+    struct wire_ipv4 ip = {.total_size = (uint16_t)(WIRE_IPV4_SIZE + size),
+                           .id = host->ipv4_id++,
+                           .ttl = IP_TTL_DEFAULT,
+                           .protocol = protocol,
+                           .src = foyer_addr_v4(0, 0, 0, 0),
+                           .dst = foyer_addr_v4(255, 255, 255, 255)};
+    struct checksum sum;
+    ip_group_mac(&ip.dst, true, eth.dst);
+    memcpy(eth.src, host->config.mac, 6);
+    uint8_t *header = control_bytes(control) + wire_eth_emit(control_bytes(control), &eth);
+    uint8_t *transport = header + wire_ipv4_emit(header, &ip);
+    memcpy(transport, bytes, size);
+    checksum_init(&sum);
+    checksum_add_pseudo(&sum, &ip.src, &ip.dst, protocol, (uint32_t)size);
+    checksum_add(&sum, transport, size);
+    uint16_t value = checksum_finish(&sum);
+    store_be16(transport + checksum_offset_of(protocol), value == 0 ? 0xffff : value);
 }
 
 void ip6_send_to_group(struct foyer_host *host, const struct foyer_addr *src,
@@ -389,18 +461,6 @@ size_t ip_payload_size(const struct tx *tx)
     for (unsigned i = 0; i < tx->payload_count; i++)
         size += tx->payload[i].size;
     return size;
-}
-
-static uint16_t checksum_offset_of(uint8_t protocol)
-{
-    switch (protocol) {
-    case WIRE_PROTOCOL_TCP:
-        return WIRE_TCP_CHECKSUM_OFFSET;
-    case WIRE_PROTOCOL_UDP:
-        return WIRE_UDP_CHECKSUM_OFFSET;
-    default:
-        return 2; /* ICMP of both families */
-    }
 }
 
 /* Fills the transport checksum, or leaves that to the link. */

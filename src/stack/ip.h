@@ -139,6 +139,9 @@ struct ip_way {
 };
 
 int route_init(struct foyer_host *host);
+/* foyer_host_add_route; a gateway that is a wildcard means that the prefix is on the link. */
+int route_add(struct foyer_host *host, const struct foyer_addr *prefix, uint8_t prefix_length,
+              const struct foyer_addr *gateway);
 /* src may be NULL or a wildcard: it is chosen. Errors of ip_path, -ENOBUFS. */
 int ip_find_way(struct foyer_host *host, const struct foyer_addr *dst, const struct foyer_addr *src,
                 struct ip_way *ret_way);
@@ -209,6 +212,10 @@ void ip_deliver_inside(struct foyer_host *host, const struct tx *tx, const struc
 void ip4_send_to_group(struct foyer_host *host, const struct foyer_addr *src,
                        const struct foyer_addr *group, uint8_t protocol, const uint8_t *bytes,
                        size_t size);
+
+/* The same from 0.0.0.0 to 255.255.255.255; bytes: a UDP header and all, checksum 0. */
+void ip4_broadcast_unconfigured(struct foyer_host *host, uint8_t protocol, const uint8_t *bytes,
+                                size_t size);
 
 /* ---- group.c: multicast membership ------------------------------------------------------------------ */
 

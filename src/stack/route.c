@@ -42,6 +42,13 @@ bool ip_is_on_link(const struct foyer_host *host, const struct foyer_addr *addr)
             ip_prefix_matches(&own->addr, addr, own->prefix_length))
             return true;
     }
+    for (uint32_t i = 0; i < host->route_count; i++) {
+        const struct host_route *route = &host->routes[i];
+        if (foyer_addr_is_any(&route->gateway) &&
+            foyer_addr_is_v4(&route->prefix) == foyer_addr_is_v4(addr) &&
+            ip_prefix_matches(&route->prefix, addr, route->prefix_length))
+            return true;
+    }
     int length;
     return router_is_on_link(host, addr, &length);
 }
@@ -110,6 +117,7 @@ int route_init(struct foyer_host *host)
 {
     host->mtu_timer.kind = TIMER_MTU;
     host->path_generation = 1;
+    host->link_mtu_v4 = host->config.mtu;
     host->ipv4_id = (uint16_t)host_random(host);
     host->fragment_id = (uint32_t)host_random(host);
     int error = hash_table_init(&host->neighbours, &host->config.allocator);
@@ -133,12 +141,12 @@ static struct host_route *find_route(struct foyer_host *host, const struct foyer
     return NULL;
 }
 
-int foyer_host_add_route(struct foyer_host *host, const struct foyer_addr *prefix,
-                         uint8_t prefix_length, const struct foyer_addr *gateway)
+int route_add(struct foyer_host *host, const struct foyer_addr *prefix, uint8_t prefix_length,
+              const struct foyer_addr *gateway)
 {
     int wide = ip_wide_prefix_length(prefix, prefix_length);
     if (wide < 0 || foyer_addr_is_v4(prefix) != foyer_addr_is_v4(gateway) ||
-        foyer_addr_is_any(gateway) || foyer_addr_is_multicast(gateway) || ip_is_own(host, gateway))
+        foyer_addr_is_multicast(gateway) || ip_is_own(host, gateway))
         return -EINVAL;
     if (find_route(host, prefix, wide) != NULL)
         return -EEXIST;
@@ -148,6 +156,12 @@ int foyer_host_add_route(struct foyer_host *host, const struct foyer_addr *prefi
         (struct host_route){.prefix = *prefix, .gateway = *gateway, .prefix_length = (uint8_t)wide};
     host->path_generation++;
     return 0;
+}
+
+int foyer_host_add_route(struct foyer_host *host, const struct foyer_addr *prefix,
+                         uint8_t prefix_length, const struct foyer_addr *gateway)
+{
+    return foyer_addr_is_any(gateway) ? -EINVAL : route_add(host, prefix, prefix_length, gateway);
 }
 
 int foyer_host_remove_route(struct foyer_host *host, const struct foyer_addr *prefix,
@@ -190,7 +204,7 @@ static bool find_next_hop(const struct foyer_host *host, const struct foyer_addr
         if (foyer_addr_is_v4(&route->prefix) == is_v4 && route->prefix_length > best &&
             ip_prefix_matches(&route->prefix, dst, route->prefix_length)) {
             best = route->prefix_length;
-            *ret_next_hop = route->gateway;
+            *ret_next_hop = foyer_addr_is_any(&route->gateway) ? *dst : route->gateway;
         }
     }
     return best >= 0 || (!is_v4 && router_choose(host, ret_next_hop));
@@ -226,7 +240,7 @@ void ip_group_mac(const struct foyer_addr *dst, bool is_broadcast, uint8_t ret_m
 
 static uint16_t link_mtu(const struct foyer_host *host, const struct foyer_addr *dst)
 {
-    return foyer_addr_is_v4(dst) ? host->config.mtu : host->link_mtu_v6;
+    return foyer_addr_is_v4(dst) ? host->link_mtu_v4 : host->link_mtu_v6;
 }
 
 static uint16_t learned_mtu(const struct foyer_host *host, const struct foyer_addr *dst)

@@ -14,6 +14,7 @@
  * duplicate was found.
  */
 #include "base/bytes.h"
+#include "stack/dhcp.h"
 #include "stack/ip.h"
 
 /* RFC 4861 section 10 */
@@ -474,6 +475,9 @@ void router_advertised(struct foyer_host *host, const struct foyer_addr *router,
     if (ndp->router_lifetime_s > 0)
         host->solicit_ns = FOYER_TIME_NEVER;
     learn_parameters(host, ndp, now);
+    host->is_managed = ndp->is_managed;
+    host->is_other = ndp->is_other;
+    dhcp6_advertised(host, ndp->is_managed, ndp->is_other, now);
     for (unsigned i = 0; i < ndp->prefix_count; i++) {
         const struct wire_ndp_prefix *prefix = &ndp->prefixes[i];
         if (foyer_addr_is_link_local_v6(&prefix->prefix))

@@ -198,6 +198,11 @@ void sock_want_output(struct foyer_host *host, struct sock *sock)
 size_t foyer_host_events(struct foyer_host *host, struct foyer_event *ret_events, size_t max)
 {
     size_t count = 0;
+    if (host->own_events != 0 && max > 0) {
+        ret_events[count++] =
+            (struct foyer_event){.socket = FOYER_SOCKET_NONE, .events = host->own_events};
+        host->own_events = 0;
+    }
     while (count < max) {
         struct list_node *node = list_pop_front(&host->event_list);
         if (node == NULL)

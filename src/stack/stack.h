@@ -198,6 +198,8 @@ struct rx {
 /* Copies size bytes at offset (from the transport header) to a ring position. In bounds. */
 void rx_copy_to_ring(const struct rx *rx, size_t offset, const struct foyer_ring *ring,
                      uint32_t pos, uint32_t size);
+/* Copies size bytes at offset (from the transport header), or those that there are: how many. */
+size_t rx_copy(const struct rx *rx, size_t offset, uint8_t *bytes, size_t size);
 /* Pseudo-header checksum over the whole transport part; true where it is right. */
 bool rx_checksum_ok(const struct rx *rx);
 

@@ -15,8 +15,11 @@
  */
 #include <errno.h>
 
+#include "stack/dhcp.h"
 #include "stack/ip.h"
 #include "stack/ports.h"
+#include "wire/dhcp4.h"
+#include "wire/dhcp6.h"
 #include "wire/udp.h"
 
 #define RECORD_HEADER_SIZE ((uint32_t)sizeof(struct foyer_datagram_header))
@@ -153,6 +156,10 @@ void udp_input(struct foyer_host *host, const struct rx *rx, foyer_time_ns now)
         host->stats.udp_in_errors++;
         return;
     }
+    bool is_for_client =
+        udp.dst_port == WIRE_DHCP4_CLIENT_PORT || udp.dst_port == WIRE_DHCP6_CLIENT_PORT;
+    if (is_for_client && dhcp_input(host, rx, udp.dst_port, udp.size, now))
+        return;
     struct foyer_endpoint local = {rx->dst, udp.dst_port};
     struct foyer_endpoint remote = {rx->src, udp.src_port};
     if (foyer_addr_is_multicast(&rx->dst) && !group_is_everybodys(&rx->dst)) {
