@@ -24,6 +24,7 @@ test_packages=(
     python3:python3 redis-server:redis-server redis-tools:redis-benchmark
     iperf3:iperf3 socat:socat netcat-openbsd:nc wrk:wrk tcpdump:tcpdump
     libcap2-bin:setcap util-linux:unshare passwd:useradd
+    dnsmasq-base:dnsmasq iputils-ping:ping
 )
 bench_packages=(sockperf:sockperf iperf3:iperf3 redis-server:redis-server
     redis-tools:redis-benchmark wrk:wrk liblwip-dev:dpkg liblwip0:dpkg valgrind:valgrind)
