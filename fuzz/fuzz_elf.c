@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/elf.h"
+#include "ipc/elf.h"
 
 struct file {
     const uint8_t *bytes;

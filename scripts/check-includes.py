@@ -32,6 +32,7 @@ ALLOWED = {
     "link": {TYPES, "base", "wire", PUBLIC},  # impairment must tell IP from the rest
     "daemon": {TYPES, "base", "wire", "stack", "registry", "ipc", "link", PUBLIC},
     "preload": {TYPES, "ipc", "base"},
+    "supervise": {TYPES, "base"},
     "cli": {TYPES, "ipc", "registry", "base"},
 }
 

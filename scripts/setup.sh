@@ -23,6 +23,7 @@ test_packages=(
     cppcheck:cppcheck shellcheck:shellcheck codespell:codespell scdoc:scdoc
     python3:python3 redis-server:redis-server redis-tools:redis-benchmark
     iperf3:iperf3 socat:socat netcat-openbsd:nc wrk:wrk tcpdump:tcpdump
+    busybox-static:dpkg hey:hey webhook:webhook
     libcap2-bin:setcap util-linux:unshare passwd:useradd
     dnsmasq-base:dnsmasq iputils-ping:ping
 )

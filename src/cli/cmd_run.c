@@ -15,7 +15,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "cli/attach.h"
+#include "ipc/attach.h"
 #include "cli/start.h"
 #include "cli/text.h"
 
@@ -47,14 +47,6 @@ static int explain_find(const struct cli_invocation *invocation, const char *pro
     }
 }
 
-/* What can be done where a program does not attach: the kernel's sockets reach hosts by a TAP. */
-static void print_tap_advice(void)
-{
-    fputs("Use a dynamically linked build of it; or let it run without 'foyer run' and reach the\n"
-          "building through the kernel: 'sudo foyer link add tap' (see 'foyer help link').\n",
-          stderr);
-}
-
 static void explain_start(const struct cli_invocation *invocation, const char *program,
                           const struct attach_report *report)
 {
@@ -67,26 +59,17 @@ static void explain_start(const struct cli_invocation *invocation, const char *p
     free(safe);
 }
 
-/* Returns CLI_OK if the program would attach. */
+/* Returns CLI_OK if the program would attach, or can be supervised. */
 static int explain_report(const struct cli_invocation *invocation, const char *program,
                           const struct attach_report *report)
 {
     switch (report->verdict) {
     case ATTACH_YES:
         return CLI_OK;
-    case ATTACH_STATIC:
-        explain_start(invocation, program, report);
-        fputs("The file is statically linked, so no dynamic linker loads foyer's module into it.\n",
-              stderr);
-        print_tap_advice();
-        break;
+    case ATTACH_STATIC: /* under supervision: attach_needs_supervisor */
     case ATTACH_GO:
-        explain_start(invocation, program, report);
-        fputs("The file is a Go program: Go's runtime calls the kernel directly, past the libc\n"
-              "functions that foyer stands behind.\n",
-              stderr);
-        print_tap_advice();
-        break;
+    case ATTACH_LIBC:
+        return CLI_OK;
     case ATTACH_SETID:
     case ATTACH_CAPABILITIES:
         explain_start(invocation, program, report);
@@ -103,13 +86,6 @@ static int explain_report(const struct cli_invocation *invocation, const char *p
                 "The file is for another architecture (%s) than foyer's module. Use a build of it "
                 "for this\none.\n",
                 report->detail);
-        break;
-    case ATTACH_LIBC:
-        explain_start(invocation, program, report);
-        fprintf(stderr,
-                "The file is loaded by %s, so it uses another C library than foyer's module.\n",
-                report->detail);
-        print_tap_advice();
         break;
     case ATTACH_MALFORMED:
         cli_error(invocation, "'%s' cannot be run: %s is a damaged ELF file", program,
@@ -154,7 +130,8 @@ static char *preload_value(const char *module, const char *before)
     return value;
 }
 
-static int set_environment(const struct client *client, const char *module, int birth_fd)
+static int set_environment(const struct client *client, const char *module, const char *supervisor,
+                           int birth_fd)
 {
     char fd_text[16];
     char *preload = preload_value(module, getenv("LD_PRELOAD"));
@@ -165,6 +142,7 @@ static int set_environment(const struct client *client, const char *module, int 
               setenv("FOYER_SOCKET", client->paths.socket, 1) == 0 &&
               setenv("FOYER_HOST", client->welcome.host, 1) == 0 &&
               setenv("FOYER_FD", fd_text, 1) == 0 &&
+              setenv("FOYER_SUPERVISOR", supervisor, 1) == 0 &&
               (strcmp(client->paths.building, "default") == 0
                    ? unsetenv("FOYER_BUILDING")
                    : setenv("FOYER_BUILDING", client->paths.building, 1)) == 0;
@@ -206,11 +184,57 @@ static int find_module(const struct cli_invocation *invocation, char module[stat
     return CLI_OK;
 }
 
-/* Returns only if the program cannot be run. */
-static int execute(const struct cli_invocation *invocation, const char *path, char **arguments)
+/*
+ * foyer-supervise, where it is there; children of the program may need it, too. It is not needed
+ * where a supervised program runs this command: the supervisor is inherited, and so is its host.
+ */
+static int find_supervisor(const struct cli_invocation *invocation, const char *program,
+                           bool is_needed, const char *host, char supervisor[static ELF_PATH_MAX])
 {
-    execvp(path, arguments);
-    int error = errno;
+    const char *host_before = getenv("FOYER_HOST");
+    if (is_needed && getenv("FOYER_SUPERVISED") != NULL &&
+        (host_before == NULL || (host != NULL && strcmp(host, host_before) != 0))) {
+        cli_error(invocation,
+                  "'%s' was not started: it is a program that foyer supervises, and so is the one "
+                  "that\nstarts it; both have to be on the same host",
+                  program);
+        return CLI_RUN_FAILURE;
+    }
+    if (start_find_supervisor(supervisor) == 0)
+        return CLI_OK;
+    if (is_needed) {
+        cli_error(invocation,
+                  "'%s' was not started: it needs %s, which is missing; the installation is "
+                  "incomplete",
+                  program, supervisor);
+        return CLI_RUN_FAILURE;
+    }
+    supervisor[0] = '\0';
+    return CLI_OK;
+}
+
+/* Returns only if the program cannot be run. */
+static int execute(const struct cli_invocation *invocation, const char *path, char **arguments,
+                   const char *supervisor)
+{
+    int error;
+    if (supervisor != NULL && getenv("FOYER_SUPERVISED") == NULL) {
+        size_t count = 0;
+        while (arguments[count] != NULL)
+            count++;
+        char **all = calloc(count + 3, sizeof(*all));
+        if (all != NULL) {
+            all[0] = (char *)(uintptr_t) "foyer-supervise";
+            all[1] = (char *)(uintptr_t)path;
+            memcpy(all + 2, arguments, count * sizeof(*all));
+            execv(supervisor, all);
+        }
+        error = errno;
+        free(all);
+    } else {
+        execvp(path, arguments);
+        error = errno;
+    }
     cli_error(invocation, "'%s' cannot be run: %s", arguments[0], strerror(error));
     return error == ENOENT ? CLI_RUN_NOT_FOUND : CLI_RUN_NOT_EXECUTABLE;
 }
@@ -218,6 +242,7 @@ static int execute(const struct cli_invocation *invocation, const char *path, ch
 static int run_program(const struct cli_invocation *invocation, const char *host, char **arguments)
 {
     char path[ELF_PATH_MAX], module[ELF_PATH_MAX], label[FOYER_NAME_MAX];
+    char supervisor[ELF_PATH_MAX];
     struct elf_facts own;
     struct attach_report report;
     int error = attach_find(arguments[0], path);
@@ -229,6 +254,9 @@ static int run_program(const struct cli_invocation *invocation, const char *host
     int status = explain_report(invocation, path, &report);
     if (status == CLI_OK)
         status = find_module(invocation, module);
+    bool is_supervised = attach_needs_supervisor(report.verdict);
+    if (status == CLI_OK)
+        status = find_supervisor(invocation, arguments[0], is_supervised, host, supervisor);
     if (status != CLI_OK)
         return status;
 
@@ -242,13 +270,13 @@ static int run_program(const struct cli_invocation *invocation, const char *host
     if (error != 0)
         return CLI_RUN_FAILURE;
     int birth_fd = raise_birth_fd(client.fd);
-    error = birth_fd < 0 ? birth_fd : set_environment(&client, module, birth_fd);
+    error = birth_fd < 0 ? birth_fd : set_environment(&client, module, supervisor, birth_fd);
     if (error != 0) {
         cli_error(invocation, "cannot pass foyer's session on to '%s': %s", arguments[0],
                   strerror(-error));
         return CLI_RUN_FAILURE;
     }
-    return execute(invocation, path, arguments);
+    return execute(invocation, path, arguments, is_supervised ? supervisor : NULL);
 }
 
 static int run(struct cli_invocation *invocation)
@@ -288,8 +316,9 @@ const struct cli_command command_run = {
         "  --host NAME  the host's name, else made from the program's; other programs of the\n"
         "               building reach it by this name\n"
         "\n"
-        "Refused are programs that would run unattached: statically linked, Go, set-user-ID,\n"
-        "with file capabilities, of another architecture or C library.\n"
+        "Statically linked programs, Go's, and those of another C library run under supervision:\n"
+        "the same host and ports, but slower. Refused are programs that would run unattached:\n"
+        "set-user-ID, with file capabilities, of another architecture.\n"
         "\n"
         "Exit status: that of the program; 125 foyer failed or refuses the program, 126 it cannot\n"
         "be run, 127 it was not found, 2 wrong usage.\n",

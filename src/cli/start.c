@@ -81,6 +81,12 @@ int start_find_preload(char ret_path[static ELF_PATH_MAX])
     return find_part(places, sizeof(places) / sizeof(places[0]), R_OK, ret_path);
 }
 
+int start_find_supervisor(char ret_path[static ELF_PATH_MAX])
+{
+    static const char *const places[] = {"foyer-supervise"};
+    return find_part(places, 1, X_OK, ret_path);
+}
+
 /* ---- the child ------------------------------------------------------------------------------- */
 
 /* Between fork and exec. Never returns; the pipe's end of file tells of a failure. */

@@ -3,13 +3,16 @@
 #define FOYER_CLI_START_H
 
 #include "cli/client.h"
-#include "cli/elf.h"
+#include "ipc/elf.h"
 
 /*
  * The absolute path of libfoyer-preload.so: in lib beside the directory of this program (build
  * tree), else where it was installed. Returns 0, or -ENOENT with ret_path naming the last place.
  */
 int start_find_preload(char ret_path[static ELF_PATH_MAX]);
+
+/* The same of foyer-supervise, which is beside this program. */
+int start_find_supervisor(char ret_path[static ELF_PATH_MAX]);
 
 /*
  * client_open, for any role, that starts foyerd first where it does not run; explains every

@@ -168,8 +168,9 @@ void process_holder(const struct process_map *map, const struct psocket *psocket
     struct holding found;
     ino_t inode = psocket->program_inode;
     bool is_readable = map != NULL && find(&map->seen, (uint64_t)holder.pid, 0, holder.pid, &found);
-    if (!is_readable && is_alive(holder.pid)) {
-        *ret_holder = holder; /* can't be looked at; the best there is */
+    /* What can't be looked at is the best there is. A supervisor has the descriptors itself. */
+    if ((!is_readable || holder.is_supervised) && is_alive(holder.pid)) {
+        *ret_holder = holder;
         return;
     }
     if (map != NULL && (find(&map->by_inode, inode, inode, holder.pid, &found) ||

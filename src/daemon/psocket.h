@@ -18,6 +18,7 @@ struct daemon;
 struct holder {
     pid_t pid; /* 0: not known */
     uid_t uid;
+    bool is_supervised; /* pid is the program; its descriptors are foyer-supervise's */
     char program[FOYER_NAME_MAX];
 };
 

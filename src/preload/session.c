@@ -10,6 +10,7 @@
 #include "preload/preload.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -100,6 +101,14 @@ static int open_through_birth(void)
     return ends[0];
 }
 
+/* foyer-supervise's sockets are the supervised program's. */
+static int32_t acts_for(void)
+{
+    const char *text = getenv("FOYER_ACTS_FOR");
+    long pid = text != NULL ? strtol(text, NULL, 10) : 0;
+    return pid > 0 && pid <= INT32_MAX ? (int32_t)pid : 0;
+}
+
 static int greet(int fd)
 {
     struct foyer_welcome welcome;
@@ -109,6 +118,7 @@ static int greet(int fd)
         .version = FOYER_PROTOCOL_VERSION,
         .role = FOYER_ROLE_PROGRAM,
         .parent_pid = parent_pid,
+        .acts_for_pid = acts_for(),
     };
     memcpy(hello.host, preload_config.host, sizeof(hello.host));
     prctl(PR_GET_NAME, hello.program);

@@ -43,7 +43,8 @@ class Building:
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="foyer-test."))
         self.dir.chmod(0o755)
         self.env = dict(os.environ)
-        for name in ("LD_PRELOAD", "FOYER_SOCKET", "FOYER_HOST", "FOYER_FD"):
+        for name in ("LD_PRELOAD", "FOYER_SOCKET", "FOYER_HOST", "FOYER_FD", "FOYER_SUPERVISOR",
+                     "FOYER_SUPERVISED"):
             self.env.pop(name, None)
         self.env["FOYER_DIR"] = str(self.dir / "run")
         (self.dir / "run").mkdir(mode=0o700)

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "cli/elf.h"
+#include "ipc/elf.h"
 
 struct image {
     uint8_t bytes[4096];

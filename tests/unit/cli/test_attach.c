@@ -18,7 +18,7 @@
 
 #include <cmocka.h>
 
-#include "cli/attach.h"
+#include "ipc/attach.h"
 #include "images.h"
 
 static char folder[64];

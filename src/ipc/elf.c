@@ -1,4 +1,4 @@
-#include "cli/elf.h"
+#include "ipc/elf.h"
 
 #include <elf.h>
 #include <errno.h>

@@ -1,6 +1,6 @@
 #define _GNU_SOURCE /* O_PATH, PATH_MAX */
 
-#include "cli/attach.h"
+#include "ipc/attach.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,10 +13,14 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
-#include "cli/text.h"
-
 /* The kernel follows five interpreters that are scripts themselves (exec_binprm in fs/exec.c). */
 #define INTERPRETERS_MAX 5
+
+static const char *basename_of(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash != NULL ? slash + 1 : path;
+}
 
 /* ---- the search in PATH ---------------------------------------------------------------------- */
 
@@ -157,10 +161,9 @@ static enum attach_verdict check_elf(const struct elf_facts *facts, const struct
         return ATTACH_STATIC;
     if (facts->is_go)
         return ATTACH_GO;
-    const char *linker = text_basename(facts->interpreter);
-    if (own != NULL && own->has_interpreter &&
-        strcmp(linker, text_basename(own->interpreter)) != 0) {
-        snprintf(detail, detail_size, "%s", linker);
+    const char *linker = basename_of(facts->interpreter);
+    if (own != NULL && own->has_interpreter && strcmp(linker, basename_of(own->interpreter)) != 0) {
+        snprintf(detail, detail_size, "%.127s", linker);
         return ATTACH_LIBC;
     }
     return ATTACH_YES;
@@ -170,10 +173,15 @@ static enum attach_verdict check_elf(const struct elf_facts *facts, const struct
 static bool follow_env(const struct script_line *line, char path[static ELF_PATH_MAX])
 {
     const char *argument = line->argument;
-    if (strcmp(text_basename(line->interpreter), "env") != 0 || argument[0] == '\0' ||
+    if (strcmp(basename_of(line->interpreter), "env") != 0 || argument[0] == '\0' ||
         argument[0] == '-' || strpbrk(argument, "= \t") != NULL)
         return false;
     return attach_find(argument, path) == 0;
+}
+
+bool attach_needs_supervisor(enum attach_verdict verdict)
+{
+    return verdict == ATTACH_STATIC || verdict == ATTACH_GO || verdict == ATTACH_LIBC;
 }
 
 /* One file on the way to the program that will run; true: path was replaced, look again. */

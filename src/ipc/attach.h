@@ -1,14 +1,15 @@
 /*
- * Finds the program that `foyer run` is to run, and tells beforehand whether it would attach:
- * foyer reaches a program through the dynamic linker (LD_PRELOAD), so a program that does not
- * use it, or one for which the linker ignores the environment, would silently talk to the kernel.
+ * Finds the program that is to be run, and tells beforehand whether it would attach: foyer's module
+ * comes into a program through the dynamic linker (LD_PRELOAD), so a program that does not use it,
+ * or one for which the linker ignores the environment, would silently talk to the kernel.
  *
- * Called by cmd_run.c; reads files, changes nothing.
+ * Called by `foyer run` and, in attached programs, by exec; reads files, changes nothing, allocates
+ * nothing.
  */
-#ifndef FOYER_CLI_ATTACH_H
-#define FOYER_CLI_ATTACH_H
+#ifndef FOYER_IPC_ATTACH_H
+#define FOYER_IPC_ATTACH_H
 
-#include "cli/elf.h"
+#include "ipc/elf.h"
 
 /*
  * As execvp(3) searches: a name with a slash is a path, others are looked for in PATH.
@@ -41,6 +42,9 @@ struct attach_report {
  */
 void attach_check(const char *path, unsigned uid, unsigned gid, const struct elf_facts *own,
                   struct attach_report *ret_report);
+
+/* Such a program runs under foyer-supervise; the others that do not attach are refused. */
+bool attach_needs_supervisor(enum attach_verdict verdict);
 
 /* Facts about the running program; false where /proc does not tell. */
 bool attach_own_facts(struct elf_facts *ret_facts);

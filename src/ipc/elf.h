@@ -1,13 +1,13 @@
 /*
- * Reads what `foyer run` must know of a program file before it runs it: the headers of an ELF
+ * Reads what foyer must know of a program file before it is run: the headers of an ELF
  * file, or the first line of a script. Pure functions over bytes that anybody may have written;
  * called by attach.c and the fuzz target.
  *
  * Sources: System V ABI (gABI) chapters 4 and 5, ELF header and program header; elf(5);
  * execve(2) for the #! line.
  */
-#ifndef FOYER_CLI_ELF_H
-#define FOYER_CLI_ELF_H
+#ifndef FOYER_IPC_ELF_H
+#define FOYER_IPC_ELF_H
 
 #include <stdbool.h>
 #include <stddef.h>
