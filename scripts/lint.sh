@@ -41,6 +41,12 @@ check_format()
     list_files '*.c' '*.h' | xargs -r clang-format --dry-run -Werror
 }
 
+# docs/rfc.md is what the tags in code and tests say, and no MUST is without a test or a reason.
+check_rfc()
+{
+    python3 scripts/gen-rfc.py --self-test && python3 scripts/gen-rfc.py --check
+}
+
 # The core promises to compile with one bare cc line: no generated header, no definition, no
 # option beyond the two include folders.
 check_bare_cc()
@@ -140,6 +146,7 @@ run_check()
 
 run_check format check_format
 run_check includes check_includes
+run_check rfc check_rfc
 run_check bare-cc check_bare_cc
 run_check shellcheck check_shell
 run_check codespell check_spelling

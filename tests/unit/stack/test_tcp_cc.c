@@ -40,6 +40,7 @@ static void initial_window_after_a_lost_syn_is_one_segment(void **state)
     assert_int_equal(tcb.cwnd_bytes, MSS);
 }
 
+/* [test RFC9293 MUST-19] */
 static void newreno_slow_start_doubles_per_round(void **state)
 {
     struct tcb tcb;
@@ -64,6 +65,7 @@ static void newreno_stops_slow_start_at_ssthresh(void **state)
     assert_int_equal(tcb.cc.newreno.acked_bytes, 3 * MSS);
 }
 
+/* [test RFC9293 MUST-19] */
 static void newreno_avoidance_adds_one_segment_per_window(void **state)
 {
     struct tcb tcb;
@@ -135,7 +137,8 @@ static void cubic_k_is_the_cube_root(void **state)
     assert_int_equal(tcb.cc.cubic.k_ms, 4217);
 }
 
-/* cwnd(t) is near W_cubic(t) when ACKs come in plenty: 100 - 0.4 * (4.217 - t)^3. */
+/* cwnd(t) is near W_cubic(t) when ACKs come in plenty: 100 - 0.4 * (4.217 - t)^3.
+ * [test RFC9293 MAY-18] */
 static void cubic_grows_concave_to_w_max_then_convex(void **state)
 {
     static const struct {

@@ -164,6 +164,7 @@ static void ecn_travels_in_a_cookie(void **state)
 
 /* ---- marks and echoes ---------------------------------------------------------------------------- */
 
+/* [test RFC9293 SHLD-8] */
 static void ecn_marks_new_data_only(void **state)
 {
     struct peer *peer = establish_ecn();
@@ -179,6 +180,7 @@ static void ecn_marks_new_data_only(void **state)
     peer_destroy(peer);
 }
 
+/* [test RFC9293 SHLD-8] */
 static void ecn_ce_is_echoed_until_cwr(void **state)
 {
     struct peer *peer = establish_ecn();
@@ -198,6 +200,7 @@ static void ecn_ce_is_echoed_until_cwr(void **state)
     peer_destroy(peer);
 }
 
+/* [test RFC9293 SHLD-8] */
 static void ecn_echo_reduces_once_per_window_and_says_cwr(void **state)
 {
     struct peer *peer = establish_ecn();

@@ -17,6 +17,7 @@ static const struct wire_tcp_options all_options = {
 
 /* ---- negotiation -------------------------------------------------------------------------------- */
 
+/* [test RFC9293 MUST-14 MUST-67 SHLD-5a MAY-3] */
 static void syn_offers_everything(void **state)
 {
     struct peer *peer = peer_create();
@@ -76,24 +77,28 @@ static void data_size(struct wire_tcp_options options, uint32_t expected)
     peer_destroy(peer);
 }
 
+/* [test RFC9293 MUST-14] */
 static void mss_of_the_peer_is_obeyed(void **state)
 {
     (void)state;
     data_size((struct wire_tcp_options){.has_mss = true, .mss = 700}, 700);
 }
 
+/* [test RFC9293 MUST-15a] */
 static void mss_defaults_to_536(void **state)
 {
     (void)state;
     data_size((struct wire_tcp_options){.has_mss = false}, 536); /* MUST-15 */
 }
 
+/* [test RFC9293 MUST-16] */
 static void mss_is_bounded_by_the_path(void **state)
 {
     (void)state;
     data_size((struct wire_tcp_options){.has_mss = true, .mss = 9000}, 1460);
 }
 
+/* [test RFC9293 MUST-16] */
 static void mss_leaves_room_for_timestamps(void **state)
 {
     (void)state;
@@ -325,6 +330,7 @@ static void segment_without_negotiated_timestamps_is_dropped(void **state)
     peer_destroy(peer);
 }
 
+/* [test RFC9293 SHLD-1] */
 static void timestamps_differ_between_connections(void **state)
 {
     struct peer *peer = peer_create();
@@ -357,7 +363,8 @@ static uint32_t iss_at(foyer_time_ns delay)
     return iss;
 }
 
-/* RFC 9293 section 3.4.1 (MUST-8): the same 4-tuple's ISN follows a 4 us clock. */
+/* RFC 9293 section 3.4.1 (MUST-8): the same 4-tuple's ISN follows a 4 us clock.
+ * [test RFC9293 MUST-8] */
 static void isn_grows_by_one_per_four_microseconds(void **state)
 {
     (void)state;
@@ -488,7 +495,8 @@ static void sack_is_not_sent_where_not_negotiated(void **state)
     peer_destroy(peer);
 }
 
-/* Every byte's value follows from its sequence number: whatever the order, the stream is right. */
+/* Every byte's value follows from its sequence number: whatever the order, the stream is right.
+ * [test RFC9293 SHLD-31] */
 static void out_of_order_bytes_land_in_their_place(void **state)
 {
     struct peer *peer = establish_with_sack();

@@ -288,6 +288,7 @@ static void window_updates_and_data_are_no_duplicate_acks(void **state)
 
 /* ---- timeout ------------------------------------------------------------------------------------------- */
 
+/* [test RFC9293 MUST-19] */
 static void rto_sends_the_first_segment_and_backs_off(void **state)
 {
     struct peer *peer = establish(true);
@@ -382,7 +383,7 @@ static void late_ack_of_everything_ends_the_timeout(void **state)
     peer_destroy(peer);
 }
 
-/* MUST-18: the answer to a retransmission is no sample. */
+/* MUST-18: the answer to a retransmission is no sample. [test RFC9293 MUST-18] */
 static void karn_ignores_retransmitted_segments(void **state)
 {
     struct peer *peer = establish(true);
@@ -433,6 +434,7 @@ static void icmp_for(struct peer *peer, uint32_t seq, int error, uint16_t mtu)
     tcp_icmp_error(peer->host, sock, &icmp, peer->now);
 }
 
+/* [test RFC9293 SHLD-6] */
 static void smaller_path_mtu_resends_in_smaller_segments(void **state)
 {
     struct peer *peer = establish(true);
@@ -460,7 +462,8 @@ static void icmp_outside_of_the_flight_is_ignored(void **state)
     peer_destroy(peer);
 }
 
-/* MUST-56: established connections live on; the error is told when they time out. */
+/* MUST-56: established connections live on; the error is told when they time out.
+ * [test RFC9293 SHLD-25] */
 static void hard_icmp_error_does_not_end_an_established_connection(void **state)
 {
     struct peer *peer = establish(true);

@@ -414,6 +414,7 @@ static void connect_and_close(struct peer *peer, uint16_t port, bool has_ts)
     peer_expect(peer, ACK, 2, 2, 0);
 }
 
+/* [test RFC9293 SHLD-4] */
 static void connect_reuses_a_time_wait(void **state)
 {
     (void)state;

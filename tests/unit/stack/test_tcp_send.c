@@ -52,6 +52,7 @@ static void an_ack_that_meets_the_isn_again_frees_what_it_acknowledges(void **st
 
 /* ---- Nagle, cork, PSH ------------------------------------------------------------------------------ */
 
+/* [test RFC9293 MUST-60 MUST-61] */
 static void first_small_write_goes_at_once_with_psh(void **state)
 {
     struct peer *peer = establish(60000);
@@ -62,6 +63,7 @@ static void first_small_write_goes_at_once_with_psh(void **state)
     peer_destroy(peer);
 }
 
+/* [test RFC9293 SHLD-7 SHLD-27 MAY-16] */
 static void nagle_holds_the_second_small_write(void **state)
 {
     struct peer *peer = establish(60000);
@@ -77,6 +79,7 @@ static void nagle_holds_the_second_small_write(void **state)
     peer_destroy(peer);
 }
 
+/* [test RFC9293 SHLD-28] */
 static void nagle_lets_full_segments_go(void **state)
 {
     struct peer *peer = establish(60000);
@@ -90,7 +93,8 @@ static void nagle_lets_full_segments_go(void **state)
     peer_destroy(peer);
 }
 
-/* Minshall: a short segment waits only for another short one, not for full ones. */
+/* Minshall: a short segment waits only for another short one, not for full ones.
+ * [test RFC9293 MUST-61] */
 static void short_tail_after_full_segments_goes_at_once(void **state)
 {
     struct peer *peer = establish(60000);
@@ -103,6 +107,7 @@ static void short_tail_after_full_segments_goes_at_once(void **state)
     peer_destroy(peer);
 }
 
+/* [test RFC9293 MUST-17] */
 static void nodelay_sends_every_write(void **state)
 {
     struct peer *peer = establish(60000);
@@ -215,6 +220,7 @@ static void fin_overrides_nagle(void **state)
 
 /* ---- congestion window ---------------------------------------------------------------------------------- */
 
+/* [test RFC9293 MUST-19] */
 static void initial_window_is_ten_segments(void **state)
 {
     struct peer *peer = establish(60000);
@@ -235,6 +241,7 @@ static void initial_window_is_ten_segments(void **state)
 
 /* ---- the peer's window -------------------------------------------------------------------------------- */
 
+/* [test RFC9293 MUST-38] */
 static void window_is_never_exceeded(void **state)
 {
     struct peer *peer = establish(2500);
@@ -249,6 +256,7 @@ static void window_is_never_exceeded(void **state)
     peer_destroy(peer);
 }
 
+/* [test RFC9293 MUST-38 MUST-60] */
 static void sws_override_sends_the_small_piece(void **state)
 {
     struct peer *peer = establish(2500);
@@ -264,6 +272,7 @@ static void sws_override_sends_the_small_piece(void **state)
     peer_destroy(peer);
 }
 
+/* [test RFC9293 MUST-38] */
 static void half_of_the_largest_window_is_enough(void **state)
 {
     struct peer *peer = establish(800); /* never as large as a segment */
@@ -278,7 +287,7 @@ static void half_of_the_largest_window_is_enough(void **state)
     peer_destroy(peer);
 }
 
-/* MUST-34: the right edge goes back behind what is in flight. */
+/* MUST-34: the right edge goes back behind what is in flight. [test RFC9293 MUST-34 SHLD-15] */
 static void shrunk_window_stops_new_data_and_is_survived(void **state)
 {
     struct peer *peer = establish(5000);
@@ -301,8 +310,7 @@ static void window_of_a_retransmission_that_acknowledges_more_counts(void **stat
     (void)state;
     peer_write(peer, 8000);
     peer_drain(peer);
-    peer_send(peer,
-              (struct seg){.flags = ACK, .seq = 1001, .ack = 1, .window = 5000, .size = 100});
+    peer_send(peer, (struct seg){.flags = ACK, .seq = 1001, .ack = 1, .window = 5000, .size = 100});
     peer_drain(peer);
     peer_send(peer,
               (struct seg){.flags = ACK, .seq = 1, .ack = 5001, .window = 1000, .size = 1000});
@@ -311,6 +319,7 @@ static void window_of_a_retransmission_that_acknowledges_more_counts(void **stat
     peer_destroy(peer);
 }
 
+/* [test RFC9293 MUST-35 MUST-36 SHLD-29 SHLD-30] */
 static void zero_window_is_probed_with_backoff(void **state)
 {
     static const unsigned delays_ms[] = {200, 400, 800, 1600, 3200};
@@ -333,7 +342,7 @@ static void zero_window_is_probed_with_backoff(void **state)
     peer_destroy(peer);
 }
 
-/* MUST-37: answered probes keep the connection for ever. */
+/* MUST-37: answered probes keep the connection for ever. [test RFC9293 MUST-37] */
 static void zero_window_lasts_while_probes_are_answered(void **state)
 {
     struct peer *peer = establish(1000);
@@ -384,6 +393,7 @@ static struct seg last_ack(struct peer *peer)
     return seg;
 }
 
+/* [test RFC9293 MUST-39 MAY-8] */
 static void window_closes_and_its_opening_is_told(void **state)
 {
     struct peer *peer = peer_create_with(0, 16384);
@@ -459,6 +469,7 @@ static void first_segments_are_acknowledged_at_once(void **state)
     peer_destroy(peer);
 }
 
+/* [test RFC9293 SHLD-18 MUST-40] */
 static void later_a_small_segment_waits_40_ms(void **state)
 {
     struct peer *peer = establish(60000);
@@ -472,6 +483,7 @@ static void later_a_small_segment_waits_40_ms(void **state)
     peer_destroy(peer);
 }
 
+/* [test RFC9293 SHLD-19] */
 static void every_second_full_segment_is_acknowledged(void **state)
 {
     struct peer *peer = establish(60000);
@@ -501,6 +513,7 @@ static void coalesced_segments_are_acknowledged_at_once(void **state)
     peer_destroy(peer);
 }
 
+/* [test RFC9293 MUST-58] */
 static void delayed_ack_rides_on_data(void **state)
 {
     struct peer *peer = establish(60000);
@@ -796,6 +809,7 @@ static void close_with_shared_rings_still_delivers(void **state)
     peer_destroy(peer);
 }
 
+/* [test RFC9293 MAY-1 SHLD-3] */
 static void close_with_unread_bytes_resets(void **state)
 {
     struct peer *peer = establish(60000);
@@ -821,6 +835,7 @@ static void close_with_linger_0_resets(void **state)
     peer_destroy(peer);
 }
 
+/* [test RFC9293 MAY-1 SHLD-3] */
 static void data_for_a_closed_handle_resets(void **state)
 {
     struct peer *peer = establish(60000);

@@ -85,12 +85,14 @@ static const struct row rows[] = {
     {"syn_received_rst_in_window", SYN_RECEIVED, RST, 1001, 0, 0, ACK, 1, 1, SYN_RECEIVED},
     {"syn_received_rst_out_of_window", SYN_RECEIVED, RST, 100001, 0, 0, NONE, 0, 0, SYN_RECEIVED},
     {"syn_received_syn_again", SYN_RECEIVED, SYN, 0, 0, 0, SYN | ACK, 0, 1, SYN_RECEIVED},
+    /* [test RFC9293 MUST-11] */
     {"syn_received_syn_in_window", SYN_RECEIVED, SYN, 1001, 0, 0, NONE, 0, 0, CLOSED},
     {"syn_received_syn_out_of_window", SYN_RECEIVED, SYN, 100001, 0, 0, ACK, 1, 1, SYN_RECEIVED},
     {"syn_received_no_ack", SYN_RECEIVED, PSH, 1, 0, 9, NONE, 0, 0, SYN_RECEIVED},
 
     {"established_data", ESTABLISHED, ACK, 1, 1, 100, ACK, 1, 101, ESTABLISHED},
     {"established_data_old", ESTABLISHED, ACK, 0, 1, 1, ACK, 1, 1, ESTABLISHED},
+    /* [test RFC9293 MAY-13] */
     {"established_data_out_of_order", ESTABLISHED, ACK, 101, 1, 100, ACK, 1, 1, ESTABLISHED},
     {"established_data_out_of_window", ESTABLISHED, ACK, 100001, 1, 9, ACK, 1, 1, ESTABLISHED},
     {"established_data_without_ack", ESTABLISHED, PSH, 1, 0, 9, NONE, 0, 0, ESTABLISHED},
@@ -99,6 +101,7 @@ static const struct row rows[] = {
     {"established_fin_out_of_order", ESTABLISHED, FIN | ACK, 10, 1, 0, ACK, 1, 1, ESTABLISHED},
     {"established_ack_duplicate", ESTABLISHED, ACK, 1, 1, 0, NONE, 0, 0, ESTABLISHED},
     {"established_ack_old", ESTABLISHED, ACK, 1, 0, 0, NONE, 0, 0, ESTABLISHED},
+    /* [test RFC9293 MAY-12] */
     {"established_ack_very_old", ESTABLISHED, ACK, 1, -70000u, 0, ACK, 1, 1, ESTABLISHED},
     {"established_ack_too_new", ESTABLISHED, ACK, 1, 2, 0, ACK, 1, 1, ESTABLISHED},
     {"established_keepalive", ESTABLISHED, ACK, 0, 1, 0, ACK, 1, 1, ESTABLISHED},
@@ -185,6 +188,7 @@ static void run_row(void **state)
 
 /* ---- what a table can't say --------------------------------------------------------------------- */
 
+/* [test RFC9293 MUST-12 MUST-47] */
 static void rst_in_established_reports_econnreset(void **state)
 {
     struct peer *peer = peer_create();
@@ -224,7 +228,7 @@ static void active_open_raises_connected(void **state)
     peer_destroy(peer);
 }
 
-/* RFC 9293 section 3.5 figure 8. */
+/* RFC 9293 section 3.5 figure 8. [test RFC9293 MUST-10] */
 static void simultaneous_open_reaches_established(void **state)
 {
     struct peer *peer = peer_create();
@@ -252,8 +256,7 @@ static void simultaneous_open_takes_the_window_unscaled(void **state)
     peer_to_state(peer, SYN_SENT);
     peer_send(peer, (struct seg){.flags = SYN, .window = 8192, .options = options});
     peer_drain(peer);
-    peer_send(peer, (struct seg){
-                        .flags = SYN | ACK, .ack = 1, .window = 8192, .options = options});
+    peer_send(peer, (struct seg){.flags = SYN | ACK, .ack = 1, .window = 8192, .options = options});
     assert_int_equal(peer_state(peer), ESTABLISHED);
     assert_int_equal(peer_info(peer).send_window_bytes, 8192);
     peer_send(peer, (struct seg){.flags = ACK, .seq = 1, .ack = 1, .window = 100});
@@ -261,6 +264,7 @@ static void simultaneous_open_takes_the_window_unscaled(void **state)
     peer_destroy(peer);
 }
 
+/* [test RFC9293 MUST-11] */
 static void simultaneous_open_refused(void **state)
 {
     struct peer *peer = peer_create();
@@ -336,6 +340,7 @@ static void fin_out_of_order_counts_when_the_gap_is_filled(void **state)
     peer_destroy(peer);
 }
 
+/* [test RFC9293 MUST-13] */
 static void time_wait_lasts_two_msl(void **state)
 {
     struct peer *peer = peer_create();
@@ -365,7 +370,7 @@ static void time_wait_fin_restarts_two_msl(void **state)
     peer_destroy(peer);
 }
 
-/* RFC 9293 section 3.6.1, RFC 6191. */
+/* RFC 9293 section 3.6.1, RFC 6191. [test RFC9293 MAY-2] */
 static void time_wait_new_syn_with_larger_seq_takes_over(void **state)
 {
     struct peer *peer = peer_create();
@@ -383,6 +388,7 @@ static void time_wait_new_syn_with_larger_seq_takes_over(void **state)
     peer_destroy(peer);
 }
 
+/* [test RFC9293 SHLD-4] */
 static void time_wait_new_syn_with_larger_timestamp_takes_over(void **state)
 {
     struct wire_tcp_options options = {
@@ -464,6 +470,7 @@ static void unacceptable_acks_are_answered_at_most_twice_a_second(void **state)
     peer_destroy(peer);
 }
 
+/* [test RFC9293 MUST-3] */
 static void damaged_checksum_is_dropped_and_counted(void **state)
 {
     struct peer *peer = peer_create();

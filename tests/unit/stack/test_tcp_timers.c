@@ -29,6 +29,7 @@ static void assert_timed_out(struct peer *peer, int error)
     assert_int_equal(foyer_socket_take_error(peer->host, peer->socket), error);
 }
 
+/* [test RFC9293 MUST-22] */
 static void syn_is_retried_six_times(void **state)
 {
     struct peer *peer = peer_create();
@@ -69,6 +70,7 @@ static void lost_syn_starts_with_one_segment_and_three_seconds(void **state)
     peer_destroy(peer);
 }
 
+/* [test RFC9293 MUST-20b SHLD-11] */
 static void unanswered_data_gives_up_after_fifteen_retries(void **state)
 {
     struct peer *peer = establish();
@@ -107,6 +109,7 @@ static void an_ack_starts_the_count_anew(void **state)
     peer_destroy(peer);
 }
 
+/* [test RFC9293 MUST-21] */
 static void user_timeout_bounds_unanswered_data(void **state)
 {
     struct peer *peer = establish();
@@ -139,6 +142,7 @@ static void user_timeout_bounds_a_closed_window_that_is_not_answered(void **stat
 
 /* ---- keep-alive ---------------------------------------------------------------------------------------- */
 
+/* [test RFC9293 MUST-25] */
 static void keepalive_is_off_by_default(void **state)
 {
     struct peer *peer = establish();
@@ -150,6 +154,7 @@ static void keepalive_is_off_by_default(void **state)
     peer_destroy(peer);
 }
 
+/* [test RFC9293 MUST-24 MUST-28 MAY-5 SHLD-12] */
 static void keepalive_waits_two_hours_by_default(void **state)
 {
     struct peer *peer = establish();
@@ -161,6 +166,7 @@ static void keepalive_waits_two_hours_by_default(void **state)
     peer_destroy(peer);
 }
 
+/* [test RFC9293 MUST-27 MUST-29] */
 static void keepalive_gives_up_after_its_count(void **state)
 {
     struct peer *peer = establish();
@@ -199,7 +205,7 @@ static void keepalive_answered_starts_anew(void **state)
     peer_destroy(peer);
 }
 
-/* MUST-26. */
+/* MUST-26. [test RFC9293 MUST-26] */
 static void keepalive_counts_from_the_last_segment_received(void **state)
 {
     struct peer *peer = establish();

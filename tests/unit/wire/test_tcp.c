@@ -45,7 +45,8 @@ static void emit_then_parse(void **state)
     assert_int_equal(wire_tcp_parse(bytes, 24, &tcp), 24);
 }
 
-/* Every combination of options goes out aligned and comes back the same. */
+/* Every combination of options goes out aligned and comes back the same.
+ * [test RFC9293 MUST-4 MUST-68 MUST-69] */
 static void options_round_trip(void **state)
 {
     (void)state;
@@ -128,6 +129,7 @@ static const struct {
     {"timestamps", 10, {8, 10}, 10},
 };
 
+/* [test RFC9293 MUST-4 MUST-6 MUST-7] */
 static void options_hostile(void **state)
 {
     (void)state;
