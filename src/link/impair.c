@@ -19,6 +19,8 @@ void impair_init(struct impair *impair, const struct impair_config *config, uint
         impair->config.queue_bytes = QUEUE_BYTES_DEFAULT;
     if (impair->config.reorder_ns == 0)
         impair->config.reorder_ns = config->delay_ns;
+    if (impair->config.burst_loss_ppm == 0)
+        impair->config.burst_loss_ppm = 1000000;
     random_init(&impair->random, seed);
     list_init(&impair->frames);
     list_init(&impair->lent);
@@ -115,10 +117,25 @@ static void put_on_way(struct impair *impair, const struct foyer_packet *packet,
     insert_by_due(impair, frame);
 }
 
+/* One step of the chain, then its state's loss. */
+static bool is_lost(struct impair *impair)
+{
+    const struct impair_config *config = &impair->config;
+    if (config->burst_enter_ppm > 0) {
+        uint32_t move = impair->is_in_burst ? config->burst_leave_ppm : config->burst_enter_ppm;
+        impair->is_in_burst ^= random_chance_ppm(&impair->random, move);
+    }
+    if (!impair->is_in_burst)
+        return random_chance_ppm(&impair->random, config->loss_ppm);
+    bool lost = random_chance_ppm(&impair->random, config->burst_loss_ppm);
+    impair->stats.lost_in_bursts += lost;
+    return lost;
+}
+
 void impair_push(struct impair *impair, const struct foyer_packet *packet, foyer_time_ns now)
 {
     impair->stats.frames++;
-    if (random_chance_ppm(&impair->random, impair->config.loss_ppm)) {
+    if (is_lost(impair)) {
         impair->stats.lost++;
         return;
     }

@@ -15,9 +15,19 @@
 #include "base/random.h"
 #include "link/link.h"
 
-/* All zero: a perfect wire without delay. Probabilities are in parts per million, per frame. */
+/*
+ * All zero: a perfect wire without delay. Probabilities are in parts per million, per frame.
+ *
+ * Losses in bursts are Gilbert's and Elliott's model (Bell System Technical Journal 39 and 42): a
+ * chain of two states that moves before each frame. In the good one loss_ppm holds, in the bad
+ * one burst_loss_ppm. A burst lasts 1e6 / burst_leave_ppm frames on average, and the share of
+ * frames in it is burst_enter_ppm / (burst_enter_ppm + burst_leave_ppm).
+ */
 struct impair_config {
     uint32_t loss_ppm, duplicate_ppm, reorder_ppm, damage_ppm;
+    uint32_t burst_enter_ppm; /* good to bad; 0: never */
+    uint32_t burst_leave_ppm; /* bad to good */
+    uint32_t burst_loss_ppm;  /* 0: all (Gilbert's model) */
     foyer_time_ns delay_ns;
     foyer_time_ns jitter_ns;  /* 0..jitter_ns more, in order */
     foyer_time_ns reorder_ns; /* how much longer a reordered frame takes, at most; 0: delay_ns */
@@ -28,7 +38,7 @@ struct impair_config {
 };
 
 struct impair_stats {
-    uint64_t frames, lost, duplicated, reordered, damaged, overflowed, marked;
+    uint64_t frames, lost, lost_in_bursts, duplicated, reordered, damaged, overflowed, marked;
 };
 
 struct impair {
@@ -38,6 +48,7 @@ struct impair {
     struct list_node lent;      /* given out by the last pop */
     foyer_time_ns line_free_ns; /* when the bottleneck has sent all it has */
     foyer_time_ns last_due_ns;
+    bool is_in_burst;
     struct impair_stats stats;
 };
 

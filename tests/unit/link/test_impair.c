@@ -87,6 +87,43 @@ static void loss_and_duplication(void **state)
     impair_finish(&impair);
 }
 
+/* 1 % of the frames in bursts of 5 on average: mean length and share are the model's. */
+static void loss_in_bursts(void **state)
+{
+    (void)state;
+    struct impair impair;
+    struct impair_config config = {
+        .loss_ppm = 100, .burst_enter_ppm = 2020, .burst_leave_ppm = 200000};
+    impair_init(&impair, &config, 7);
+    unsigned lost = 0, bursts = 0, frames = 500000;
+    bool last_lost = false;
+    for (uint32_t i = 0; i < frames; i++) {
+        struct foyer_packet got;
+        push_number(&impair, i, 60, i);
+        bool is_lost = impair_pop(&impair, &got, 1, i) == 0;
+        lost += is_lost;
+        bursts += is_lost && !last_lost;
+        last_lost = is_lost;
+    }
+    assert_int_equal(impair.stats.lost, lost);
+    assert_in_range(impair.stats.lost_in_bursts, frames * 9 / 1000, frames * 11 / 1000);
+    assert_in_range(impair.stats.lost - impair.stats.lost_in_bursts, 20, 100);
+    assert_in_range(lost * 10 / bursts, 45, 53); /* 5, less the single losses */
+
+    /* Elliott's: even the bad state lets half of them through. */
+    config = (struct impair_config){
+        .burst_enter_ppm = 500000, .burst_leave_ppm = 500000, .burst_loss_ppm = 500000};
+    impair_finish(&impair);
+    impair_init(&impair, &config, 8);
+    for (uint32_t i = 0; i < 40000; i++) {
+        struct foyer_packet got;
+        push_number(&impair, i, 60, i);
+        impair_pop(&impair, &got, 1, i);
+    }
+    assert_in_range(impair.stats.lost, 9700, 10300);
+    impair_finish(&impair);
+}
+
 static void delay_jitter_and_reordering(void **state)
 {
     (void)state;
@@ -283,6 +320,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(perfect_by_default),
         cmocka_unit_test(loss_and_duplication),
+        cmocka_unit_test(loss_in_bursts),
         cmocka_unit_test(delay_jitter_and_reordering),
         cmocka_unit_test(marks),
         cmocka_unit_test(rate_and_queue),
