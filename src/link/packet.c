@@ -205,7 +205,7 @@ static int packet_receive(struct link *link, struct foyer_packet *ret_packets, s
     if (got < 0)
         return -errno;
     int count = 0;
-    for (int i = 0; i < got; i++) {
+    for (unsigned i = 0; i < (unsigned)got && i < batch; i++) {
         if (take(&headers[i], &messages[i], now, &ret_packets[count]))
             count++;
         else
