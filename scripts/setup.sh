@@ -25,7 +25,7 @@ test_packages=(
     iperf3:iperf3 socat:socat netcat-openbsd:nc wrk:wrk tcpdump:tcpdump
     busybox-static:dpkg hey:hey webhook:webhook
     libcap2-bin:setcap util-linux:unshare passwd:useradd
-    dnsmasq-base:dnsmasq iputils-ping:ping
+    dnsmasq-base:dnsmasq iputils-ping:ping passt:passt
 )
 bench_packages=(sockperf:sockperf iperf3:iperf3 redis-server:redis-server
     redis-tools:redis-benchmark wrk:wrk liblwip-dev:dpkg liblwip0:dpkg valgrind:valgrind)

@@ -4,7 +4,7 @@
  *
  *   link_host KIND ARGUMENT MAC MTU ADDRESS/LENGTH... [via GATEWAY] [record FILE] [loss PPM]
  *
- * KIND and ARGUMENT: tap NAME, packet INTERFACE, xdp INTERFACE, unix PATH (connects). Prints
+ * KIND and ARGUMENT: tap NAME, packet INTERFACE, xdp INTERFACE, stream PATH. Prints
  * "ready" once it listens. At the end it says what it counted.
  */
 #define _GNU_SOURCE
@@ -25,6 +25,7 @@
 #include "link/impair.h"
 #include "link/packet.h"
 #include "link/pcapng.h"
+#include "link/stream.h"
 #include "link/tap.h"
 
 #define BATCH 64
@@ -75,6 +76,8 @@ static struct link *open_link(const char *kind, const char *argument)
     } else if (strcmp(kind, "packet") == 0) {
         struct link_packet_config config = {.interface = argument};
         error = link_packet_open(&config, &link);
+    } else if (strcmp(kind, "stream") == 0) {
+        error = link_stream_open(argument, &link);
     }
     check(kind, error);
     return link;
@@ -105,6 +108,8 @@ static void make_host(const char *mac, const char *mtu, foyer_time_ns now)
         .link_capabilities = link_capabilities(lan),
         .receive_buffer_size = 1 << 20,
         .send_buffer_size = 1 << 20,
+        /* passt learns where its guest is from what the guest says first. */
+        .behaviour = FOYER_HOST_ANNOUNCE,
     };
     if (sscanf(mac, "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", &config.mac[0], &config.mac[1], &config.mac[2],
                &config.mac[3], &config.mac[4], &config.mac[5]) != 6 ||

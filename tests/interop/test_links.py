@@ -11,6 +11,7 @@ import re
 import socket
 import subprocess
 import sys
+import tempfile
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "common"))
@@ -23,7 +24,8 @@ FOYER4, FOYER6 = "192.0.2.2", "2001:db8::2"
 # Run in the kernel's namespace: sends argv[2] bytes to the echo and wants the same back.
 ECHO = """
 import hashlib, os, socket, sys, threading
-s = socket.create_connection((sys.argv[1], 7), timeout=40)
+port = int(sys.argv[3]) if len(sys.argv) > 3 else 7
+s = socket.create_connection((sys.argv[1], port), timeout=40)
 data = os.urandom(1 << 20) * (int(sys.argv[2]) >> 20)
 def send():
     s.sendall(data)
@@ -129,9 +131,9 @@ class Links(unittest.TestCase):
             host.process.stdin.close()
             host.process.stdout.close()
 
-    def start(self, kind, *words, mtu="1500"):
+    def start(self, kind, *words, argument="eth0", mtu="1500"):
         prefix = ["ip", "netns", "exec", self.lan.foyer_ns]
-        host = LinkHost(prefix, kind, "eth0", "02:00:00:00:00:02", mtu, f"{FOYER4}/24",
+        host = LinkHost(prefix, kind, argument, "02:00:00:00:00:02", mtu, f"{FOYER4}/24",
                         f"{FOYER6}/64", *words)
         self.hosts.append(host)
         return host
@@ -170,6 +172,30 @@ class Links(unittest.TestCase):
         self.assertEqual(got.returncode, 0, got.stdout)
         self.lan.ip("-n", self.lan.kernel_ns, "link", "del", "eth0")
         self.assertEqual(host.process.wait(10), 1)  # EPIPE
+
+    def test_stream_to_passt(self):
+        """QEMU's framing, spoken by passt: the kernel's connections end at it and go on to us."""
+        if missing("passt"):
+            self.skipTest("passt is not installed")
+        ns = self.lan.kernel_ns
+        self.lan.ip("-n", ns, "route", "add", "default", "via", "192.0.2.254")
+        self.lan.ip("-n", ns, "route", "add", "default", "via", "2001:db8::fe")
+        with tempfile.TemporaryDirectory() as directory:
+            os.chmod(directory, 0o777)  # passt gives up root
+            path = f"{directory}/passt"
+            passt = subprocess.Popen(
+                ["ip", "netns", "exec", ns, "passt", "-f", "-s", path, "-t", "7007:7", "-q",
+                 "-a", FOYER4, "-n", "24", "-g", KERNEL4, "-a", FOYER6, "-g", "fe80::1"],
+                stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+            self.addCleanup(passt.wait)
+            self.addCleanup(passt.kill)
+            wait_until(lambda: os.path.exists(path), "passt's socket")
+            host = self.start("stream", argument=path)
+            for address in ("192.0.2.1", "2001:db8::1"):
+                got = self.lan.kernel(sys.executable, "-c", ECHO, address, str(8 << 20), "7007")
+                self.assertEqual(got.returncode, 0, got.stderr)
+            counts = host.stop()
+            self.assertEqual((counts["checksum"], counts["malformed"]), ("0", "0"))
 
 
 if __name__ == "__main__":
