@@ -29,8 +29,10 @@ static inline void store_be16(uint8_t *bytes, uint16_t value)
 
 static inline void store_be32(uint8_t *bytes, uint32_t value)
 {
-    store_be16(bytes, (uint16_t)(value >> 16));
-    store_be16(bytes + 2, (uint16_t)value);
+    bytes[0] = (uint8_t)(value >> 24);
+    bytes[1] = (uint8_t)(value >> 16);
+    bytes[2] = (uint8_t)(value >> 8);
+    bytes[3] = (uint8_t)value;
 }
 
 static inline void store_be64(uint8_t *bytes, uint64_t value)

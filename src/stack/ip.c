@@ -500,15 +500,9 @@ static uint8_t *put_ip_header(struct foyer_host *host, const struct tx *tx,
     uint8_t *transport = tx->header + TX_TRANSPORT_OFFSET;
     size_t size = tx->transport_size + ip_payload_size(tx);
     if (foyer_addr_is_v4(&out->dst)) {
-        struct wire_ipv4 ip = {.tos = tx->tos,
-                               .total_size = (uint16_t)(WIRE_IPV4_SIZE + size),
-                               .id = host->ipv4_id++,
-                               .dont_fragment = tx->dont_fragment,
-                               .ttl = tx->ttl,
-                               .protocol = out->protocol,
-                               .src = out->src,
-                               .dst = out->dst};
-        wire_ipv4_emit(transport - WIRE_IPV4_SIZE, &ip);
+        wire_ipv4_put(transport - WIRE_IPV4_SIZE, tx->tos, (uint16_t)(WIRE_IPV4_SIZE + size),
+                      host->ipv4_id++, tx->dont_fragment ? WIRE_IPV4_DONT_FRAGMENT : 0, tx->ttl,
+                      out->protocol, out->src.bytes + 12, out->dst.bytes + 12);
         return transport - WIRE_IPV4_SIZE;
     }
     struct wire_ipv6 ip = {.traffic_class = tx->tos,
@@ -524,11 +518,10 @@ static uint8_t *put_ip_header(struct foyer_host *host, const struct tx *tx,
 uint8_t *ip_put_headers(struct foyer_host *host, const struct tx *tx, const struct ip_out *out)
 {
     uint8_t *start = put_ip_header(host, tx, out) - WIRE_ETH_SIZE;
-    struct wire_eth eth = {.ethertype = foyer_addr_is_v4(&out->dst) ? WIRE_ETHERTYPE_IPV4
-                                                                    : WIRE_ETHERTYPE_IPV6};
-    memcpy(eth.dst, out->mac, 6);
-    memcpy(eth.src, host->config.mac, 6);
-    wire_eth_emit(start, &eth);
+    memcpy(start, out->mac, WIRE_ETH_ALEN);
+    memcpy(start + WIRE_ETH_ALEN, host->config.mac, WIRE_ETH_ALEN);
+    store_be16(start + 2 * WIRE_ETH_ALEN,
+               foyer_addr_is_v4(&out->dst) ? WIRE_ETHERTYPE_IPV4 : WIRE_ETHERTYPE_IPV6);
     return start;
 }
 

@@ -324,6 +324,7 @@ static enum step next_tcp(struct foyer_host *host, struct sock *sock, struct tx 
     bool has_path = ip_path(host, sock) == 0;
     if (has_path && sock->neighbour != NULL && !neighbour_use(host, sock->neighbour, now)) {
         neighbour_park(sock->neighbour, sock);
+        tcp_parked(host, sock, now);
         return STEP_AGAIN;
     }
     /* A copy: TCP may ask for the path anew, and the cache then let this neighbour go. */
@@ -339,6 +340,8 @@ static enum step next_tcp(struct foyer_host *host, struct sock *sock, struct tx 
         list_remove(&sock->output_node);
         return STEP_AGAIN;
     }
+    if (tx->is_last)
+        list_remove(&sock->output_node);
     if (!has_path)
         return STEP_AGAIN;
     if (is_local) {

@@ -281,7 +281,7 @@ int64_t foyer_socket_send(struct foyer_host *host, foyer_socket socket, const vo
     uint32_t head = foyer_ring_head(&sock->rings->tx);
     foyer_ring_put(&sock->rings->tx, head, bytes, count);
     foyer_ring_publish_head(&sock->rings->tx, head + count);
-    tcp_poke(host, sock, host->now_ns);
+    tcp_written(host, sock, host->now_ns);
     return count;
 }
 
@@ -334,7 +334,7 @@ int64_t foyer_socket_recv(struct foyer_host *host, foyer_socket socket, void *by
     foyer_ring_get(&sock->rings->rx, tail, bytes, count);
     foyer_ring_publish_tail(&sock->rings->rx, tail + count);
     if (sock->tcb != NULL)
-        tcp_poke(host, sock, host->now_ns);
+        tcp_consumed(host, sock, host->now_ns);
     return count;
 }
 

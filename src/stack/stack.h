@@ -243,6 +243,7 @@ struct tx {
     uint8_t gso_type; /* set by TCP where payload is larger than gso_size */
     uint16_t gso_size;
     bool dont_fragment;
+    bool is_last; /* set by TCP: it has nothing more now, and need not be asked again */
 };
 
 /*
@@ -284,6 +285,11 @@ void icmp_send_unreachable(struct foyer_host *host, const struct rx *rx, bool is
 
 int tcp_connect(struct foyer_host *host, struct sock *sock, foyer_time_ns now);
 void tcp_poke(struct foyer_host *host, struct sock *sock, foyer_time_ns now);
+/* The same where it is known what was done, by send or recv. */
+void tcp_written(struct foyer_host *host, struct sock *sock, foyer_time_ns now);
+void tcp_consumed(struct foyer_host *host, struct sock *sock, foyer_time_ns now);
+/* The path is not resolved: a timer asks for it again, should nothing else do so. May free. */
+void tcp_parked(struct foyer_host *host, struct sock *sock, foyer_time_ns now);
 int tcp_shutdown(struct foyer_host *host, struct sock *sock, unsigned how, foyer_time_ns now);
 /* Either frees the socket or makes it an orphan that frees itself. tcb is not NULL. */
 void tcp_close(struct foyer_host *host, struct sock *sock, foyer_time_ns now);

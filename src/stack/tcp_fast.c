@@ -18,8 +18,7 @@
 #include "stack/ports.h"
 #include "stack/tcp.h"
 
-#define TIMESTAMPS_ALONE 0x0101080au /* NOP, NOP, kind 8, length 10 (RFC 7323 appendix A) */
-#define FRAGMENT_MASK 0x3fffu        /* more fragments, and the offset */
+#define FRAGMENT_MASK 0x3fffu /* more fragments, and the offset */
 #define ECN_MASK 3u
 #define ECN_CE 3u
 
@@ -150,7 +149,7 @@ static bool parse_tcp(const struct tcb *tcb, struct frame *frame)
         frame->size < frame->header_size || frame->contiguous < frame->header_size)
         return false;
     if (has_ts) {
-        if (load_be32(tcp + 20) != TIMESTAMPS_ALONE)
+        if (load_be32(tcp + 20) != WIRE_TCP_TIMESTAMPS_ALONE)
             return false;
         frame->timestamp = load_be32(tcp + 24);
         frame->echo = load_be32(tcp + 28);

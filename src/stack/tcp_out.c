@@ -65,7 +65,9 @@ bool tcp_send_look(struct foyer_host *host, struct sock *sock, foyer_time_ns now
 
 bool tcp_send_watch(struct foyer_host *host, struct sock *sock, foyer_time_ns now)
 {
-    if ((sock->tcb->flags & TCPF_FIN_QUEUED) != 0 || !foyer_ring_is_set(&sock->rings->tx))
+    /* Nobody writes to a ring of our own behind our back. */
+    if ((sock->tcb->flags & TCPF_FIN_QUEUED) != 0 || (sock->flags & SOCK_EXTERNAL_RINGS) == 0 ||
+        !foyer_ring_is_set(&sock->rings->tx))
         return true;
     foyer_ring_announce_reader(&sock->rings->tx);
     return tcp_send_look(host, sock, now);
@@ -106,20 +108,25 @@ static void note_ack_sent(struct tcb *tcb)
         tcb->quick_acks--;
 }
 
-static void fill_header(struct foyer_host *host, struct sock *sock, struct tx *tx, seq_t seq,
-                        uint16_t flags, const struct wire_tcp_options *options, uint32_t window)
+static struct wire_tcp header_of(const struct sock *sock, seq_t seq, uint16_t flags,
+                                 uint32_t window)
 {
-    const struct tcb *tcb = sock->tcb;
-    struct wire_tcp tcp = {
+    return (struct wire_tcp){
         .src_port = sock->local.port,
         .dst_port = sock->remote.port,
         .seq = seq,
-        .ack = (flags & WIRE_TCP_ACK) != 0 ? tcb->rcv_nxt : SEQ(0),
+        .ack = (flags & WIRE_TCP_ACK) != 0 ? sock->tcb->rcv_nxt : SEQ(0),
         .flags = flags,
         .window = (uint16_t)window,
     };
+}
 
-    tx->transport_size = (uint16_t)wire_tcp_emit(tx->header + TX_TRANSPORT_OFFSET, &tcp, options);
+static void note_header(struct foyer_host *host, const struct sock *sock, struct tx *tx,
+                        size_t header_size)
+{
+    const struct tcb *tcb = sock->tcb;
+
+    tx->transport_size = (uint16_t)header_size;
     tx->tos = tcp_ecn_tos(tcb, sock->tos, false); /* MUST-48, SHLD-22 */
     tx->ttl = sock->ttl;                          /* MUST-49 */
     tx->dont_fragment = true;                     /* RFC 1191 section 3 */
@@ -128,19 +135,41 @@ static void fill_header(struct foyer_host *host, struct sock *sock, struct tx *t
     host->stats.tcp_out_segs++;
 }
 
+/* A full segment has no room for SACK blocks beside what the mss was reduced by. */
+static bool has_sack_to_tell(const struct tcb *tcb)
+{
+    return (tcb->flags & TCPF_SACK_OK) != 0 &&
+           (tcp_has_gaps(tcb) || (tcb->flags & TCPF_DSACK) != 0);
+}
+
+static size_t put_header(const struct sock *sock, struct tx *tx, const struct wire_tcp *tcp,
+                         bool may_tell_sack, foyer_time_ns now)
+{
+    struct tcb *tcb = sock->tcb;
+    uint8_t *bytes = tx->header + TX_TRANSPORT_OFFSET;
+
+    if (may_tell_sack && has_sack_to_tell(tcb)) {
+        struct wire_tcp_options options;
+        tcp_options_for_segment(tcb, &options, now);
+        tcp_sack_fill(tcb, &options);
+        return wire_tcp_emit(bytes, tcp, &options);
+    }
+    /* RFC 7323 section 3.2: in every segment once negotiated. */
+    if ((tcb->flags & TCPF_TS_OK) != 0)
+        return wire_tcp_emit_with_timestamps(bytes, tcp, tcp_ts_now(tcb, now), tcb->ts_recent);
+    wire_tcp_emit_fixed(bytes, tcp, WIRE_TCP_SIZE);
+    return WIRE_TCP_SIZE;
+}
+
 /* A segment of the synchronized states at seq with size bytes of the ring. */
 static void fill_segment(struct foyer_host *host, struct sock *sock, struct tx *tx, seq_t seq,
                          uint32_t size, uint16_t flags, foyer_time_ns now)
 {
     struct tcb *tcb = sock->tcb;
-    struct wire_tcp_options options;
-
-    tcp_options_for_segment(tcb, &options, now);
-    /* A full segment has no room for SACK blocks beside what the mss was reduced by. */
-    if (size == 0)
-        tcp_sack_fill(tcb, &options);
     uint32_t window = tcp_window_select(sock) >> tcb->rcv_scale;
-    fill_header(host, sock, tx, seq, flags | WIRE_TCP_ACK | tcp_ecn_flags(tcb), &options, window);
+    struct wire_tcp tcp = header_of(sock, seq, flags | WIRE_TCP_ACK | tcp_ecn_flags(tcb), window);
+
+    note_header(host, sock, tx, put_header(sock, tx, &tcp, size == 0, now));
     fill_payload(sock, tx, seq, size);
     if (size > tcb->mss) {
         tx->gso_type = foyer_addr_is_v4(&sock->remote.addr) ? FOYER_GSO_TCPV4 : FOYER_GSO_TCPV6;
@@ -148,9 +177,7 @@ static void fill_segment(struct foyer_host *host, struct sock *sock, struct tx *
         host->stats.tcp_out_segs += (size - 1) / tcb->mss;
     }
     /* Blocks that found no room are told in an ACK of their own. */
-    bool owes_sack = size > 0 && (tcb->flags & TCPF_ACK_NOW) != 0 &&
-                     (tcp_has_gaps(tcb) || (tcb->flags & TCPF_DSACK) != 0) &&
-                     (tcb->flags & TCPF_SACK_OK) != 0;
+    bool owes_sack = size > 0 && (tcb->flags & TCPF_ACK_NOW) != 0 && has_sack_to_tell(tcb);
     note_ack_sent(tcb);
     if (owes_sack)
         tcb->flags |= TCPF_ACK_NOW;
@@ -173,7 +200,8 @@ static bool output_syn(struct foyer_host *host, struct sock *sock, struct tx *tx
         tcb->rcv_adv = seq_max(tcb->rcv_adv, seq_add(tcb->rcv_nxt, window));
     uint16_t flags = is_reply ? WIRE_TCP_SYN | WIRE_TCP_ACK : WIRE_TCP_SYN;
     flags |= tcp_ecn_syn_flags(sock, is_reply);
-    fill_header(host, sock, tx, tcb->iss, flags, &options, window);
+    struct wire_tcp tcp = header_of(sock, tcb->iss, flags, window);
+    note_header(host, sock, tx, wire_tcp_emit(tx->header + TX_TRANSPORT_OFFSET, &tcp, &options));
     tx->payload_count = 0;
     if (is_reply)
         note_ack_sent(tcb);
@@ -470,6 +498,17 @@ static bool output_data(struct foyer_host *host, struct sock *sock, struct tx *t
     return is_more && output_new(host, sock, tx, now);
 }
 
+/* What was just filled was all there is to say, and nobody writes without telling us. */
+static bool has_said_all(const struct sock *sock)
+{
+    const struct tcb *tcb = sock->tcb;
+    const uint32_t more = TCPF_ACK_NOW | TCPF_PROBE_NOW | TCPF_LOSS_PROBE | TCPF_FIN_QUEUED |
+                          TCPF_CWND_LIMITED | TCPF_FORCE_RXT;
+
+    return (tcb->flags & more) == 0 && seq_eq(tcb->snd_nxt, tcb->snd_end) &&
+           tcb->recovery == TCP_OPEN && (sock->flags & SOCK_EXTERNAL_RINGS) == 0;
+}
+
 bool tcp_output(struct foyer_host *host, struct sock *sock, struct tx *tx, foyer_time_ns now)
 {
     struct tcb *tcb = sock->tcb;
@@ -484,8 +523,10 @@ bool tcp_output(struct foyer_host *host, struct sock *sock, struct tx *tx, foyer
         tcp_mss_follow(host, sock);
         if (!tcp_send_look(host, sock, now))
             return false;
-        if (output_data(host, sock, tx, now))
+        if (output_data(host, sock, tx, now)) {
+            tx->is_last = has_said_all(sock);
             return true;
+        }
         if (sock->tcb == NULL)
             return false;
     }
@@ -494,7 +535,10 @@ bool tcp_output(struct foyer_host *host, struct sock *sock, struct tx *tx, foyer
     if ((tcb->flags & TCPF_ACK_NOW) != 0)
         return output_ack(host, sock, tx, now);
     /* Something may be held back (cork, a small window, a closed one): a timer looks again. */
-    if (tcp_has_unsent(tcb) && tcp_is_synchronized(sock))
+    if (tcp_has_unsent(tcb) && tcp_is_synchronized(sock)) {
+        if (tcb->rto_deadline_ns == FOYER_TIME_NEVER)
+            tcb->stalled_ms = tcp_ms(now);
         tcp_rto_ensure(host, sock, now);
+    }
     return false;
 }

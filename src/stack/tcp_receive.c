@@ -121,6 +121,11 @@ bool tcp_window_look(struct foyer_host *host, struct sock *sock)
         !tcp_is_synchronized(sock))
         return true;
     tcp_rx_map(sock);
+    /* Most of it is open, as the peer knows: nothing to tell. (A shared ring's indexes are looked at
+     * in any case.) */
+    if ((sock->flags & SOCK_EXTERNAL_RINGS) == 0 &&
+        seq_distance(tcb->rcv_adv, tcb->rcv_nxt) > sock->rings->rx.size / 2)
+        return true;
     for (int look = 0; look < 2; look++) {
         uint32_t room = room_to_tell(sock);
         if (room == UINT32_MAX)
@@ -133,7 +138,7 @@ bool tcp_window_look(struct foyer_host *host, struct sock *sock)
         }
         /* Much room is left: the next segment's ACK will tell. Little: the program must say when
          * it consumes, and may just have done so. */
-        if (window >= sock->rings->rx.size / 4)
+        if (window >= sock->rings->rx.size / 4 || (sock->flags & SOCK_EXTERNAL_RINGS) == 0)
             return true;
         foyer_ring_announce_writer(&sock->rings->rx);
     }

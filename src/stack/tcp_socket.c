@@ -155,6 +155,34 @@ void tcp_poke(struct foyer_host *host, struct sock *sock, foyer_time_ns now)
     }
 }
 
+void tcp_written(struct foyer_host *host, struct sock *sock, foyer_time_ns now)
+{
+    if ((sock->flags & SOCK_EXTERNAL_RINGS) != 0)
+        tcp_poke(host, sock, now);
+    else
+        sock_want_output(host, sock); /* the pull looks at the ring */
+}
+
+void tcp_consumed(struct foyer_host *host, struct sock *sock, foyer_time_ns now)
+{
+    if ((sock->flags & SOCK_EXTERNAL_RINGS) != 0)
+        tcp_poke(host, sock, now);
+    else if (!tcp_window_look(host, sock))
+        reset_hostile(host, sock);
+}
+
+void tcp_parked(struct foyer_host *host, struct sock *sock, foyer_time_ns now)
+{
+    struct tcb *tcb = sock->tcb;
+
+    if (tcb == NULL || !tcp_is_synchronized(sock) || !tcp_send_look(host, sock, now) ||
+        !tcp_has_unsent(tcb))
+        return;
+    if (tcb->rto_deadline_ns == FOYER_TIME_NEVER)
+        tcb->stalled_ms = tcp_ms(now);
+    tcp_rto_ensure(host, sock, now);
+}
+
 int tcp_shutdown(struct foyer_host *host, struct sock *sock, unsigned how, foyer_time_ns now)
 {
     if (sock->tcb == NULL)

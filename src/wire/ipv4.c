@@ -7,7 +7,7 @@
 #include "base/bytes.h"
 #include "base/checksum.h"
 
-#define FLAG_DONT_FRAGMENT 0x4000u
+#define FLAG_DONT_FRAGMENT WIRE_IPV4_DONT_FRAGMENT
 #define FLAG_MORE_FRAGMENTS 0x2000u
 #define OFFSET_MASK 0x1fffu
 
@@ -108,18 +108,10 @@ int wire_ipv4_parse_quoted(const uint8_t *bytes, size_t size, struct wire_ipv4 *
 
 size_t wire_ipv4_emit(uint8_t *bytes, const struct wire_ipv4 *ip)
 {
-    bytes[0] = 4 << 4 | WIRE_IPV4_SIZE / 4;
-    bytes[1] = ip->tos;
-    store_be16(bytes + 2, ip->total_size);
-    store_be16(bytes + 4, ip->id);
-    store_be16(bytes + 6, (uint16_t)((ip->dont_fragment ? FLAG_DONT_FRAGMENT : 0) |
-                                     (ip->more_fragments ? FLAG_MORE_FRAGMENTS : 0) |
-                                     ip->fragment_offset / 8));
-    bytes[8] = ip->ttl;
-    bytes[9] = ip->protocol;
-    store_be16(bytes + 10, 0);
-    memcpy(bytes + 12, ip->src.bytes + 12, 4);
-    memcpy(bytes + 16, ip->dst.bytes + 12, 4);
-    store_be16(bytes + 10, header_checksum(bytes, WIRE_IPV4_SIZE));
+    uint16_t fragment =
+        (uint16_t)((ip->dont_fragment ? FLAG_DONT_FRAGMENT : 0) |
+                   (ip->more_fragments ? FLAG_MORE_FRAGMENTS : 0) | ip->fragment_offset / 8);
+    wire_ipv4_put(bytes, ip->tos, ip->total_size, ip->id, fragment, ip->ttl, ip->protocol,
+                  ip->src.bytes + 12, ip->dst.bytes + 12);
     return WIRE_IPV4_SIZE;
 }

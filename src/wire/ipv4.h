@@ -57,7 +57,23 @@ static inline uint16_t wire_ipv4_sum(const uint8_t *bytes)
     return (uint16_t)~sum;
 }
 
-/* Writes 20 bytes, checksum included. */
+#define WIRE_IPV4_DONT_FRAGMENT 0x4000u
+
+/* Writes 20 bytes, checksum included. fragment: flags and offset as on the wire; src, dst: four
+ * bytes each. */
+static inline void wire_ipv4_put(uint8_t *bytes, uint8_t tos, uint16_t total_size, uint16_t id,
+                                 uint16_t fragment, uint8_t ttl, uint8_t protocol,
+                                 const uint8_t *src, const uint8_t *dst)
+{
+    store_be32(bytes, (4u << 4 | WIRE_IPV4_SIZE / 4) << 24 | (uint32_t)tos << 16 | total_size);
+    store_be32(bytes + 4, (uint32_t)id << 16 | fragment);
+    store_be32(bytes + 8, (uint32_t)ttl << 24 | (uint32_t)protocol << 16);
+    memcpy(bytes + 12, src, 4);
+    memcpy(bytes + 16, dst, 4);
+    store_be16(bytes + 10, wire_ipv4_sum(bytes));
+}
+
+/* The same. */
 size_t wire_ipv4_emit(uint8_t *bytes, const struct wire_ipv4 *ip);
 
 #endif

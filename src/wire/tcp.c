@@ -17,7 +17,6 @@ enum option {
 };
 
 #define FLAGS_MASK 0x1ffu
-#define TIMESTAMPS_ALONE 0x0101080au /* NOP, NOP, kind 8, length 10 */
 
 int wire_tcp_parse(const uint8_t *bytes, size_t size, struct wire_tcp *ret)
 {
@@ -88,7 +87,7 @@ static int parse_option(const uint8_t *option, size_t option_size, struct wire_t
 int wire_tcp_options_parse(const uint8_t *bytes, size_t size, struct wire_tcp_options *ret)
 {
     /* Nearly every segment: timestamps as RFC 7323 appendix A lays them out. */
-    if (size == 12 && load_be32(bytes) == TIMESTAMPS_ALONE) {
+    if (size == 12 && load_be32(bytes) == WIRE_TCP_TIMESTAMPS_ALONE) {
         *ret = (struct wire_tcp_options){.has_timestamps = true,
                                          .timestamp_value = load_be32(bytes + 4),
                                          .timestamp_echo = load_be32(bytes + 8)};
@@ -200,13 +199,6 @@ size_t wire_tcp_emit(uint8_t *bytes, const struct wire_tcp *tcp,
     size_t header_size = WIRE_TCP_SIZE;
     if (options != NULL)
         header_size += emit_options(bytes + WIRE_TCP_SIZE, options);
-    store_be16(bytes, tcp->src_port);
-    store_be16(bytes + 2, tcp->dst_port);
-    store_be32(bytes + 4, tcp->seq.value);
-    store_be32(bytes + 8, tcp->ack.value);
-    store_be16(bytes + 12, (uint16_t)(header_size / 4 << 12 | (tcp->flags & FLAGS_MASK)));
-    store_be16(bytes + 14, tcp->window);
-    store_be16(bytes + WIRE_TCP_CHECKSUM_OFFSET, 0);
-    store_be16(bytes + 18, tcp->urgent);
+    wire_tcp_emit_fixed(bytes, tcp, header_size);
     return header_size;
 }

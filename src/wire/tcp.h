@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/bytes.h"
 #include "base/seq.h"
 
 #define WIRE_TCP_SIZE 20
@@ -14,6 +15,8 @@
 #define WIRE_TCP_CHECKSUM_OFFSET 16
 #define WIRE_TCP_SACK_MAX 4
 #define WIRE_TCP_WINDOW_SCALE_MAX 14 /* RFC 7323 section 2.3 */
+/* NOP, NOP, kind 8, length 10: what timestamps without other options begin with. */
+#define WIRE_TCP_TIMESTAMPS_ALONE 0x0101080au
 
 enum wire_tcp_flags {
     WIRE_TCP_FIN = 1u << 0,
@@ -69,6 +72,30 @@ int wire_tcp_options_parse(const uint8_t *bytes, size_t size, struct wire_tcp_op
 size_t wire_tcp_options_size(const struct wire_tcp_options *options);
 /* How many SACK blocks fit beside the other options (RFC 2018 section 3; 3 with timestamps). */
 uint8_t wire_tcp_sack_room(const struct wire_tcp_options *options);
+
+/* Writes the fixed header of one that is header_size bytes long. */
+static inline void wire_tcp_emit_fixed(uint8_t *bytes, const struct wire_tcp *tcp,
+                                       size_t header_size)
+{
+    store_be16(bytes, tcp->src_port);
+    store_be16(bytes + 2, tcp->dst_port);
+    store_be32(bytes + 4, tcp->seq.value);
+    store_be32(bytes + 8, tcp->ack.value);
+    store_be32(bytes + 12,
+               ((uint32_t)header_size / 4 << 12 | (tcp->flags & 0x1ffu)) << 16 | tcp->window);
+    store_be32(bytes + 16, tcp->urgent); /* the checksum is 0 */
+}
+
+/* Header and timestamps alone, as RFC 7323 appendix A lays them out. */
+static inline size_t wire_tcp_emit_with_timestamps(uint8_t *bytes, const struct wire_tcp *tcp,
+                                                   uint32_t value, uint32_t echo)
+{
+    wire_tcp_emit_fixed(bytes, tcp, WIRE_TCP_SIZE + 12);
+    store_be32(bytes + 20, WIRE_TCP_TIMESTAMPS_ALONE);
+    store_be32(bytes + 24, value);
+    store_be32(bytes + 28, echo);
+    return WIRE_TCP_SIZE + 12;
+}
 
 /*
  * Writes header and options, checksum 0, and returns the size. options may be NULL. SACK blocks
