@@ -68,6 +68,9 @@ struct foyer_host_config {
     uint32_t behaviour;               /* enum foyer_host_behaviour; 0: none of it */
     uint32_t max_requests; /* half-open passive connections, 128 bytes each; 0: 131072. Beyond it
                               SYNs are answered by cookies (RFC 4987), which cost no memory */
+    uint32_t max_time_waits; /* closed connections in TIME-WAIT, 96 bytes each; 0: 65536. Beyond it,
+                                and where a new socket finds max_sockets used up, the oldest end
+                                early. They count in max_sockets */
 };
 
 /*
@@ -183,6 +186,7 @@ struct foyer_host_stats {
     uint64_t tcp_in_segs, tcp_out_segs, tcp_retrans_segs, tcp_in_errs, tcp_out_rsts;
     uint64_t tcp_rto_fired, tcp_fast_recoveries, tcp_listen_overflows, tcp_challenge_acks;
     uint64_t tcp_ooo_segs, tcp_dup_segs, tcp_paws_drops;
+    uint64_t tcp_time_waits_shed; /* TIME-WAITs that ended early to make room */
     uint64_t tcp_cookies_sent, tcp_cookies_received, tcp_cookies_failed; /* RFC 4987 */
     uint64_t tcp_spurious_recoveries; /* reductions that were undone */
     uint64_t tcp_lost_retransmits, tcp_loss_probes, tcp_sack_reneged, tcp_ecn_reductions;

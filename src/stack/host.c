@@ -11,6 +11,7 @@
 #include "stack/ip.h"
 #include "stack/ports.h"
 #include "stack/socket.h"
+#include "stack/tcp_time_wait.h"
 
 /* ---- memory ------------------------------------------------------------------------------------ */
 
@@ -65,6 +66,10 @@ static bool set_config(struct foyer_host_config *config, const struct foyer_host
         config->receive_buffer_size = 262144;
     if (config->send_buffer_size == 0)
         config->send_buffer_size = 262144;
+    if (config->max_sockets > SLOTS_MAX)
+        config->max_sockets = SLOTS_MAX;
+    if (config->max_time_waits == 0)
+        config->max_time_waits = TIME_WAITS_MAX_DEFAULT;
     if (config->max_requests == 0)
         config->max_requests = REQUESTS_MAX_DEFAULT;
     if (config->link_capabilities & (FOYER_LINK_TSO4 | FOYER_LINK_TSO6 | FOYER_LINK_USO))
@@ -101,7 +106,8 @@ struct foyer_host *foyer_host_create(const struct foyer_host_config *config, foy
     link_init(host);
     frag_init(host);
     if (sockets_init(host) != 0 || ports_init(host) != 0 || route_init(host) != 0 ||
-        output_init(host) != 0 || tcp_host_init(host) != 0 || requests_init(host) != 0) {
+        output_init(host) != 0 || tcp_host_init(host) != 0 || requests_init(host) != 0 ||
+        time_waits_init(host) != 0) {
         foyer_host_destroy(host);
         return NULL;
     }
@@ -116,6 +122,7 @@ void foyer_host_destroy(struct foyer_host *host)
     sockets_finish(host); /* first: sockets are in everybody's lists */
     requests_finish(host);
     tcp_host_finish(host);
+    time_waits_finish(host);
     ports_finish(host);
     frag_finish(host);
     groups_finish(host);
@@ -190,6 +197,9 @@ void foyer_host_tick(struct foyer_host *host, foyer_time_ns now)
             break;
         case TIMER_REQUESTS:
             requests_timer(host, host->now_ns);
+            break;
+        case TIMER_TIME_WAIT:
+            time_waits_timer(host, host->now_ns);
             break;
         }
     }

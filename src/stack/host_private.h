@@ -21,7 +21,6 @@
 #define HOST_NEIGHBOURS_MAX 1024u
 #define HOST_LEARNED_MTUS_MAX 64u
 #define HOST_CONTROL_RING_BYTES (256u * 1024u) /* the largest datagram three times */
-#define SLOT_NONE ((uint32_t)INT32_MAX)
 #define HOST_CROWDED_MAX 32u /* destinations with a bitmap of their own, see ports.c */
 
 enum timer_kind {
@@ -35,6 +34,7 @@ enum timer_kind {
     TIMER_REQUESTS,   /* host.requests.timer */
     TIMER_DHCP4,      /* of host.dhcp4 */
     TIMER_DHCP6,      /* of host.dhcp6 */
+    TIMER_TIME_WAIT,  /* host.time_waits.timer */
 };
 
 /* address.c. What may be done with an address in each enum foyer_address_state: see host.h. */
@@ -83,14 +83,6 @@ struct learned_mtu {
     foyer_time_ns expires_ns;
 };
 
-/*
- * socket.c: what a handle's index leads to. The holder's address, which is even; or, where the
- * slot is free, generation << 32 | next_free << 1 | 1, with the generation of the next holder.
- */
-struct sock_slot {
-    uint64_t word;
-};
-
 /* ports.c: one bit per port. */
 struct port_bitmap {
     uint64_t words[1024];
@@ -99,6 +91,13 @@ struct port_bitmap {
 struct port_protocol {
     struct port_bitmap held;  /* somebody holds the port: not for autobind */
     struct port_bitmap bound; /* held by bind, not by connect alone: not shared by connect */
+};
+
+/* tcp_time_wait.c */
+struct time_waits {
+    struct hash_table table; /* of struct time_wait */
+    struct slot_list by_end; /* by SLOT_LINK_QUEUE, the oldest first */
+    struct timer timer;      /* kind TIMER_TIME_WAIT */
 };
 
 struct crowded_destination; /* ports.c */
@@ -115,14 +114,12 @@ struct foyer_host {
     struct siphash_key hash_key, port_key; /* the two halves of config.secret */
     struct tcp_host tcp;
     struct requests requests; /* tcp_request.c */
+    struct time_waits time_waits;
 
     /* socket.c */
-    struct sock_slot *slots;
-    uint32_t slot_count, slot_capacity;
-    uint32_t first_free_slot; /* SLOT_NONE */
-    uint32_t sock_count;
+    struct slot_table slots;
     struct sock_options default_options;
-    struct list_node event_list;   /* of sock.event_node */
+    struct slot_list event_list;   /* of sockets, by SLOT_LINK_QUEUE */
     struct list_node output_list;  /* of sock.output_node */
     struct list_node release_list; /* of sock.release_node: ring space to give back (udp.c) */
     uint32_t own_events;           /* enum foyer_event_bits without a socket, not yet taken */
@@ -202,13 +199,6 @@ struct foyer_host {
     bool local_pending;   /* the last output call stopped at HOST_LOCAL_BATCH */
     uint8_t headers[HOST_OUTPUT_BATCH][TX_HEADER_SIZE];
 };
-
-/* NULL: the slot is free. */
-static inline struct sock *slot_sock(const struct foyer_host *host, uint32_t index)
-{
-    uint64_t word = host->slots[index].word;
-    return (word & 1) != 0 ? NULL : (struct sock *)(uintptr_t)word;
-}
 
 /*
  * A number that others cannot predict: siphash of a counter under the host's secret. For ISNs'

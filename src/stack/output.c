@@ -20,6 +20,7 @@
 #include "base/bytes.h"
 #include "base/checksum.h"
 #include "stack/ip.h"
+#include "stack/tcp_time_wait.h"
 
 #define CONTROL_ALIGN 16u
 #define CONTROL_HEADER_COPY 60u /* bytes of a control packet that go to spans[0] */
@@ -338,6 +339,9 @@ static enum step next_tcp(struct foyer_host *host, struct sock *sock, struct tx 
     bool is_local = has_path && sock->path_is_local;
     if (!tcp_output(host, sock, tx, now)) {
         list_remove(&sock->output_node);
+        /* All is said: what is left to wait for needs no socket. */
+        if (sock->state == FOYER_STATE_TIME_WAIT && (sock->flags & SOCK_ORPHAN) != 0)
+            time_wait_take_over(host, sock, now);
         return STEP_AGAIN;
     }
     if (tx->is_last)

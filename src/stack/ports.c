@@ -24,7 +24,7 @@
 
 #include "base/bytes.h"
 #include "stack/ip.h"
-#include "stack/tcp.h"
+#include "stack/tcp_time_wait.h"
 
 #define SHARE_FLAGS (SOCK_REUSEADDR | SOCK_REUSEPORT | SOCK_V6ONLY)
 #define GROUP_FLAGS (SHARE_FLAGS | SOCK_INTERCEPT)
@@ -100,18 +100,23 @@ static void tuple_insert(struct foyer_host *host, struct sock *sock)
     hash_table_insert(&host->connected, &sock->connected_node,
                       ports_tuple_hash(host, sock->protocol, &sock->local, &sock->remote));
     sock->flags |= SOCK_CONNECTED;
-    ports_note_tuple(host, sock, true);
+    ports_note_tuple(host, sock->protocol, &sock->local, &sock->remote, true);
+}
+
+static void tuple_forget(struct foyer_host *host, struct sock *sock)
+{
+    hash_table_remove(&host->connected, &sock->connected_node);
+    if (host->recent_sock == sock)
+        host->recent_sock = NULL;
+    sock->flags &= ~(uint32_t)SOCK_CONNECTED;
 }
 
 static void tuple_remove(struct foyer_host *host, struct sock *sock)
 {
     if ((sock->flags & SOCK_CONNECTED) == 0)
         return;
-    hash_table_remove(&host->connected, &sock->connected_node);
-    if (host->recent_sock == sock)
-        host->recent_sock = NULL;
-    sock->flags &= ~(uint32_t)SOCK_CONNECTED;
-    ports_note_tuple(host, sock, false);
+    tuple_forget(host, sock);
+    ports_note_tuple(host, sock->protocol, &sock->local, &sock->remote, false);
 }
 
 /* ---- buckets and groups ------------------------------------------------------------------------------ */
@@ -144,7 +149,6 @@ static struct port_bucket *bucket_get(struct foyer_host *host, uint8_t protocol,
         return NULL;
     bucket->port = port;
     bucket->protocol = protocol;
-    list_init(&bucket->groups);
     hash_table_insert(&host->buckets, &bucket->node, bucket_hash(protocol, port));
     port_bitmap_set(&ports_of(host, protocol)->held, port, true);
     return bucket;
@@ -152,7 +156,7 @@ static struct port_bucket *bucket_get(struct foyer_host *host, uint8_t protocol,
 
 static void bucket_drop_if_empty(struct foyer_host *host, struct port_bucket *bucket)
 {
-    if (!list_is_empty(&bucket->groups))
+    if (bucket->groups != NULL)
         return;
     port_bitmap_set(&ports_of(host, bucket->protocol)->held, bucket->port, false);
     hash_table_remove(&host->buckets, &bucket->node);
@@ -176,12 +180,12 @@ static bool group_fits(const struct port_group *group, const struct sock *sock)
 static struct port_group *group_get(struct foyer_host *host, struct port_bucket *bucket,
                                     const struct sock *sock)
 {
-    LIST_FOREACH (&bucket->groups, node) {
-        struct port_group *group = LIST_ENTRY(node, struct port_group, node);
-        if (group_fits(group, sock))
-            return group;
-    }
-    struct port_group *group = host_alloc(host, sizeof(*group));
+    struct port_group *group = bucket->groups;
+    while (group != NULL && !group_fits(group, sock))
+        group = group->next;
+    if (group != NULL)
+        return group;
+    group = host_alloc(host, sizeof(*group));
     if (group == NULL)
         return NULL;
     group->bucket = bucket;
@@ -190,8 +194,8 @@ static struct port_group *group_get(struct foyer_host *host, struct port_bucket 
     group->flags = sock->flags & GROUP_FLAGS;
     group->family = sock->family;
     group->is_receiving = is_receiving(sock);
-    list_init(&group->holders);
-    list_push_front(&bucket->groups, &group->node); /* the latest first */
+    group->next = bucket->groups;
+    bucket->groups = group;
     return group;
 }
 
@@ -199,7 +203,10 @@ static void group_drop_if_empty(struct foyer_host *host, struct port_group *grou
 {
     if (group->count > 0)
         return;
-    list_remove(&group->node);
+    struct port_group **at = &group->bucket->groups;
+    while (*at != group)
+        at = &(*at)->next;
+    *at = group->next;
     host_free(host, group->receivers, group->receiver_capacity * sizeof(group->receivers[0]));
     host_free(host, group, sizeof(*group));
 }
@@ -222,15 +229,15 @@ static int group_add(struct foyer_host *host, struct port_group *group, struct s
         sock->port_member = group->count;
         group->receivers[group->count] = sock;
     }
-    list_push_back(&group->holders, &sock->bound_node);
+    slot_list_push(host, &group->holders, &sock->slot, SLOT_LINK_PORT);
     group->count++;
     sock->port_group = group;
     return 0;
 }
 
-static void group_remove(struct port_group *group, struct sock *sock)
+static void group_remove(struct foyer_host *host, struct port_group *group, struct sock *sock)
 {
-    list_remove(&sock->bound_node);
+    slot_list_remove(host, &group->holders, &sock->slot, SLOT_LINK_PORT);
     group->count--;
     if (group->is_receiving) {
         struct sock *last = group->receivers[group->count];
@@ -272,7 +279,7 @@ int ports_regroup(struct foyer_host *host, struct sock *sock)
     struct port_group *group = group_get(host, old->bucket, sock);
     if (group == NULL)
         return -ENOMEM;
-    group_remove(old, sock);
+    group_remove(host, old, sock);
     int error = group_add(host, group, sock);
     if (error != 0) {
         group_drop_if_empty(host, group);
@@ -290,7 +297,7 @@ void ports_unbind(struct foyer_host *host, struct sock *sock)
     if (group == NULL)
         return;
     struct port_bucket *bucket = group->bucket;
-    group_remove(group, sock);
+    group_remove(host, group, sock);
     group_drop_if_empty(host, group);
     if ((sock->flags & SOCK_PORT_CHOSEN) == 0)
         count_bind(host, bucket, false);
@@ -327,28 +334,30 @@ static bool is_shared(const struct port_group *group, const struct sock *sock)
     return (both & SOCK_REUSEPORT) && group->owner_uid == sock->owner_uid;
 }
 
-struct sock *ports_conflict(const struct port_bucket *bucket, const struct sock *sock,
-                            const struct foyer_addr *addr)
+bool ports_conflict(const struct foyer_host *host, const struct port_bucket *bucket,
+                    const struct sock *sock, const struct foyer_addr *addr,
+                    foyer_socket *ret_holder)
 {
     if (bucket == NULL)
-        return NULL;
-    LIST_FOREACH (&bucket->groups, node) {
-        const struct port_group *group = LIST_ENTRY(node, struct port_group, node);
+        return false;
+    for (const struct port_group *group = bucket->groups; group != NULL; group = group->next) {
         if (!addresses_meet(&group->addr, group->flags & SOCK_V6ONLY, addr,
                             sock->flags & SOCK_V6ONLY) ||
             is_shared(group, sock))
             continue;
-        LIST_FOREACH (&group->holders, holder_node) {
-            struct sock *holder = LIST_ENTRY(holder_node, struct sock, bound_node);
-            if (holder != sock)
-                return holder;
+        const struct slot_head *holder = slot_list_first(host, &group->holders);
+        if (holder == &sock->slot)
+            holder = slot_list_next(host, holder, SLOT_LINK_PORT);
+        if (holder != NULL) {
+            *ret_holder = slot_handle(holder);
+            return true;
         }
     }
-    return NULL;
+    return false;
 }
 
 int ports_bind(struct foyer_host *host, struct sock *sock, const struct foyer_endpoint *local,
-               struct sock **ret_holder)
+               foyer_socket *ret_holder)
 {
     if (sock->flags & SOCK_BOUND)
         return -EINVAL;
@@ -357,14 +366,9 @@ int ports_bind(struct foyer_host *host, struct sock *sock, const struct foyer_en
         port = ports_choose_for_bind(host, sock, &local->addr);
         if (port == 0)
             return -EADDRINUSE;
-    } else {
-        struct sock *holder =
-            ports_conflict(ports_bucket(host, sock->protocol, port), sock, &local->addr);
-        if (holder != NULL) {
-            if (ret_holder != NULL)
-                *ret_holder = holder;
-            return -EADDRINUSE;
-        }
+    } else if (ports_conflict(host, ports_bucket(host, sock->protocol, port), sock, &local->addr,
+                              ret_holder)) {
+        return -EADDRINUSE;
     }
     struct foyer_endpoint before = sock->local;
     sock->local.addr = local->addr;
@@ -378,15 +382,11 @@ int ports_bind(struct foyer_host *host, struct sock *sock, const struct foyer_en
     return 0;
 }
 
-int ports_listen(struct foyer_host *host, struct sock *sock, struct sock **ret_holder)
+int ports_listen(struct foyer_host *host, struct sock *sock, foyer_socket *ret_holder)
 {
     /* As Linux does, the rules are asked once more: two reusers may bind, one may listen. */
-    struct sock *holder = ports_conflict(sock->port_group->bucket, sock, &sock->local.addr);
-    if (holder != NULL) {
-        if (ret_holder != NULL)
-            *ret_holder = holder;
+    if (ports_conflict(host, sock->port_group->bucket, sock, &sock->local.addr, ret_holder))
         return -EADDRINUSE;
-    }
     sock->flags |= SOCK_LISTENING;
     int error = ports_regroup(host, sock);
     if (error != 0)
@@ -401,7 +401,12 @@ bool ports_tuple_is_free(struct foyer_host *host, uint8_t protocol,
 {
     const struct sock *sock = ports_find_tuple(host, protocol, local, remote);
 
-    return sock == NULL || (protocol == FOYER_TCP && tcp_time_wait_is_reusable(host, sock));
+    if (protocol != FOYER_TCP)
+        return sock == NULL;
+    if (sock != NULL)
+        return tcp_time_wait_is_reusable(host, sock);
+    const struct time_wait *wait = time_wait_find(host, local, remote);
+    return wait == NULL || time_wait_is_reusable(host, wait);
 }
 
 /* Ends the TIME-WAIT whose place the socket takes. False: the 4-tuple is not to be had. */
@@ -410,8 +415,18 @@ static bool take_tuple(struct foyer_host *host, struct sock *sock)
     struct sock *old = ports_find_tuple(host, sock->protocol, &sock->local, &sock->remote);
 
     host->has_isn_floor = false;
-    if (old == NULL)
+    if (old == NULL) {
+        struct time_wait *wait =
+            sock->protocol == FOYER_TCP ? time_wait_find(host, &sock->local, &sock->remote) : NULL;
+        if (wait == NULL)
+            return true;
+        if (!time_wait_is_reusable(host, wait))
+            return false;
+        host->has_isn_floor = true;
+        host->isn_floor = wait->snd_nxt;
+        time_wait_end(host, wait);
         return true;
+    }
     if (sock->protocol != FOYER_TCP || !tcp_time_wait_is_reusable(host, old))
         return false;
     host->has_isn_floor = true;
@@ -453,7 +468,8 @@ int ports_connect(struct foyer_host *host, struct sock *sock)
 
 int ports_adopt(struct foyer_host *host, struct sock *sock, struct sock *listener)
 {
-    if (ports_find_tuple(host, sock->protocol, &sock->local, &sock->remote) != NULL)
+    if (ports_find_tuple(host, sock->protocol, &sock->local, &sock->remote) != NULL ||
+        (sock->protocol == FOYER_TCP && time_wait_find(host, &sock->local, &sock->remote) != NULL))
         return -EEXIST;
     sock->flags |= listener->flags & SHARE_FLAGS;
     sock->owner_uid = listener->owner_uid;
@@ -475,6 +491,35 @@ void ports_disconnect(struct foyer_host *host, struct sock *sock)
         ports_unbind(host, sock);
     else
         (void)ports_regroup(host, sock); /* without memory a UDP socket stays unreachable */
+}
+
+void ports_hand_over(struct foyer_host *host, struct sock *sock, struct time_wait *wait)
+{
+    struct port_group *group = sock->port_group;
+
+    /* The 4-tuple stays taken, or reusable, as it was: nobody need be told. */
+    tuple_forget(host, sock);
+    /* So does its place among the holders, which are linked by index. */
+    wait->slot.links[SLOT_LINK_PORT] = sock->slot.links[SLOT_LINK_PORT];
+    sock->slot.links[SLOT_LINK_PORT] = (struct slot_link){0};
+    wait->port_group = group;
+    sock->port_group = NULL;
+    sock->flags &= ~(uint32_t)SOCK_BOUND;
+}
+
+void ports_end_time_wait(struct foyer_host *host, struct time_wait *wait)
+{
+    struct foyer_endpoint local = time_wait_local(wait), remote = time_wait_remote(wait);
+    struct port_group *group = wait->port_group;
+    struct port_bucket *bucket = group->bucket;
+
+    slot_list_remove(host, &group->holders, &wait->slot, SLOT_LINK_PORT);
+    group->count--;
+    group_drop_if_empty(host, group);
+    if (!wait->is_port_chosen)
+        count_bind(host, bucket, false);
+    bucket_drop_if_empty(host, bucket);
+    ports_note_tuple(host, FOYER_TCP, &local, &remote, false);
 }
 
 /* ---- interception ---------------------------------------------------------------------------------------- */
@@ -567,8 +612,7 @@ struct sock *ports_find_bound(struct foyer_host *host, uint8_t protocol,
         interceptor = NULL, is_foreign = false;
     if (bucket == NULL)
         return interceptor;
-    LIST_FOREACH (&bucket->groups, node) {
-        struct port_group *group = LIST_ENTRY(node, struct port_group, node);
+    for (struct port_group *group = bucket->groups; group != NULL; group = group->next) {
         unsigned score = group_score(group, &local->addr, is_foreign);
         if (score > best_score) {
             best_score = score;
@@ -590,8 +634,7 @@ struct sock *ports_group_receiver(struct foyer_host *host, const struct foyer_en
     struct port_bucket *bucket = ports_bucket(host, FOYER_UDP, local->port);
     if (bucket == NULL)
         return NULL;
-    LIST_FOREACH (&bucket->groups, node) {
-        struct port_group *group = LIST_ENTRY(node, struct port_group, node);
+    for (struct port_group *group = bucket->groups; group != NULL; group = group->next) {
         if (group_score(group, &local->addr, false) == 0)
             continue;
         if (index < group->count)

@@ -10,35 +10,39 @@
  * compares with a handful of groups, not with a million sockets.
  */
 struct port_bucket {
-    struct hash_node node; /* host->buckets */
-    struct list_node groups;
+    struct hash_node node;     /* host->buckets */
+    struct port_group *groups; /* the latest first */
+    uint32_t bind_count;       /* holders by bind: connect does not share their port */
     uint16_t port;
     uint8_t protocol;
-    uint32_t bind_count; /* holders by bind: connect does not share their port */
 };
 
 struct port_group {
-    struct list_node node; /* port_bucket.groups */
+    struct port_group *next; /* in port_bucket.groups */
     struct port_bucket *bucket;
+    struct sock **receivers; /* is_receiving: the holders as an array, in order of binding */
     struct foyer_addr addr;
     uint32_t owner_uid;
     uint32_t flags; /* of SOCK_REUSEADDR, _REUSEPORT, _V6ONLY, _INTERCEPT */
+    struct slot_list holders;
+    uint32_t count;
+    uint32_t receiver_capacity; /* receiver_count is count */
     uint8_t family;
     bool is_receiving; /* a listener, or an unconnected datagram socket */
-    uint32_t count;
-    struct list_node holders;   /* of sock.bound_node */
-    struct sock **receivers;    /* is_receiving: the holders as an array, in order of binding */
-    uint32_t receiver_capacity; /* receiver_count is count */
 };
 
 int ports_init(struct foyer_host *host);
 void ports_finish(struct foyer_host *host);
 
 struct port_bucket *ports_bucket(struct foyer_host *host, uint8_t protocol, uint16_t port);
-/* Would the socket, bound to the address, conflict with a holder of the bucket? Who, or NULL. */
-struct sock *ports_conflict(const struct port_bucket *bucket, const struct sock *sock,
-                            const struct foyer_addr *addr);
-/* Whether the tables know this 4-tuple. */
+/* Would the socket, bound to the address, conflict with a holder of the bucket? Who: */
+bool ports_conflict(const struct foyer_host *host, const struct port_bucket *bucket,
+                    const struct sock *sock, const struct foyer_addr *addr,
+                    foyer_socket *ret_holder);
+/* The record takes the orphan's place among the holders of its port, and the 4-tuple. */
+void ports_hand_over(struct foyer_host *host, struct sock *sock, struct time_wait *wait);
+void ports_end_time_wait(struct foyer_host *host, struct time_wait *wait);
+/* The socket that has this 4-tuple. */
 struct sock *ports_find_tuple(struct foyer_host *host, uint8_t protocol,
                               const struct foyer_endpoint *local,
                               const struct foyer_endpoint *remote);
@@ -82,7 +86,8 @@ uint16_t ports_choose_for_connect(struct foyer_host *host, const struct sock *so
 bool ports_tuple_is_free(struct foyer_host *host, uint8_t protocol,
                          const struct foyer_endpoint *local, const struct foyer_endpoint *remote);
 /* Keeps the crowded destinations' bitmaps right; called when a 4-tuple comes and goes. */
-void ports_note_tuple(struct foyer_host *host, const struct sock *sock, bool is_taken);
+void ports_note_tuple(struct foyer_host *host, uint8_t protocol, const struct foyer_endpoint *local,
+                      const struct foyer_endpoint *remote, bool is_taken);
 void ports_select_finish(struct foyer_host *host);
 
 #endif

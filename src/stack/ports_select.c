@@ -10,7 +10,7 @@
  */
 #include "stack/ports.h"
 
-#include "stack/tcp.h"
+#include "stack/tcp_time_wait.h"
 
 #define PROBES_BEFORE_BITMAP 32u
 #define PROBES_FOR_SHARED_BIND 512u
@@ -71,7 +71,8 @@ uint16_t ports_choose_for_bind(struct foyer_host *host, const struct sock *sock,
     uint32_t probes = size < PROBES_FOR_SHARED_BIND ? size : PROBES_FOR_SHARED_BIND;
     for (uint32_t i = 0; i < probes; i++) {
         port = (uint16_t)(first + (start + i) % size);
-        if (ports_conflict(ports_bucket(host, sock->protocol, port), sock, addr) == NULL)
+        foyer_socket holder;
+        if (!ports_conflict(host, ports_bucket(host, sock->protocol, port), sock, addr, &holder))
             return port;
     }
     return 0;
@@ -79,26 +80,29 @@ uint16_t ports_choose_for_bind(struct foyer_host *host, const struct sock *sock,
 
 /* ---- connect ------------------------------------------------------------------------------------- */
 
-static uint64_t destination_hash(const struct foyer_host *host, const struct sock *sock)
+static uint64_t destination_hash(const struct foyer_host *host, uint8_t protocol,
+                                 const struct foyer_addr *local,
+                                 const struct foyer_endpoint *remote)
 {
     uint8_t key[35];
-    memcpy(key, sock->local.addr.bytes, 16);
-    memcpy(key + 16, sock->remote.addr.bytes, 16);
-    key[32] = (uint8_t)(sock->remote.port >> 8);
-    key[33] = (uint8_t)sock->remote.port;
-    key[34] = sock->protocol;
+    memcpy(key, local->bytes, 16);
+    memcpy(key + 16, remote->addr.bytes, 16);
+    key[32] = (uint8_t)(remote->port >> 8);
+    key[33] = (uint8_t)remote->port;
+    key[34] = protocol;
     return siphash(&host->port_key, key, sizeof(key));
 }
 
-static struct crowded_destination *find_crowded(const struct foyer_host *host,
-                                                const struct sock *sock, uint32_t hash)
+static struct crowded_destination *find_crowded(const struct foyer_host *host, uint8_t protocol,
+                                                const struct foyer_addr *local,
+                                                const struct foyer_endpoint *remote, uint32_t hash)
 {
     for (uint32_t i = 0; i < HOST_CROWDED_MAX; i++) {
         struct crowded_destination *crowded = host->crowded[i];
-        if (crowded != NULL && crowded->hash == hash && crowded->protocol == sock->protocol &&
-            crowded->remote.port == sock->remote.port &&
-            foyer_addr_eq(&crowded->remote.addr, &sock->remote.addr) &&
-            foyer_addr_eq(&crowded->local, &sock->local.addr))
+        if (crowded != NULL && crowded->hash == hash && crowded->protocol == protocol &&
+            crowded->remote.port == remote->port &&
+            foyer_addr_eq(&crowded->remote.addr, &remote->addr) &&
+            foyer_addr_eq(&crowded->local, local))
             return crowded;
     }
     return NULL;
@@ -119,11 +123,18 @@ void ports_select_finish(struct foyer_host *host)
         free_crowded(host, i);
 }
 
-/* Now or within a second: it does not count as taken, and the choice looks twice. */
-static bool is_reusable_time_wait(const struct sock *sock)
+/* A TIME-WAIT that may be reused, now or within a second, does not count: the choice looks twice. */
+static bool is_taken_for_long(struct foyer_host *host, uint8_t protocol,
+                              const struct foyer_endpoint *local,
+                              const struct foyer_endpoint *remote)
 {
-    return sock->protocol == FOYER_TCP && sock->state == FOYER_STATE_TIME_WAIT &&
-           (sock->tcb->flags & TCPF_TS_OK) != 0;
+    const struct sock *sock = ports_find_tuple(host, protocol, local, remote);
+    if (sock != NULL)
+        return protocol != FOYER_TCP || sock->state != FOYER_STATE_TIME_WAIT ||
+               (sock->tcb->flags & TCPF_TS_OK) == 0;
+    const struct time_wait *wait =
+        protocol == FOYER_TCP ? time_wait_find(host, local, remote) : NULL;
+    return wait != NULL && !wait->has_timestamps;
 }
 
 static void fill_crowded(struct foyer_host *host, struct crowded_destination *crowded)
@@ -132,9 +143,7 @@ static void fill_crowded(struct foyer_host *host, struct crowded_destination *cr
     for (uint32_t port = host->config.ephemeral_first; port <= host->config.ephemeral_last;
          port++) {
         local.port = (uint16_t)port;
-        const struct sock *holder =
-            ports_find_tuple(host, crowded->protocol, &local, &crowded->remote);
-        if (holder == NULL || is_reusable_time_wait(holder))
+        if (!is_taken_for_long(host, crowded->protocol, &local, &crowded->remote))
             continue;
         port_bitmap_set(&crowded->taken, (uint16_t)port, true);
         crowded->taken_count++;
@@ -171,13 +180,15 @@ static struct crowded_destination *make_crowded(struct foyer_host *host, const s
 uint16_t ports_choose_for_connect(struct foyer_host *host, const struct sock *sock)
 {
     const struct port_bitmap *bound = &ports_of(host, sock->protocol)->bound;
-    uint64_t hash = destination_hash(host, sock);
+    uint64_t hash = destination_hash(host, sock->protocol, &sock->local.addr, &sock->remote);
     uint32_t size = range_size(host);
     uint32_t *step = &host->ephemeral_step[hash >> 58]; /* RFC 6056's G() and table[] */
     struct foyer_endpoint local = {sock->local.addr, 0};
 
     struct crowded_destination *crowded =
-        host->crowded_count > 0 ? find_crowded(host, sock, (uint32_t)hash) : NULL;
+        host->crowded_count > 0
+            ? find_crowded(host, sock->protocol, &sock->local.addr, &sock->remote, (uint32_t)hash)
+            : NULL;
     for (uint32_t i = 0; crowded == NULL && i < PROBES_BEFORE_BITMAP; i++) {
         uint32_t offset = (uint32_t)(((hash & UINT32_MAX) + (*step)++) % size);
         local.port = (uint16_t)(host->config.ephemeral_first + offset);
@@ -202,22 +213,21 @@ uint16_t ports_choose_for_connect(struct foyer_host *host, const struct sock *so
     return 0;
 }
 
-void ports_note_tuple(struct foyer_host *host, const struct sock *sock, bool is_taken)
+void ports_note_tuple(struct foyer_host *host, uint8_t protocol, const struct foyer_endpoint *local,
+                      const struct foyer_endpoint *remote, bool is_taken)
 {
     if (host->crowded_count == 0)
         return;
-    struct crowded_destination *crowded =
-        find_crowded(host, sock, (uint32_t)destination_hash(host, sock));
+    uint32_t hash = (uint32_t)destination_hash(host, protocol, &local->addr, remote);
+    struct crowded_destination *crowded = find_crowded(host, protocol, &local->addr, remote, hash);
     if (crowded == NULL)
         return;
     /* A removed tuple may have had a twin (datagram sockets with REUSEADDR). */
-    const struct sock *twin =
-        is_taken ? NULL : ports_find_tuple(host, sock->protocol, &sock->local, &sock->remote);
-    if (twin != NULL && !is_reusable_time_wait(twin))
+    if (!is_taken && is_taken_for_long(host, protocol, local, remote))
         return;
-    if (port_bitmap_has(&crowded->taken, sock->local.port) == is_taken)
+    if (port_bitmap_has(&crowded->taken, local->port) == is_taken)
         return;
-    port_bitmap_set(&crowded->taken, sock->local.port, is_taken);
+    port_bitmap_set(&crowded->taken, local->port, is_taken);
     crowded->taken_count += is_taken ? 1u : UINT32_MAX;
     if (crowded->taken_count > 0)
         return;

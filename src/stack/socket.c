@@ -10,8 +10,7 @@
 
 #include "stack/ip.h"
 #include "stack/ports.h"
-
-#define SLOTS_FIRST 64u
+#include "stack/tcp_time_wait.h"
 
 /* ---- the table ----------------------------------------------------------------------------------- */
 
@@ -28,58 +27,21 @@ int sockets_init(struct foyer_host *host)
         .keep_interval_s = 75,
         .keep_count = 9,
     };
-    list_init(&host->event_list);
-    host->first_free_slot = SLOT_NONE;
+    slots_init(&host->slots);
     return 0;
 }
 
 void sockets_finish(struct foyer_host *host)
 {
-    for (uint32_t i = 0; i < host->slot_count; i++) {
+    for (uint32_t i = 0; i < host->slots.count; i++) {
         struct sock *sock = slot_sock(host, i);
+        struct time_wait *wait = slot_time_wait(host, i);
         if (sock != NULL)
             sock_free(host, sock);
+        if (wait != NULL)
+            time_wait_end(host, wait);
     }
-    host_free(host, host->slots, host->slot_capacity * sizeof(host->slots[0]));
-}
-
-static bool grow_slots(struct foyer_host *host)
-{
-    uint32_t capacity = host->slot_capacity ? host->slot_capacity * 2 : SLOTS_FIRST;
-    if (capacity > host->config.max_sockets)
-        capacity = host->config.max_sockets;
-    struct sock_slot *larger = host_alloc(host, capacity * sizeof(larger[0]));
-    if (larger == NULL)
-        return false;
-    if (host->slot_count > 0)
-        memcpy(larger, host->slots, host->slot_count * sizeof(larger[0]));
-    host_free(host, host->slots, host->slot_capacity * sizeof(host->slots[0]));
-    host->slots = larger;
-    host->slot_capacity = capacity;
-    return true;
-}
-
-/* SLOT_NONE: no memory, or too many. */
-static uint32_t take_slot(struct foyer_host *host, uint32_t *ret_generation)
-{
-    uint32_t index = host->first_free_slot;
-    if (index != SLOT_NONE) {
-        host->first_free_slot = (uint32_t)host->slots[index].word >> 1;
-        *ret_generation = (uint32_t)(host->slots[index].word >> 32);
-        return index;
-    }
-    if (host->slot_count == host->slot_capacity &&
-        (host->slot_capacity >= host->config.max_sockets || !grow_slots(host)))
-        return SLOT_NONE;
-    *ret_generation = 1;
-    return host->slot_count++;
-}
-
-static void give_slot(struct foyer_host *host, uint32_t index, uint32_t generation)
-{
-    uint32_t next_generation = generation + 1 != 0 ? generation + 1 : 1;
-    host->slots[index].word = (uint64_t)next_generation << 32 | host->first_free_slot << 1 | 1;
-    host->first_free_slot = index;
+    slots_finish(host);
 }
 
 static struct foyer_addr wildcard(uint8_t family)
@@ -87,19 +49,23 @@ static struct foyer_addr wildcard(uint8_t family)
     return family == FOYER_FAMILY_V4 ? foyer_addr_v4(0, 0, 0, 0) : (struct foyer_addr){{0}};
 }
 
+/* What is only left of a connection gives way to a new socket. */
+static bool sock_has_room(struct foyer_host *host)
+{
+    return host->slots.used < host->config.max_sockets || time_wait_shed(host);
+}
+
 struct sock *sock_create(struct foyer_host *host, uint8_t family, uint8_t protocol)
 {
-    if (host->sock_count >= host->config.max_sockets)
+    if (!sock_has_room(host))
         return NULL;
     struct sock *sock = host_alloc(host, sizeof(*sock));
     if (sock == NULL)
         return NULL;
-    uint32_t index = take_slot(host, &sock->generation);
-    if (index == SLOT_NONE) {
+    if (!slot_take(host, sock)) {
         host_free(host, sock, sizeof(*sock));
         return NULL;
     }
-    sock->index = index;
     sock->family = family;
     sock->protocol = protocol;
     sock->ttl = family == FOYER_FAMILY_V6 ? host->hop_limit : IP_TTL_DEFAULT;
@@ -114,13 +80,39 @@ struct sock *sock_create(struct foyer_host *host, uint8_t family, uint8_t protoc
     sock->rings = &sock_no_rings;
     sock->options = &host->default_options;
     sock->congestion = FOYER_CONGESTION_CUBIC;
-    host->slots[index].word = (uintptr_t)sock;
-    host->sock_count++;
     return sock;
+}
+
+/* The listener goes before its children. */
+static void let_children_go(struct foyer_host *host, struct listen *listen)
+{
+    struct slot_head *head;
+    while ((head = slot_list_first(host, &listen->accept_queue)) != NULL) {
+        slot_list_remove(host, &listen->accept_queue, head, SLOT_LINK_QUEUE);
+        struct sock *child = (struct sock *)head;
+        child->flags &= ~(uint32_t)(SOCK_CHILD | SOCK_IN_ACCEPT_QUEUE);
+        child->user = 0;
+    }
+}
+
+static void leave_queue(struct foyer_host *host, struct sock *sock)
+{
+    struct slot_list *queue = (sock->flags & SOCK_IN_ACCEPT_QUEUE) != 0
+                                  ? &sock->listener->listen->accept_queue
+                                  : &host->event_list;
+    slot_list_remove(host, queue, &sock->slot, SLOT_LINK_QUEUE);
 }
 
 void sock_free(struct foyer_host *host, struct sock *sock)
 {
+    struct slot_head head = sock->slot;
+    sock_free_without_slot(host, sock);
+    slot_give(host, &head);
+}
+
+void sock_free_without_slot(struct foyer_host *host, struct sock *sock)
+{
+    leave_queue(host, sock);
     ports_unbind(host, sock);
     ports_intercept(host, sock, FOYER_INTERCEPT_OFF);
     if (sock->protocol == FOYER_TCP)
@@ -130,35 +122,32 @@ void sock_free(struct foyer_host *host, struct sock *sock)
     if (sock->protocol == FOYER_UDP)
         group_leave_all(host, sock);
     list_remove(&sock->output_node);
-    list_remove(&sock->event_node); /* or a child's place in its listener's queues */
     if (sock->tcb != NULL)
         tcp_free(host, sock->tcb);
     if (sock->state == FOYER_STATE_LISTEN) {
-        list_remove(&sock->listen->accept_queue); /* its children are let go */
+        let_children_go(host, sock->listen);
         tcp_requests_drop(host, sock, false);
         host_free(host, sock->listen, sizeof(*sock->listen));
     }
     sock_drop_rings(host, sock);
     sock_options_give(host, sock);
 
-    give_slot(host, sock->index, sock->generation);
-    host->sock_count--;
     host_free(host, sock, sizeof(*sock));
 }
 
 foyer_socket sock_handle(const struct sock *sock)
 {
-    return (foyer_socket){(uint64_t)sock->generation << 32 | sock->index};
+    return slot_handle(&sock->slot);
 }
 
 /* Any living socket, also those that nobody has accepted yet or that were given back. */
 static struct sock *find_sock(struct foyer_host *host, foyer_socket handle)
 {
     uint32_t index = (uint32_t)handle.value;
-    if (index >= host->slot_count)
+    if (index >= host->slots.count)
         return NULL;
     struct sock *sock = slot_sock(host, index);
-    return sock != NULL && sock->generation == handle.value >> 32 ? sock : NULL;
+    return sock != NULL && sock->slot.generation == handle.value >> 32 ? sock : NULL;
 }
 
 struct sock *sock_from_handle(struct foyer_host *host, foyer_socket handle)
@@ -178,8 +167,8 @@ void sock_event(struct foyer_host *host, struct sock *sock, uint32_t bits)
         return;
     sock->events = (uint8_t)(sock->events | bits);
     /* A child's events wait for accept: before that nobody knows its handle. */
-    if ((sock->flags & SOCK_CHILD) == 0 && !list_is_linked(&sock->event_node))
-        list_push_back(&host->event_list, &sock->event_node);
+    if ((sock->flags & SOCK_CHILD) == 0 && !slot_is_linked(&sock->slot, SLOT_LINK_QUEUE))
+        slot_list_push(host, &host->event_list, &sock->slot, SLOT_LINK_QUEUE);
 }
 
 void sock_fail(struct foyer_host *host, struct sock *sock, int error)
@@ -204,10 +193,11 @@ size_t foyer_host_events(struct foyer_host *host, struct foyer_event *ret_events
         host->own_events = 0;
     }
     while (count < max) {
-        struct list_node *node = list_pop_front(&host->event_list);
-        if (node == NULL)
+        struct slot_head *head = slot_list_first(host, &host->event_list);
+        if (head == NULL)
             break;
-        struct sock *sock = LIST_ENTRY(node, struct sock, event_node);
+        slot_list_remove(host, &host->event_list, head, SLOT_LINK_QUEUE);
+        struct sock *sock = (struct sock *)head;
         ret_events[count++] = (struct foyer_event){
             .socket = sock_handle(sock), .user = sock->user, .events = sock->events};
         sock->events = 0;
@@ -224,7 +214,7 @@ int foyer_socket_open(struct foyer_host *host, enum foyer_family family,
         return -EAFNOSUPPORT;
     if (protocol != FOYER_TCP && protocol != FOYER_UDP)
         return -EPROTONOSUPPORT;
-    if (host->sock_count >= host->config.max_sockets)
+    if (!sock_has_room(host))
         return -EMFILE;
     struct sock *sock = sock_create(host, (uint8_t)family, (uint8_t)protocol);
     if (sock == NULL)
@@ -265,10 +255,10 @@ static int check_family(const struct sock *sock, const struct foyer_addr *addr)
 static int bind_sock(struct foyer_host *host, struct sock *sock, const struct foyer_endpoint *local,
                      foyer_socket *ret_holder)
 {
-    struct sock *holder = NULL;
+    foyer_socket holder = FOYER_SOCKET_NONE;
     int error = ports_bind(host, sock, local, &holder);
-    if (holder != NULL && ret_holder != NULL)
-        *ret_holder = sock_handle(holder);
+    if (ret_holder != NULL)
+        *ret_holder = holder;
     return error;
 }
 
@@ -322,19 +312,18 @@ int foyer_socket_listen(struct foyer_host *host, foyer_socket socket, uint32_t b
             return error;
         }
     }
-    struct sock *holder = NULL;
+    foyer_socket holder = FOYER_SOCKET_NONE;
     int error = ports_listen(host, sock, &holder);
     if (error != 0) {
         host_free(host, listen, sizeof(*listen));
-        if (holder != NULL && ret_holder != NULL)
-            *ret_holder = sock_handle(holder);
+        if (ret_holder != NULL)
+            *ret_holder = holder;
         if (!was_bound)
             ports_unbind(host, sock);
         return error;
     }
     /* From here on the place of a connection's path is that of the listener's queues. */
     list_remove(&sock->output_node);
-    list_init(&listen->accept_queue);
     list_init(&listen->requests);
     list_init(&listen->held);
     listen->backlog = backlog;
@@ -351,10 +340,11 @@ int foyer_socket_accept(struct foyer_host *host, foyer_socket listener, uint64_t
         return -EBADF;
     if (sock->state != FOYER_STATE_LISTEN)
         return -EINVAL;
-    struct list_node *node = list_pop_front(&sock->listen->accept_queue);
-    if (node == NULL)
+    struct slot_head *head = slot_list_first(host, &sock->listen->accept_queue);
+    if (head == NULL)
         return -EAGAIN;
-    struct sock *child = LIST_ENTRY(node, struct sock, accept_node);
+    slot_list_remove(host, &sock->listen->accept_queue, head, SLOT_LINK_QUEUE);
+    struct sock *child = (struct sock *)head;
     sock->listen->accept_count--;
     child->flags &= ~(uint32_t)(SOCK_CHILD | SOCK_IN_ACCEPT_QUEUE);
     child->user = 0;
@@ -556,7 +546,7 @@ static void close_udp(struct foyer_host *host, struct sock *sock)
     sock->local = local;
     sock->flags |= SOCK_ORPHAN;
     sock->events = 0;
-    list_remove(&sock->event_node);
+    slot_list_remove(host, &host->event_list, &sock->slot, SLOT_LINK_QUEUE);
 }
 
 int foyer_socket_close(struct foyer_host *host, foyer_socket socket, foyer_time_ns now)
@@ -595,12 +585,31 @@ int foyer_socket_abort(struct foyer_host *host, foyer_socket socket, foyer_time_
 
 /* ---- questions ---------------------------------------------------------------------------------------------------- */
 
+static int time_wait_info(const struct foyer_host *host, foyer_socket socket,
+                          struct foyer_socket_info *ret_info)
+{
+    uint32_t index = (uint32_t)socket.value;
+    const struct time_wait *wait = index < host->slots.count ? slot_time_wait(host, index) : NULL;
+    if (wait == NULL || wait->slot.generation != socket.value >> 32)
+        return -EBADF;
+    *ret_info = (struct foyer_socket_info){
+        .protocol = FOYER_TCP,
+        .family = (enum foyer_family)wait->family,
+        .state = FOYER_STATE_TIME_WAIT,
+        .is_bound = true,
+        .local = time_wait_local(wait),
+        .remote = time_wait_remote(wait),
+        .owner = wait->owner,
+    };
+    return 0;
+}
+
 int foyer_socket_info(struct foyer_host *host, foyer_socket socket,
                       struct foyer_socket_info *ret_info)
 {
     const struct sock *sock = find_sock(host, socket);
     if (sock == NULL)
-        return -EBADF;
+        return time_wait_info(host, socket, ret_info);
     struct foyer_socket_info info = {
         .protocol = (enum foyer_protocol)sock->protocol,
         .family = (enum foyer_family)sock->family,
@@ -636,10 +645,11 @@ int foyer_socket_take_error(struct foyer_host *host, foyer_socket socket)
 bool foyer_socket_next(struct foyer_host *host, foyer_socket *io_socket)
 {
     uint32_t index = io_socket->value == 0 ? 0 : (uint32_t)io_socket->value + 1;
-    for (; index < host->slot_count; index++) {
+    for (; index < host->slots.count; index++) {
         const struct sock *sock = slot_sock(host, index);
-        if (sock != NULL) {
-            *io_socket = sock_handle(sock);
+        const struct time_wait *wait = slot_time_wait(host, index);
+        if (sock != NULL || wait != NULL) {
+            *io_socket = slot_handle(sock != NULL ? &sock->slot : &wait->slot);
             return true;
         }
     }

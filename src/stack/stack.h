@@ -18,6 +18,7 @@
 #include "base/list.h"
 #include "base/timer.h"
 #include "foyer/foyer.h"
+#include "stack/slot.h"
 
 struct tcb;       /* tcp.h: a TCP connection's state */
 struct neighbour; /* link.c */
@@ -69,7 +70,7 @@ struct sock_options {
 
 /* What only a listener has. */
 struct listen {
-    struct list_node accept_queue; /* of accept_node: established, not yet accepted */
+    struct slot_list accept_queue; /* by SLOT_LINK_QUEUE: established, not yet accepted */
     struct list_node requests;     /* of request.queue_node, all but the held */
     struct list_node held;         /* those that the caller has not seen yet */
     uint32_t backlog;
@@ -84,13 +85,14 @@ struct listen {
  * anybody before they are accepted, and no user; datagram sockets have no timer.
  */
 struct sock {
-    uint32_t index;      /* in the host's table */
-    uint32_t generation; /* of the handle */
-    uint32_t flags;      /* enum sock_flags */
-    uint8_t protocol;    /* enum foyer_protocol */
-    uint8_t family;      /* enum foyer_family */
-    uint8_t state;       /* enum foyer_socket_state */
-    uint8_t events;      /* enum foyer_event_bits, not yet taken by the caller */
+    /* SLOT_LINK_QUEUE: on host->event_list while events != 0; with SOCK_CHILD, in the listener's
+     * accept queue. SLOT_LINK_PORT: among the holders of its port_group. */
+    struct slot_head slot;
+    uint32_t flags;   /* enum sock_flags */
+    uint8_t protocol; /* enum foyer_protocol */
+    uint8_t family;   /* enum foyer_family */
+    uint8_t state;    /* enum foyer_socket_state */
+    uint8_t events;   /* enum foyer_event_bits, not yet taken by the caller */
     struct foyer_endpoint local, remote;
     uint16_t path_mtu;        /* IP bytes */
     int16_t error;            /* pending, negative errno, or 0 */
@@ -107,10 +109,6 @@ struct sock {
     /* On host->output_list while it has something to send; while the path to the peer is not
      * resolved, on neighbour->waiters instead. */
     struct list_node output_node;
-    union {
-        struct list_node event_node;  /* on host->event_list while events != 0 */
-        struct list_node accept_node; /* while SOCK_CHILD is set: in the listener's queue */
-    };
     uint8_t ttl, tos;
     uint8_t congestion;
     /* The path is local: remote is one of the host's own addresses. */
@@ -133,11 +131,11 @@ struct sock {
         uint64_t user;
         struct sock *listener; /* while SOCK_CHILD is set: whose queue it is or will be in */
     };
-    struct list_node bound_node;   /* in its port_group's list */
     struct port_group *port_group; /* ports.c; NULL while it holds no port */
 };
 
-_Static_assert(sizeof(void *) > 8 || sizeof(struct sock) <= 224, "idle connections are many");
+_Static_assert(offsetof(struct sock, slot) == 0, "lists lead to the slot");
+_Static_assert(sizeof(void *) > 8 || sizeof(struct sock) <= 208, "idle connections are many");
 
 struct sock *sock_from_handle(struct foyer_host *host, foyer_socket handle); /* NULL: stale */
 foyer_socket sock_handle(const struct sock *sock);
@@ -145,6 +143,8 @@ foyer_socket sock_handle(const struct sock *sock);
 struct sock *sock_create(struct foyer_host *host, uint8_t family, uint8_t protocol);
 /* Takes it out of every table, list and timer, frees rings it owns and the tcb. */
 void sock_free(struct foyer_host *host, struct sock *sock);
+/* The same, but somebody else has its slot already. */
+void sock_free_without_slot(struct foyer_host *host, struct sock *sock);
 /* Adds bits and queues the socket for foyer_host_events. */
 void sock_event(struct foyer_host *host, struct sock *sock, uint32_t bits);
 /* Stores the error (the first one stays) and raises FOYER_EVENT_ERROR. */
@@ -157,11 +157,11 @@ int sock_need_tx(struct foyer_host *host, struct sock *sock);
 
 /* ---- ports (ports.c): who may hold a port, and who gets a packet ----------------------------- */
 
-/* Rules of Linux's inet_csk_get_port and udp's; *ret_holder is set on -EADDRINUSE. */
+/* Rules of Linux's inet_csk_get_port and udp's; *ret_holder may be set on -EADDRINUSE. */
 int ports_bind(struct foyer_host *host, struct sock *sock, const struct foyer_endpoint *local,
-               struct sock **ret_holder);
+               foyer_socket *ret_holder);
 void ports_unbind(struct foyer_host *host, struct sock *sock);
-int ports_listen(struct foyer_host *host, struct sock *sock, struct sock **ret_holder);
+int ports_listen(struct foyer_host *host, struct sock *sock, foyer_socket *ret_holder);
 /* Chooses an ephemeral port for the 4-tuple where the socket is not bound (RFC 6056 3.3.4). */
 int ports_connect(struct foyer_host *host, struct sock *sock); /* uses sock->local, ->remote */
 /* Enters a passively opened connection: shares the listener's port, no conflict check. */

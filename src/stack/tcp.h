@@ -345,6 +345,12 @@ static inline bool tcp_is_synchronized(const struct sock *sock)
 /* Processes a segment for a connection; the socket may be freed by it. */
 void tcp_segment_arrives(struct foyer_host *host, struct sock *sock, struct tcp_segment *seg,
                          foyer_time_ns now);
+/*
+ * RFC 6191 section 2, RFC 9293 section 3.6.1 (MAY-2): whether a SYN for a 4-tuple in TIME-WAIT is
+ * a new connection's for certain, by its timestamp or by its sequence number.
+ */
+bool tcp_syn_is_newer(const struct tcp_segment *seg, bool has_timestamps, uint32_t ts_recent,
+                      seq_t rcv_nxt);
 /* CLOSED of 3.10.7.1: the answer to a segment that nobody expects. */
 void tcp_answer_closed(struct foyer_host *host, const struct tcp_segment *seg);
 
@@ -436,7 +442,7 @@ bool tcp_accept_queue_is_full(const struct sock *listener);
 /* A child became established: to the accept queue. */
 void tcp_request_established(struct foyer_host *host, struct sock *sock);
 /* Takes a child out of its listener's accept queue. */
-void tcp_listener_forget(struct sock *sock);
+void tcp_listener_forget(struct foyer_host *host, struct sock *sock);
 
 /* ---- tcp_out.c -------------------------------------------------------------------------------- */
 

@@ -3,6 +3,7 @@
  *
  *   tcp_input                       header, checksum, addresses, demultiplexing
  *     request_input                 SYN-RECEIVED of a passive open, tcp_request.c
+ *     time_wait_input               TIME-WAIT that has no socket any more, tcp_time_wait.c
  *     tcp_listen_input              LISTEN (3.10.7.2), tcp_listen.c
  *     tcp_answer_closed             CLOSED (3.10.7.1)
  *     tcp_segment_arrives
@@ -25,6 +26,7 @@
 
 #include "stack/tcp.h"
 #include "stack/tcp_request.h"
+#include "stack/tcp_time_wait.h"
 
 static bool is_broadcast(const struct foyer_addr *addr)
 {
@@ -103,6 +105,9 @@ void tcp_input(struct foyer_host *host, const struct rx *rx, foyer_time_ns now)
         request_input(host, request, &seg, now);
         return;
     }
+    struct time_wait *wait = time_wait_find(host, &local, &remote);
+    if (wait != NULL && !time_wait_input(host, wait, &seg, now))
+        return;
     sock = ports_find_bound(host, FOYER_TCP, &local, &remote);
     if (sock != NULL && sock->state == FOYER_STATE_LISTEN)
         tcp_listen_input(host, sock, &seg, now);
@@ -249,7 +254,6 @@ static void reset_by_peer(struct foyer_host *host, struct sock *sock)
         break;
     case FOYER_STATE_CLOSING:
     case FOYER_STATE_LAST_ACK:
-    case FOYER_STATE_TIME_WAIT:
         tcp_finish(host, sock, 0);
         break;
     default:
@@ -271,6 +275,10 @@ static void handle_rst(struct foyer_host *host, struct sock *sock, const struct 
     const struct tcb *tcb = sock->tcb;
     const struct tcp_ranges *held = tcb->out_of_order;
 
+    /* RFC 1337 section 3, F1: an old segment that TIME-WAIT answers makes a peer that has forgotten
+     * the connection send one, and what TIME-WAIT is there for would be lost. */
+    if (sock->state == FOYER_STATE_TIME_WAIT)
+        return;
     if (seq_eq(seg->tcp.seq, tcb->rcv_nxt) ||
         (held != NULL && held->count > 0 && seq_eq(seg->tcp.seq, held->range[held->count - 1].end)))
         reset_by_peer(host, sock);
@@ -344,26 +352,26 @@ static void other_states_input(struct foyer_host *host, struct sock *sock, struc
         tcp_text_input(host, sock, seg, now);
 }
 
-/*
- * MAY-2, RFC 6191 section 2: a SYN that is provably newer takes the place of a TIME-WAIT, by its
- * timestamp or by its sequence number (RFC 9293 section 3.6.1). Only where somebody listens.
- */
-static bool take_over_time_wait(struct foyer_host *host, struct sock *sock, struct tcp_segment *seg,
-                                foyer_time_ns now)
+bool tcp_syn_is_newer(const struct tcp_segment *seg, bool has_timestamps, uint32_t ts_recent,
+                      seq_t rcv_nxt)
 {
-    const struct tcb *tcb = sock->tcb;
     const uint16_t mask = WIRE_TCP_SYN | WIRE_TCP_ACK | WIRE_TCP_RST | WIRE_TCP_FIN;
 
     if ((seg->tcp.flags & mask) != WIRE_TCP_SYN)
         return false;
-    bool is_newer;
-    if ((tcb->flags & TCPF_TS_OK) != 0 && seg->options.has_timestamps) {
-        int32_t age = (int32_t)(seg->options.timestamp_value - tcb->ts_recent);
-        is_newer = age > 0 || (age == 0 && seq_gt(seg->tcp.seq, tcb->rcv_nxt));
-    } else {
-        is_newer = seq_gt(seg->tcp.seq, tcb->rcv_nxt);
-    }
-    if (!is_newer)
+    if (!has_timestamps || !seg->options.has_timestamps)
+        return seq_gt(seg->tcp.seq, rcv_nxt);
+    int32_t age = (int32_t)(seg->options.timestamp_value - ts_recent);
+    return age > 0 || (age == 0 && seq_gt(seg->tcp.seq, rcv_nxt));
+}
+
+/* A newer SYN takes the place of a TIME-WAIT. Only where somebody listens. */
+static bool take_over_time_wait(struct foyer_host *host, struct sock *sock, struct tcp_segment *seg,
+                                foyer_time_ns now)
+{
+    const struct tcb *tcb = sock->tcb;
+
+    if (!tcp_syn_is_newer(seg, (tcb->flags & TCPF_TS_OK) != 0, tcb->ts_recent, tcb->rcv_nxt))
         return false;
     struct sock *listener = ports_find_bound(host, FOYER_TCP, &sock->local, &sock->remote);
     if (listener == NULL || listener->state != FOYER_STATE_LISTEN)

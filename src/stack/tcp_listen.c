@@ -1,6 +1,6 @@
 /*
  * Passive opens: a SYN to a listener makes a request (tcp_request.c), the handshake's last ACK
- * makes a socket of it, which waits on listen->accept_queue, by its accept_node, for accept.
+ * makes a socket of it, which waits on listen->accept_queue, for accept.
  *
  * The limits are Linux's. The accept queue holds backlog + 1; while it is full, SYNs and last
  * ACKs are dropped and the peers try again. Requests are bounded by the backlog (at least
@@ -60,16 +60,16 @@ void tcp_request_established(struct foyer_host *host, struct sock *sock)
 
     listener->listen->accept_count++;
     sock->flags |= SOCK_IN_ACCEPT_QUEUE;
-    list_push_back(&listener->listen->accept_queue, &sock->accept_node);
+    slot_list_push(host, &listener->listen->accept_queue, &sock->slot, SLOT_LINK_QUEUE);
     sock_event(host, listener, FOYER_EVENT_ACCEPT);
 }
 
-void tcp_listener_forget(struct sock *sock)
+void tcp_listener_forget(struct foyer_host *host, struct sock *sock)
 {
     if ((sock->flags & SOCK_CHILD) == 0)
         return;
     if ((sock->flags & SOCK_IN_ACCEPT_QUEUE) != 0) {
-        list_remove(&sock->accept_node);
+        slot_list_remove(host, &sock->listener->listen->accept_queue, &sock->slot, SLOT_LINK_QUEUE);
         sock->listener->listen->accept_count--;
     }
     sock->flags &= ~(uint32_t)(SOCK_CHILD | SOCK_IN_ACCEPT_QUEUE);
@@ -94,13 +94,13 @@ void tcp_requests_drop(struct foyer_host *host, struct sock *listener, bool is_t
 /* Work: O(children), which the backlog bounds. */
 void tcp_listener_close(struct foyer_host *host, struct sock *sock, foyer_time_ns now)
 {
-    struct list_node *node;
+    struct slot_head *head;
 
     (void)now;
     tcp_requests_drop(host, sock, true);
-    while ((node = list_first(&sock->listen->accept_queue)) != NULL) {
-        struct sock *child = LIST_ENTRY(node, struct sock, accept_node);
-        tcp_listener_forget(child);
+    while ((head = slot_list_first(host, &sock->listen->accept_queue)) != NULL) {
+        struct sock *child = (struct sock *)head;
+        tcp_listener_forget(host, child);
         if (child->tcb != NULL && child->state != FOYER_STATE_TIME_WAIT)
             tcp_send_rst(host, child);
         sock_free(host, child);

@@ -519,11 +519,11 @@ bool handshake_complete(struct foyer_host *host, const struct handshake *handsha
     child->state = FOYER_STATE_SYN_RECEIVED;
     child->listener = handshake->listener;
     child->flags |= SOCK_CHILD;
-    uint32_t index = child->index, generation = child->generation;
+    uint32_t index = child->slot.index, generation = child->slot.generation;
     tcp_segment_arrives(host, child, seg, now);
     /* What was checked before lets it pass; a socket without a place must not stay. */
     child = slot_sock(host, index);
-    if (child != NULL && child->generation == generation &&
+    if (child != NULL && child->slot.generation == generation &&
         child->state == FOYER_STATE_SYN_RECEIVED)
         tcp_finish(host, child, 0);
     return true;

@@ -60,7 +60,7 @@ bool tcp_finish(struct foyer_host *host, struct sock *sock, int error)
     bool was_told = sock->state == FOYER_STATE_TIME_WAIT;
 
     if ((sock->flags & SOCK_ORPHAN) != 0 || is_request) {
-        tcp_listener_forget(sock);
+        tcp_listener_forget(host, sock);
         sock_free(host, sock);
         return true;
     }
@@ -306,7 +306,7 @@ static void end_with_reset(struct foyer_host *host, struct sock *sock)
 {
     announce_abort(host, sock);
     mark_rings(sock, -ECONNRESET);
-    tcp_listener_forget(sock);
+    tcp_listener_forget(host, sock);
     sock_free(host, sock);
 }
 
@@ -330,13 +330,14 @@ static void become_orphan(struct foyer_host *host, struct sock *sock, foyer_time
 {
     sock->flags |= SOCK_ORPHAN;
     sock->events = 0;
-    list_remove(&sock->event_node);
+    slot_list_remove(host, &host->event_list, &sock->slot, SLOT_LINK_QUEUE);
     tcp_queue_fin(host, sock, now);
     if (sock->state == FOYER_STATE_FIN_WAIT_2) {
         sock->tcb->slow_deadline_ns = now + TCP_FIN_WAIT_2_NS;
         tcp_timer_arm(host, sock);
     } else if (sock->state == FOYER_STATE_TIME_WAIT) {
         sock_drop_rings(host, sock);
+        sock_want_output(host, sock); /* which makes a record of it, see output.c */
     }
 }
 

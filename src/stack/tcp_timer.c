@@ -254,7 +254,8 @@ void tcp_time_wait_enter(struct foyer_host *host, struct sock *sock, foyer_time_
     tcp_recovery_reset(host, tcb);
     tcp_ranges_drop(host, tcb);
     if ((tcb->flags & TCPF_TS_OK) != 0)
-        ports_note_tuple(host, sock, false); /* connect may have it again, see is_reusable */
+        ports_note_tuple(host, FOYER_TCP, &sock->local, &sock->remote,
+                         false); /* connect may have it again, see is_reusable */
     if ((sock->flags & SOCK_ORPHAN) != 0)
         sock_drop_rings(host, sock);
     else

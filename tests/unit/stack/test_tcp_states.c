@@ -158,8 +158,8 @@ static const struct row rows[] = {
     {"time_wait_fin_again", TIME_WAIT, FIN | ACK, 1, 2, 0, ACK, 2, 2, TIME_WAIT},
     {"time_wait_ack", TIME_WAIT, ACK, 2, 2, 0, NONE, 0, 0, TIME_WAIT},
     {"time_wait_data", TIME_WAIT, ACK, 2, 2, 9, ACK, 2, 2, TIME_WAIT},
-    {"time_wait_rst_at_rcv_nxt", TIME_WAIT, RST, 2, 0, 0, NONE, 0, 0, CLOSED},
-    {"time_wait_rst_in_window", TIME_WAIT, RST, 1001, 0, 0, ACK, 2, 2, TIME_WAIT},
+    {"time_wait_rst_at_rcv_nxt", TIME_WAIT, RST, 2, 0, 0, NONE, 0, 0, TIME_WAIT},
+    {"time_wait_rst_in_window", TIME_WAIT, RST, 1001, 0, 0, NONE, 0, 0, TIME_WAIT},
     {"time_wait_syn_old", TIME_WAIT, SYN, 0, 0, 0, ACK, 2, 2, TIME_WAIT},
 };
 
