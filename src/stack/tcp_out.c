@@ -292,8 +292,20 @@ static bool may_send_short(const struct sock *sock)
 
 struct new_data {
     uint32_t size;
-    bool has_fin;
+    bool has_fin, is_push;
 };
+
+/*
+ * PSH where the buffer is emptied (MUST-60, MUST-61, SHLD-27), and at the end of a burst of
+ * several segments that a window stopped: more will follow, but not at once, and a receiver that
+ * coalesces segments (GRO, LRO) hands on what it has when it sees the bit instead of when its
+ * patience ends. A lone segment in the midst of a transfer is left to be coalesced with the next.
+ * room: of both windows, before the data.
+ */
+static bool is_push(const struct tcb *tcb, uint32_t size, uint32_t unsent, uint32_t room)
+{
+    return size == unsent || (size > tcb->mss && room - size < min_u32(tcb->mss, unsent - size));
+}
 
 /* Bytes that the peer's window leaves, FIN included; MUST-34: the edge may have gone back. */
 static uint32_t send_window_room(const struct tcb *tcb)
@@ -316,7 +328,7 @@ static bool choose_new_data(const struct foyer_host *host, struct sock *sock,
     bool wants_fin = (tcb->flags & TCPF_FIN_QUEUED) != 0 && !tcp_fin_sent(tcb);
 
     if (unsent == 0) {
-        *ret_data = (struct new_data){0, true};
+        *ret_data = (struct new_data){0, true, false};
         return wants_fin && window > 0;
     }
     /* cwnd is spent in whole segments, or it would decay into small ones. */
@@ -338,7 +350,8 @@ static bool choose_new_data(const struct foyer_host *host, struct sock *sock,
             return false; /* Nagle, cork; or too small a piece of the window */
         is_all = size == unsent;
     }
-    *ret_data = (struct new_data){size, is_all && wants_fin && window > size};
+    *ret_data = (struct new_data){size, is_all && wants_fin && window > size,
+                                  is_push(tcb, size, unsent, min_u32(window, cwnd))};
     return size > 0;
 }
 
@@ -350,8 +363,7 @@ static void send_new(struct foyer_host *host, struct sock *sock, struct tx *tx,
     seq_t seq = tcb->snd_nxt;
     seq_t end = seq_add(seq, data->size + (data->has_fin ? 1u : 0u));
     uint16_t flags = (uint16_t)(data->has_fin ? WIRE_TCP_FIN : 0);
-    /* MUST-60, MUST-61, SHLD-27: PSH where the buffer is emptied. */
-    if (data->size > 0 && seq_eq(seq_add(seq, data->size), tcb->snd_end))
+    if (data->is_push)
         flags |= WIRE_TCP_PSH;
     if (data->size > 0)
         flags |= tcp_ecn_flags_of_new_data(tcb);
@@ -419,7 +431,7 @@ static bool output_loss_probe(struct foyer_host *host, struct sock *sock, struct
         seq_lt(tcb->snd_nxt, tcb->snd_end) ? seq_distance(tcb->snd_end, tcb->snd_nxt) : 0;
     uint32_t size = min_u32(min_u32(unsent, send_window_room(tcb)), tcb->mss);
     if (size > 0 && (size == unsent || size == tcb->mss) && tcp_board_need(host, tcb)) {
-        struct new_data data = {size, false};
+        struct new_data data = {size, false, size == unsent};
         send_new(host, sock, tx, &data, now);
         tcp_probe_sent(tcb, false);
     } else {

@@ -320,7 +320,7 @@ static void rto_starts_over_with_one_segment(void **state)
     assert_int_equal(peer_info(peer).ssthresh_bytes, 7700);
     ack(peer, 1001); /* slow start: two; F-RTO: new ones (the probe has taken 10001) */
     peer_expect(peer, ACK, 11001, 1, 1000);
-    peer_expect(peer, ACK, 12001, 1, 1000);
+    peer_expect(peer, ACK | PSH, 12001, 1, 1000);
     peer_expect_nothing(peer);
     sack(peer, 1001, 11001, 12001); /* RFC 5682 section 3.1 step 3a: the timeout was needed */
     peer_expect(peer, ACK, 1001, 1, 1000);
