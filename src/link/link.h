@@ -1,7 +1,7 @@
 /*
  * A link carries Ethernet frames between a stack or switch and something else. This is the one
- * contract of all drivers; memory.h, impair.h, pcapng.h and tap.h make links, and impair and
- * pcapng wrap any other.
+ * contract of all drivers: memory.h, tap.h, packet.h, xdp.h, stream.h and pcapng_read.h make
+ * links, and impair.h and pcapng.h wrap any other.
  *
  * A link belongs to one thread at a time. Nothing blocks. Time is the caller's: the arrival time
  * of what is received, and what impaired links go by.

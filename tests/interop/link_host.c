@@ -27,6 +27,7 @@
 #include "link/pcapng.h"
 #include "link/stream.h"
 #include "link/tap.h"
+#include "link/xdp.h"
 
 #define BATCH 64
 #define CONNECTIONS_MAX 1024
@@ -78,6 +79,13 @@ static struct link *open_link(const char *kind, const char *argument)
         error = link_packet_open(&config, &link);
     } else if (strcmp(kind, "stream") == 0) {
         error = link_stream_open(argument, &link);
+    } else if (strcmp(kind, "xdp") == 0) {
+        struct link_xdp_config config = {.interface = argument};
+        error = link_xdp_open(&config, &link);
+        if (error == -EOPNOTSUPP) {
+            puts("not built");
+            exit(77);
+        }
     }
     check(kind, error);
     return link;

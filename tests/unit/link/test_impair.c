@@ -179,8 +179,9 @@ static int marked_as(const struct impair_config *config, bool is_v4, uint8_t ecn
     if (is_v4)
         assert_int_equal(checksum_of(ip, 20), 0);
     assert_int_equal(is_v4 ? ip[1] & 0xfc : ip[1] & 0xcf, is_v4 ? 0xb8 : 0x80);
+    int came_as = is_v4 ? ip[1] & 3 : ip[1] >> 4 & 3;
     impair_finish(&impair);
-    return is_v4 ? ip[1] & 3 : ip[1] >> 4 & 3;
+    return came_as;
 }
 
 /* RFC 3168 section 5: only what is ECN-capable is marked. */
