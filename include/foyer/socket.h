@@ -55,6 +55,7 @@ enum foyer_event_bits {
     FOYER_EVENT_ERROR = 1u << 5,     /* see foyer_socket_take_error */
     FOYER_EVENT_CLOSED = 1u << 6,    /* the connection is over in both directions */
     FOYER_EVENT_REQUEST = 1u << 7,   /* a connection request waits for foyer_request_next */
+    FOYER_EVENT_URGENT = 1u << 8,    /* urgent data is announced, or its last byte is there */
     /* Of the host; its socket is FOYER_SOCKET_NONE. */
     FOYER_EVENT_LEASE = 1u << 16, /* see dhcp.h; only where a DHCP client was started */
 };
@@ -171,6 +172,32 @@ FOYER_API int64_t foyer_socket_send(struct foyer_host *host, foyer_socket socket
 FOYER_API int64_t foyer_socket_recv(struct foyer_host *host, foyer_socket socket, void *bytes,
                                     size_t size, foyer_time_ns now);
 
+/*
+ * TCP's urgent data (RFC 9293 section 3.8.5), as Linux gives it to sockets. New protocols should
+ * not use it (RFC 6093 section 5). send_urgent is foyer_socket_send, after which all that was
+ * written is urgent; mark_urgent does that to what the caller wrote to its own ring (set_rings).
+ * The peer is told at once, even where its window is closed.
+ * mark_urgent: 0, -ENOTCONN, -ENOMEM, -ECONNRESET (a spoilt ring), -EOPNOTSUPP for UDP.
+ */
+FOYER_API int64_t foyer_socket_send_urgent(struct foyer_host *host, foyer_socket socket,
+                                           const void *bytes, size_t size, foyer_time_ns now);
+FOYER_API int foyer_socket_mark_urgent(struct foyer_host *host, foyer_socket socket,
+                                       foyer_time_ns now);
+/*
+ * The last urgent byte, which recv leaves out: recv gives what is before it, once more called what
+ * is behind it. Until then it can be had here, once, or any number of times with is_peek.
+ * 1: *ret_byte is set. -EAGAIN: announced, and not here yet; 0: it will not come any more.
+ * -EINVAL: none is announced, it was taken or passed, or FOYER_OPT_OOBINLINE is set.
+ */
+FOYER_API int foyer_socket_recv_urgent(struct foyer_host *host, foyer_socket socket, bool is_peek,
+                                       uint8_t *ret_byte);
+/*
+ * How many bytes there are before the last urgent one, counted from the reader; 0: it is next (the
+ * mark). They need not have been received yet. -ENODATA: no urgent data is ahead of the reader.
+ */
+FOYER_API int foyer_socket_urgent_mark(struct foyer_host *host, foyer_socket socket,
+                                       uint32_t *ret_bytes);
+
 /* UDP. remote may be NULL on a connected socket. -EMSGSIZE: larger than 65507 (65527 for v6). */
 FOYER_API int64_t foyer_socket_send_to(struct foyer_host *host, foyer_socket socket,
                                        const void *bytes, size_t size,
@@ -236,6 +263,7 @@ enum foyer_option {
     FOYER_OPT_MULTICAST_TTL,  /* UDP; 0..255, 0: not beyond this host. Default 1 */
     FOYER_OPT_MULTICAST_LOOP, /* UDP; 0 or 1: the host's own members hear it too. Default 1 */
     FOYER_OPT_ECN,            /* enum foyer_ecn; before connect or listen */
+    FOYER_OPT_OOBINLINE, /* 0 or 1; urgent data is data like other: see foyer_socket_recv_urgent */
 };
 
 /*

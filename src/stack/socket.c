@@ -166,6 +166,7 @@ void sock_event(struct foyer_host *host, struct sock *sock, uint32_t bits)
     if (sock->flags & SOCK_ORPHAN)
         return;
     sock->events = (uint8_t)(sock->events | bits);
+    sock->has_urgent_event |= (bits & FOYER_EVENT_URGENT) != 0;
     /* A child's events wait for accept: before that nobody knows its handle. */
     if ((sock->flags & SOCK_CHILD) == 0 && !slot_is_linked(&sock->slot, SLOT_LINK_QUEUE))
         slot_list_push(host, &host->event_list, &sock->slot, SLOT_LINK_QUEUE);
@@ -199,8 +200,11 @@ size_t foyer_host_events(struct foyer_host *host, struct foyer_event *ret_events
         slot_list_remove(host, &host->event_list, head, SLOT_LINK_QUEUE);
         struct sock *sock = (struct sock *)head;
         ret_events[count++] = (struct foyer_event){
-            .socket = sock_handle(sock), .user = sock->user, .events = sock->events};
+            .socket = sock_handle(sock),
+            .user = sock->user,
+            .events = sock->events | (sock->has_urgent_event ? (uint32_t)FOYER_EVENT_URGENT : 0)};
         sock->events = 0;
+        sock->has_urgent_event = false;
     }
     return count;
 }
@@ -349,7 +353,7 @@ int foyer_socket_accept(struct foyer_host *host, foyer_socket listener, uint64_t
     child->flags &= ~(uint32_t)(SOCK_CHILD | SOCK_IN_ACCEPT_QUEUE);
     child->user = 0;
     child->owner = owner;
-    if (child->events != 0)
+    if (child->events != 0 || child->has_urgent_event)
         sock_event(host, child, 0); /* what happened while it waited */
     *ret_socket = sock_handle(child);
     return 0;

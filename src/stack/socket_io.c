@@ -327,6 +327,8 @@ int64_t foyer_socket_recv(struct foyer_host *host, foyer_socket socket, void *by
     uint32_t used = foyer_ring_used(&sock->rings->rx);
     if (used == UINT32_MAX)
         return -ECONNRESET;
+    if (size > 0)
+        used = tcp_urgent_limit(sock, used);
     uint32_t count = size < used ? (uint32_t)size : used;
     if (count == 0)
         return size == 0 ? 0 : recv_nothing(sock);

@@ -34,6 +34,7 @@ static const struct option_rule rules[] = {
     [FOYER_OPT_INTERCEPT] = {FOYER_INTERCEPT_OFF, FOYER_INTERCEPT_ALL, true},
     [FOYER_OPT_MULTICAST_TTL] = {0, 255, false},
     [FOYER_OPT_MULTICAST_LOOP] = {0, 1, false},
+    [FOYER_OPT_OOBINLINE] = {0, 1, true},
 };
 
 static bool is_multicast_option(enum foyer_option option)
@@ -197,6 +198,8 @@ static int64_t get_option(const struct sock *sock, enum foyer_option option)
         return sock->multicast_ttl;
     case FOYER_OPT_MULTICAST_LOOP:
         return sock->multicast_loop;
+    case FOYER_OPT_OOBINLINE:
+        return sock->oobinline;
     }
     return 0;
 }
@@ -266,6 +269,9 @@ static int set_plain_option(struct foyer_host *host, struct sock *sock, enum foy
         break;
     case FOYER_OPT_BROADCAST:
         sock->broadcast = value != 0;
+        break;
+    case FOYER_OPT_OOBINLINE:
+        sock->oobinline = value != 0;
         break;
     case FOYER_OPT_MULTICAST_TTL:
         sock->multicast_ttl = (uint8_t)value;

@@ -113,6 +113,7 @@ struct sock {
     uint8_t congestion;
     /* The path is local: remote is one of the host's own addresses. */
     bool path_is_local : 1, keepalive : 1, nodelay : 1, cork : 1, broadcast : 1;
+    bool oobinline : 1, has_urgent_event : 1; /* FOYER_EVENT_URGENT, beside events */
     uint32_t owner_uid;
     union {
         struct timer timer; /* TCP's one timer, kind TIMER_SOCK: host.c calls tcp_timer */
@@ -301,6 +302,8 @@ void tcp_listener_close(struct foyer_host *host, struct sock *sock, foyer_time_n
 void tcp_requests_drop(struct foyer_host *host, struct sock *listener, bool is_told);
 /* The rings were exchanged (bytes already moved, positions may differ): rebase. */
 void tcp_rings_changed(struct foyer_host *host, struct sock *sock);
+/* used bytes wait for the reader: how many of them a recv may give. May move over the mark. */
+uint32_t tcp_urgent_limit(struct sock *sock, uint32_t used);
 void tcp_option_changed(struct foyer_host *host, struct sock *sock, enum foyer_option option,
                         foyer_time_ns now);
 void tcp_info(const struct foyer_host *host, const struct sock *sock,

@@ -7,6 +7,7 @@
  *   tcp_receive.c   text, FIN and reassembly into the receive ring, the receive window
  *   tcp_options.c   options of both directions, timestamps, PAWS, the ISN
  *   tcp_ecn.c       explicit congestion notification
+ *   tcp_urgent.c    urgent data of both directions
  *   tcp_listen.c    SYN to a listener, the accept queue
  *   tcp_request.c   half-open connections, which have no socket yet
  *   tcp_cookie.c    those that have no memory at all
@@ -158,6 +159,8 @@ enum tcp_flags {
     TCPF_ECE = 1u << 23,          /* echo congestion until CWR comes */
     TCPF_CWR = 1u << 24,          /* say in the next new data that cwnd was reduced */
     TCPF_SYN_ACKED = 1u << 25,    /* the peer has acknowledged our SYN */
+    TCPF_URG_OUT = 1u << 30,      /* extra->snd_up is beyond SND.UNA */
+    TCPF_URG_IN = 1u << 31,       /* the reader has not passed extra->rcv_up */
 };
 
 /* RFC 6675, RFC 5681: what the sender believes about the path. */
@@ -191,9 +194,17 @@ struct tcp_newreno {
     uint32_t acked_bytes; /* towards the next increase (RFC 3465) */
 };
 
+/* What few connections need; in no idle one unless it once did. */
+struct tcp_extra {
+    seq_t snd_up; /* with TCPF_URG_OUT: SND.UP, the first byte that is not urgent */
+    seq_t rcv_up; /* with TCPF_URG_IN: the last byte that is, RCV.UP less one */
+    bool is_urgent_here, is_urgent_read; /* it was received; recv_urgent gave it */
+};
+
 struct tcb {
     struct tcp_board *board;         /* sender: what is out; NULL: nothing */
     struct tcp_ranges *out_of_order; /* receiver: what is in the ring beyond rcv_nxt */
+    struct tcp_extra *extra;         /* NULL: not needed so far */
 
     /* sock->timer is armed at the minimum of the deadlines. */
     foyer_time_ns rto_deadline_ns;  /* retransmission or persist */
@@ -353,6 +364,21 @@ bool tcp_syn_is_newer(const struct tcp_segment *seg, bool has_timestamps, uint32
                       seq_t rcv_nxt);
 /* CLOSED of 3.10.7.1: the answer to a segment that nobody expects. */
 void tcp_answer_closed(struct foyer_host *host, const struct tcp_segment *seg);
+
+/* ---- tcp_urgent.c ------------------------------------------------------------------------------ */
+
+/* False: no memory. */
+bool tcp_extra_need(struct foyer_host *host, struct tcb *tcb);
+void tcp_extra_give(struct foyer_host *host, struct tcb *tcb);
+/* Is there urgent data from seq on? Then its segment carries URG and this pointer. */
+bool tcp_urgent_is_ahead(const struct tcb *tcb, seq_t seq);
+uint16_t tcp_urgent_pointer(const struct tcb *tcb, seq_t seq);
+/* snd_una moved. */
+void tcp_urgent_acked(struct tcb *tcb);
+/* A segment with URG, before its text. */
+void tcp_urgent_input(struct foyer_host *host, struct sock *sock, const struct tcp_segment *seg);
+/* With TCPF_URG_IN: text came. */
+void tcp_urgent_received(struct foyer_host *host, struct sock *sock);
 
 /* ---- tcp_ack.c -------------------------------------------------------------------------------- */
 

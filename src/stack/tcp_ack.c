@@ -115,6 +115,7 @@ static void advance(struct foyer_host *host, struct sock *sock, const struct tcp
     tcb->backoff = 0;
     tcb->soft_error = 0;
     tcb->flags &= ~(uint32_t)TCPF_OVERRIDE;
+    tcp_urgent_acked(tcb);
 
     uint64_t sent = tcp_bytes_sent(tcb);
     if (sent < sent_before)

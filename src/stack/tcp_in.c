@@ -14,10 +14,8 @@
  *         handle_rst                  second, with RFC 5961 section 3
  *         handle_syn                  fourth, with RFC 5961 section 4
  *         tcp_ack_input               fifth, tcp_ack.c
- *         tcp_text_input              sixth to eighth, tcp_receive.c
- *
- * Urgent data stays in line, in order, as RFC 6093 section 4 recommends to applications; the
- * pointer is not followed.
+ *         tcp_urgent_input            sixth, tcp_urgent.c
+ *         tcp_text_input              seventh and eighth, tcp_receive.c
  *
  * ACKs are not sent from here: flags are set, and the pull after all input sends one segment for
  * all of them (RFC 9293 section 3.8.6.3 MUST-58, section 3.10.7.4 MUST-59).
@@ -348,6 +346,8 @@ static void other_states_input(struct foyer_host *host, struct sock *sock, struc
     tcb->probes = 0;
     if (!tcp_ack_input(host, sock, seg, now))
         return;
+    if ((seg->tcp.flags & WIRE_TCP_URG) != 0)
+        tcp_urgent_input(host, sock, seg); /* sixth; MUST-66: whatever the window is */
     if (seg->text_size > 0 || seg->is_fin)
         tcp_text_input(host, sock, seg, now);
 }

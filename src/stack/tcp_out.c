@@ -111,7 +111,7 @@ static void note_ack_sent(struct tcb *tcb)
 static struct wire_tcp header_of(const struct sock *sock, seq_t seq, uint16_t flags,
                                  uint32_t window)
 {
-    return (struct wire_tcp){
+    struct wire_tcp tcp = {
         .src_port = sock->local.port,
         .dst_port = sock->remote.port,
         .seq = seq,
@@ -119,6 +119,12 @@ static struct wire_tcp header_of(const struct sock *sock, seq_t seq, uint16_t fl
         .flags = flags,
         .window = (uint16_t)window,
     };
+
+    if (tcp_urgent_is_ahead(sock->tcb, seq)) {
+        tcp.flags |= WIRE_TCP_URG;
+        tcp.urgent = tcp_urgent_pointer(sock->tcb, seq);
+    }
+    return tcp;
 }
 
 static void note_header(struct foyer_host *host, const struct sock *sock, struct tx *tx,
@@ -220,6 +226,14 @@ static bool output_syn(struct foyer_host *host, struct sock *sock, struct tx *tx
 
 /* ---- retransmission ------------------------------------------------------------------------------ */
 
+/* A pointer is relative to its own segment: copies of it, as the link makes them, would lie. */
+static uint32_t max_payload(const struct foyer_host *host, const struct sock *sock, seq_t seq)
+{
+    uint32_t mss = sock->tcb->mss;
+
+    return tcp_urgent_is_ahead(sock->tcb, seq) ? mss : ip_tx_max_payload(host, sock, mss);
+}
+
 /* What a pull may carry: multiples of mss as far as room goes, at most what is there. */
 static uint32_t whole_segments(uint32_t size, uint32_t mss)
 {
@@ -256,8 +270,7 @@ static bool output_lost(struct foyer_host *host, struct sock *sock, struct tx *t
     }
     bool has_fin = tcp_fin_sent(tcb) && seq_gt(run.end, tcb->snd_end);
     uint32_t bytes = seq_distance(run.end, run.start) - (has_fin ? 1u : 0u);
-    uint32_t size =
-        whole_segments(min_u32(room, ip_tx_max_payload(host, sock, tcb->mss)), tcb->mss);
+    uint32_t size = whole_segments(min_u32(room, max_payload(host, sock, run.start)), tcb->mss);
     size = min_u32(size, bytes);
     has_fin = has_fin && size == bytes;
     /* MUST-35, SHLD-16: into a closed window one segment at a time goes, as a probe. */
@@ -283,7 +296,8 @@ static bool may_send_short(const struct sock *sock)
 {
     const struct tcb *tcb = sock->tcb;
 
-    if ((tcb->flags & (TCPF_OVERRIDE | TCPF_FIN_QUEUED)) != 0)
+    /* Urgent data waits for nothing, as on Linux. */
+    if ((tcb->flags & (TCPF_OVERRIDE | TCPF_FIN_QUEUED | TCPF_URG_OUT)) != 0)
         return true;
     if (sock->cork)
         return false;
@@ -336,7 +350,7 @@ static bool choose_new_data(const struct foyer_host *host, struct sock *sock,
         tcb->flags |= TCPF_CWND_LIMITED;
         return false;
     }
-    uint32_t size = min_u32(min_u32(unsent, window), ip_tx_max_payload(host, sock, tcb->mss));
+    uint32_t size = min_u32(min_u32(unsent, window), max_payload(host, sock, tcb->snd_nxt));
     if (size > cwnd) {
         tcb->flags |= TCPF_CWND_LIMITED;
         size = cwnd;

@@ -460,6 +460,8 @@ void tcp_text_input(struct foyer_host *host, struct sock *sock, struct tcp_segme
         return;
     }
     take_in_order(host, sock, seg);
+    if ((tcb->flags & TCPF_URG_IN) != 0)
+        tcp_urgent_received(host, sock);
     if (seg->is_fin && seq_eq(seq_add(seg->seq, seg->size), tcb->rcv_nxt)) {
         take_fin(host, sock, now);
         return;

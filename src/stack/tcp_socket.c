@@ -39,6 +39,7 @@ void tcp_free(struct foyer_host *host, struct tcb *tcb)
         return;
     tcp_board_give(host, tcb);
     tcp_ranges_drop(host, tcb);
+    tcp_extra_give(host, tcb);
     host->tcp.tcb_count--;
     host_free(host, tcb, sizeof(*tcb));
 }

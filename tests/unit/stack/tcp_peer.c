@@ -27,6 +27,8 @@ static void *counted_alloc(void *context, size_t size)
 {
     struct peer *peer = context;
 
+    if (peer->fail_allocations)
+        return NULL;
     peer->allocated_bytes += size;
     return malloc(size);
 }
@@ -140,6 +142,7 @@ static size_t build_frame(struct peer *peer, const struct seg *seg, uint8_t *fra
         .ack = SEQ((seg->flags & ACK) != 0 ? peer->host_iss + seg->ack : 0),
         .flags = seg->flags,
         .window = seg->window,
+        .urgent = seg->urgent,
     };
     struct wire_tcp_options options = seg->options;
     for (unsigned i = 0; i < options.sack_count; i++) {
@@ -232,6 +235,7 @@ static void keep_segment(struct peer *peer, const uint8_t *frame, size_t size,
     seg->seq = tcp.seq.value - peer->host_iss;
     seg->ack = (tcp.flags & ACK) != 0 ? tcp.ack.value - PEER_ISS : 0;
     seg->window = tcp.window;
+    seg->urgent = tcp.urgent;
     seg->src_port = tcp.src_port;
     seg->dst_port = tcp.dst_port;
     seg->size = (uint32_t)(transport_size - (size_t)tcp_size);

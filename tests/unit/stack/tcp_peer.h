@@ -36,6 +36,7 @@ struct seg {
     uint16_t flags;
     uint32_t seq, ack;
     uint16_t window; /* not scaled */
+    uint16_t urgent;
     uint32_t size;
     const uint8_t *data;
     struct wire_tcp_options options; /* SACK blocks are relative too */
@@ -63,7 +64,8 @@ struct peer {
     size_t first, count;
     uint32_t events;  /* of the connection's socket, collected */
     uint32_t written; /* bytes by peer_write */
-    bool is_silent;   /* output is thrown away */
+    bool fail_allocations;
+    bool is_silent; /* output is thrown away */
 };
 
 struct peer *peer_create(void);
