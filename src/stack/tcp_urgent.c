@@ -128,6 +128,7 @@ static void leave_old_mark(struct sock *sock)
     foyer_ring_publish_tail(&sock->rings->rx, foyer_ring_tail(&sock->rings->rx) + 1);
 }
 
+/* MUST-30 */
 void tcp_urgent_input(struct foyer_host *host, struct sock *sock, const struct tcp_segment *seg)
 {
     struct tcb *tcb = sock->tcb;
@@ -226,6 +227,6 @@ int foyer_socket_urgent_mark(struct foyer_host *host, foyer_socket socket, uint3
         sock->tcb->flags &= ~(uint32_t)TCPF_URG_IN;
         return -ENODATA;
     }
-    *ret_bytes = (uint32_t)distance;
+    *ret_bytes = (uint32_t)distance; /* MUST-33 */
     return 0;
 }

@@ -59,7 +59,7 @@ static void peer_text(struct peer *peer, uint32_t seq, uint32_t size, uint16_t u
 
 /* ---- out ------------------------------------------------------------------------------------------ */
 
-/* MUST-62: the pointer says the first byte that is not urgent. */
+/* [test RFC9293 MUST-30 MUST-62] The pointer says the first byte that is not urgent. */
 static void the_pointer_is_behind_the_last_urgent_byte(void **state)
 {
     struct peer *peer = establish(60000);
@@ -75,7 +75,7 @@ static void the_pointer_is_behind_the_last_urgent_byte(void **state)
     peer_destroy(peer);
 }
 
-/* MUST-31: any length; every segment before the pointer's place tells of it. */
+/* [test RFC9293 MUST-31] Any length; every segment before the pointer's place tells of it. */
 static void long_urgent_data_is_told_in_each_segment(void **state)
 {
     struct peer *peer = establish(60000);
@@ -111,7 +111,7 @@ static void urgent_data_is_not_given_in_super_segments(void **state)
     peer_destroy(peer);
 }
 
-/* MUST-66 from the sender's side: the news does not wait for the window. */
+/* As MUST-66, from the sender's side: the news does not wait for the window. */
 static void a_closed_window_lets_the_news_pass(void **state)
 {
     struct peer *peer = establish(1000);
@@ -181,6 +181,7 @@ static void a_far_pointer_is_cut(void **state)
 
 /* ---- in ------------------------------------------------------------------------------------------- */
 
+/* [test RFC9293 MUST-33] How much is ahead can be asked for. */
 static void the_byte_is_kept_apart(void **state)
 {
     struct peer *peer = establish(60000);
@@ -234,7 +235,7 @@ static void inline_it_is_a_byte_like_others(void **state)
     peer_destroy(peer);
 }
 
-/* MUST-32: announced before it is there, and even into a closed window (MUST-66). */
+/* [test RFC9293 MUST-32] Announced before it is there. */
 static void an_announcement_comes_before_the_byte(void **state)
 {
     struct peer *peer = establish(60000);
