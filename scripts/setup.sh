@@ -29,7 +29,8 @@ test_packages=(
     libxdp-dev:pc=libxdp libbpf-dev:pc=libbpf
 )
 bench_packages=(sockperf:sockperf iperf3:iperf3 redis-server:redis-server
-    redis-tools:redis-benchmark wrk:wrk liblwip-dev:dpkg liblwip0:dpkg valgrind:valgrind)
+    redis-tools:redis-benchmark wrk:wrk liblwip-dev:dpkg liblwip0:dpkg valgrind:valgrind
+    memcached:memcached libmemcached-tools:memcaslap)
 
 usage()
 {

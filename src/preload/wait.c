@@ -344,11 +344,17 @@ bool bell_drain(struct socket_object *sock, int fd, bool is_forced)
 
 /*
  * Spinning pays where the peer runs on another core and answers within the time that a sleep and
- * a wake-up cost. Each thread learns from its last tries whether that is so.
+ * a wake-up cost. Each thread learns from its last tries whether that is so. Where there are more
+ * threads to run than cores, a thread that spins keeps the core from the very one that would
+ * answer. The scheduler then takes the core away in the middle of a spin, and the clock shows it
+ * as a gap between two looks: such a thread does not spin again for a while.
  */
-#define SPIN_DEFAULT_US 0
+#define SPIN_DEFAULT_US 30
+#define SPIN_GAP_NS 15000 /* no look takes so long by itself */
+#define SPIN_PAUSE_NS 20000000
 static __thread unsigned spin_credit __attribute__((tls_model("initial-exec"))) = 4;
 static __thread unsigned spin_skipped __attribute__((tls_model("initial-exec")));
+static __thread int64_t spin_again_ns __attribute__((tls_model("initial-exec")));
 
 static int64_t spin_limit_ns(void)
 {
@@ -373,7 +379,9 @@ bool wait_spin(bool (*holds)(void *context), void *context)
     if (spin_credit == 0 && ++spin_skipped < 32)
         return false;
     spin_skipped = 0;
-    int64_t end = clock_ns() + limit;
+    int64_t now = clock_ns(), end = now + limit;
+    if (now < spin_again_ns)
+        return false;
     do {
         for (int i = 0; i < 16; i++) {
             if (holds(context)) {
@@ -383,7 +391,13 @@ bool wait_spin(bool (*holds)(void *context), void *context)
             }
             pause_cpu();
         }
-    } while (clock_ns() < end);
+        int64_t before = now;
+        now = clock_ns();
+        if (now - before > SPIN_GAP_NS) {
+            spin_again_ns = now + SPIN_PAUSE_NS;
+            break;
+        }
+    } while (now < end);
     if (spin_credit > 0)
         spin_credit--;
     return false;
