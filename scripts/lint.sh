@@ -147,6 +147,7 @@ run_check()
 run_check format check_format
 run_check includes check_includes
 run_check rfc check_rfc
+run_check mutations python3 scripts/mutate.py --check
 run_check bare-cc check_bare_cc
 run_check shellcheck check_shell
 run_check codespell check_spelling

@@ -12,6 +12,7 @@
  */
 #include <errno.h>
 
+#include "stack/ip.h"
 #include "stack/ports.h"
 #include "stack/socket.h"
 #include "stack/tcp.h"
@@ -96,7 +97,7 @@ static bool is_user_timeout(const struct sock *sock, foyer_time_ns now)
            tcp_ms(now) - sock->tcb->stalled_ms >= sock->options->user_timeout_ms;
 }
 
-/* RFC 9293 section 3.8.3 R2 (MUST-20, MUST-22, MUST-23: six SYNs take 127 s, of which the peer
+/* RFC 9293 section 3.8.3 R2 (MUST-20b, MUST-22, MUST-23: six SYNs take 127 s, of which the peer
  * has 63 s before the last goes; Linux's numbers). */
 static bool is_exhausted(const struct sock *sock, foyer_time_ns now)
 {
@@ -140,6 +141,18 @@ static void persist_fires(struct foyer_host *host, struct sock *sock, foyer_time
     tcp_rto_restart(host, sock, now);
 }
 
+/* MUST-20a (SHLD-10): IP shall doubt the next hop and look for another way. */
+static void advise_ip(struct foyer_host *host, struct sock *sock)
+{
+    struct neighbour *next_hop =
+        sock->path_generation == host->path_generation ? sock->neighbour : NULL;
+
+    if (sock->tcb->retries == TCP_R1_RETRIES && next_hop != NULL &&
+        next_hop->state == NEIGHBOUR_REACHABLE)
+        neighbour_make_stale(host, next_hop); /* its next packet starts the probing */
+    sock->path_generation = 0;
+}
+
 /* False: the connection is over (and the socket perhaps freed); so for the others below. */
 static bool rto_fires(struct foyer_host *host, struct sock *sock, foyer_time_ns now)
 {
@@ -168,7 +181,7 @@ static bool rto_fires(struct foyer_host *host, struct sock *sock, foyer_time_ns 
         tcp_rto_restart(host, sock, now);
     }
     if (tcb->retries >= TCP_R1_RETRIES)
-        sock->path_generation = 0; /* MUST-20: IP shall look for another way */
+        advise_ip(host, sock);
     sock_want_output(host, sock);
     return true;
 }

@@ -413,7 +413,8 @@ static void window_closes_and_its_opening_is_told(void **state)
     peer_destroy(peer);
 }
 
-/* MUST-66, RFC 9293 section 3.10.7.4: with a closed window data is refused, an ACK is taken. */
+/* MUST-66, RFC 9293 section 3.10.7.4: with a closed window data is refused, an ACK is taken.
+ * [test RFC9293 MUST-66] */
 static void closed_window_refuses_data_but_takes_the_ack(void **state)
 {
     struct peer *peer = peer_create_with(0, 16384);
