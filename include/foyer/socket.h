@@ -264,6 +264,8 @@ enum foyer_option {
     FOYER_OPT_MULTICAST_LOOP, /* UDP; 0 or 1: the host's own members hear it too. Default 1 */
     FOYER_OPT_ECN,            /* enum foyer_ecn; before connect or listen */
     FOYER_OPT_OOBINLINE, /* 0 or 1; urgent data is data like other: see foyer_socket_recv_urgent */
+    FOYER_OPT_PACING,    /* enum foyer_pacing */
+    FOYER_OPT_MAX_PACING_RATE, /* bytes per second; 0: none. Paces whatever FOYER_OPT_PACING says */
 };
 
 /*
@@ -285,6 +287,13 @@ enum foyer_ecn {
     FOYER_ECN_ACCEPT = 0, /* where the peer asks: the default */
     FOYER_ECN_REQUEST,    /* and ask for it */
     FOYER_ECN_OFF,
+};
+
+/* Whether data leaves spread over the round trip instead of in bursts; BBR always paces. */
+enum foyer_pacing {
+    FOYER_PACING_AUTO = 0, /* where the round trip is 1 ms or more: the default */
+    FOYER_PACING_OFF,
+    FOYER_PACING_ON,
 };
 
 enum foyer_congestion {
@@ -325,8 +334,13 @@ struct foyer_socket_info {
     enum foyer_recovery recovery;
     uint32_t flight_bytes;             /* sent and not acknowledged */
     uint32_t sacked_bytes, lost_bytes; /* of it: what the peer holds; lost and not sent again yet */
-    uint8_t backoff;                   /* doublings of the retransmission timeout */
-    uint8_t probes;                    /* keep-alives that found no answer */
+    uint64_t delivery_rate_bytes_per_s; /* of the last round trip; 0: nothing is out */
+    uint64_t pacing_rate_bytes_per_s;   /* 0: is not paced, or nothing is out */
+    uint32_t min_rtt_us;                /* 0: not known */
+    bool is_app_limited;                /* delivery_rate is the program's, not the path's */
+    enum foyer_congestion congestion;   /* as in use */
+    uint8_t backoff;                    /* doublings of the retransmission timeout */
+    uint8_t probes;                     /* keep-alives that found no answer */
 };
 
 FOYER_API int foyer_socket_info(struct foyer_host *host, foyer_socket socket,

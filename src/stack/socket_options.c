@@ -30,6 +30,8 @@ static const struct option_rule rules[] = {
     [FOYER_OPT_OWNER_UID] = {0, UINT32_MAX, false},
     [FOYER_OPT_BROADCAST] = {0, 1, false},
     [FOYER_OPT_ECN] = {FOYER_ECN_ACCEPT, FOYER_ECN_OFF, true},
+    [FOYER_OPT_PACING] = {FOYER_PACING_AUTO, FOYER_PACING_ON, true},
+    [FOYER_OPT_MAX_PACING_RATE] = {0, INT64_MAX, true},
     [FOYER_OPT_HOLD] = {0, 1, true},
     [FOYER_OPT_INTERCEPT] = {FOYER_INTERCEPT_OFF, FOYER_INTERCEPT_ALL, true},
     [FOYER_OPT_MULTICAST_TTL] = {0, 255, false},
@@ -168,6 +170,10 @@ static int64_t get_option(const struct sock *sock, enum foyer_option option)
         return sock->options->keep_count;
     case FOYER_OPT_ECN:
         return sock->options->ecn;
+    case FOYER_OPT_PACING:
+        return sock->options->pacing;
+    case FOYER_OPT_MAX_PACING_RATE:
+        return (int64_t)sock->options->max_pacing_rate_bytes_per_s;
     case FOYER_OPT_USER_TIMEOUT_MS:
         return sock->options->user_timeout_ms;
     case FOYER_OPT_MAXSEG:
@@ -226,6 +232,12 @@ static int set_rare_option(struct foyer_host *host, struct sock *sock, enum foye
         break;
     case FOYER_OPT_ECN:
         options->ecn = (uint8_t)value;
+        break;
+    case FOYER_OPT_PACING:
+        options->pacing = (uint8_t)value;
+        break;
+    case FOYER_OPT_MAX_PACING_RATE:
+        options->max_pacing_rate_bytes_per_s = (uint64_t)value;
         break;
     case FOYER_OPT_USER_TIMEOUT_MS:
         options->user_timeout_ms = (uint32_t)value;

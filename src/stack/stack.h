@@ -61,11 +61,13 @@ struct sock_options {
     uint32_t refs;
     uint32_t rx_size_wanted, tx_size_wanted;
     uint32_t user_timeout_ms;
-    int64_t linger_ns; /* -1: off */
+    int64_t linger_ns;                    /* -1: off */
+    uint64_t max_pacing_rate_bytes_per_s; /* 0: none */
     uint16_t keep_idle_s, keep_interval_s;
     uint16_t max_segment; /* 0: no limit of its own */
     uint8_t keep_count;
-    uint8_t ecn; /* enum foyer_ecn */
+    uint8_t ecn;    /* enum foyer_ecn */
+    uint8_t pacing; /* enum foyer_pacing */
 };
 
 /* What only a listener has. */

@@ -18,6 +18,8 @@
  *   tcp_rack.c      RACK-TLP: what is lost, by time; loss probes
  *   tcp_board.c     what is out: SACK scoreboard and transmission times
  *   tcp_rtt.c       round trips and the RTO they give
+ *   tcp_rate.c      the rate of delivery
+ *   tcp_pace.c      when the next segment may go
  *   tcp_ranges.c    sorted lists of byte ranges and their pool
  *   tcp_cc*.c       congestion control
  *   tcp_socket.c    the calls of the socket API
@@ -88,7 +90,7 @@
 #define TCP_CHALLENGES_PER_S 1000u /* RFC 5961 section 7, per host */
 /* Slow start that overruns a queue leaves a hole every second segment; what finds no room here is
  * sent again, and much of it in vain. */
-#define TCP_RANGES_FEW 52u
+#define TCP_RANGES_FEW 116u
 #define TCP_RANGES_MAX 2048u
 #define TCP_RECENT_MAX 4u
 
@@ -563,6 +565,32 @@ void tcp_rtt_sample(struct tcb *tcb, uint32_t rtt_us);
 foyer_time_ns tcp_rto_base_ns(const struct tcb *tcb);
 foyer_time_ns tcp_rto_ns(const struct tcb *tcb);
 
+/* ---- tcp_rate.c ------------------------------------------------------------------------------- */
+
+/* size bytes of the record go out; the first: they begin it. */
+void tcp_rate_on_sent(struct tcb *tcb, struct tcp_sent *sent, uint32_t size, bool is_first,
+                      uint32_t now_us);
+/* size bytes of the record, up to end, are delivered. */
+void tcp_rate_on_delivered(struct tcb *tcb, const struct tcp_sent *sent, seq_t end, uint32_t size,
+                           struct tcp_delivery *delivery);
+/* After all of the ACK: the sample. */
+void tcp_rate_take(struct tcb *tcb, struct tcp_delivery *delivery);
+/* The program has nothing more to send though cwnd would let it. */
+void tcp_rate_app_limited(struct tcb *tcb);
+/* Bytes per second of the last sample; 0: none is known. */
+uint64_t tcp_rate_bytes_per_s(const struct tcb *tcb);
+
+/* ---- tcp_pace.c ------------------------------------------------------------------------------- */
+
+/* The rate anew, of cwnd and round trip or of the congestion control. */
+void tcp_pace_update(struct sock *sock);
+/* Whether data must wait; the timer will say when it need not. */
+bool tcp_pace_holds(struct foyer_host *host, struct sock *sock, foyer_time_ns now);
+/* How much of the piece is left; at least a segment. */
+uint32_t tcp_pace_room(const struct tcb *tcb);
+void tcp_pace_on_sent(struct tcb *tcb, uint32_t size);
+void tcp_pace_fires(struct foyer_host *host, struct sock *sock);
+
 /* ---- tcp_cc.c --------------------------------------------------------------------------------- */
 
 /*
@@ -581,6 +609,8 @@ struct tcp_cc_ops {
     void (*on_rto)(struct tcb *tcb, uint32_t flight_bytes, foyer_time_ns now);
     /* The reduction was wrong: back to what on_loss or on_rto found. */
     void (*on_undo)(struct tcb *tcb);
+    /* Bytes per second to send at; NULL: as cwnd and round trip give it. */
+    uint64_t (*pacing_rate)(const struct tcb *tcb);
     /* Nothing was sent for idle_ms: time that must not count as growth (RFC 9438 5.8). */
     void (*on_idle)(struct tcb *tcb, uint32_t idle_ms);
 };

@@ -267,6 +267,7 @@ bool tcp_ack_input(struct foyer_host *host, struct sock *sock, const struct tcp_
     tcp_recovery_on_ack(host, sock, &delivery, now);
     if (recovery_before == TCP_OPEN || recovery_before == TCP_LOSS)
         grow_window(tcb, acked_bytes, flight_before, now);
+    tcp_pace_update(sock);
 
     if (acked_bytes > 0 || is_window_changed || (tcb->flags & TCPF_PERSIST) != 0) {
         if (is_window_changed && tcb->snd_wnd > 0 && (tcb->flags & TCPF_PERSIST) != 0)

@@ -2,7 +2,8 @@
  * The board of what is out: its records and their pool. See tcp_board.h. Who decides what is lost
  * is tcp_rack.c and tcp_recovery.c; what goes out again, tcp_out.c.
  *
- * Work: O(records touched), except where a call walks to a place, which is O(TCP_RECORDS_MAX).
+ * Work: O(records touched). A walk to a place starts where the last one ended, so what an ACK costs
+ * is, over a flight, in proportion to what it changes.
  */
 #include <assert.h>
 
@@ -13,7 +14,7 @@ struct tcp_unit {
     struct tcp_sent records[];
 };
 
-static_assert(sizeof(struct tcp_board) + 8 * sizeof(struct tcp_sent) <= TCP_UNIT_BYTES,
+static_assert(sizeof(struct tcp_board) + 4 * sizeof(struct tcp_sent) <= TCP_UNIT_BYTES,
               "most flights need the first unit only");
 static_assert(sizeof(struct tcp_unit) + TCP_UNIT_RECORDS * sizeof(struct tcp_sent) <=
                   TCP_UNIT_BYTES,
@@ -116,8 +117,39 @@ static void link_record(struct tcp_board *board, struct tcp_sent *sent, struct t
     board->record_count++;
 }
 
+/* Into the time order behind after, or as the oldest. */
+static void link_time(struct tcp_board *board, struct tcp_sent *sent, struct tcp_sent *after)
+{
+    struct tcp_sent *before = after != NULL ? after->newer : board->oldest;
+
+    sent->older = after;
+    sent->newer = before;
+    if (after != NULL)
+        after->newer = sent;
+    else
+        board->oldest = sent;
+    if (before != NULL)
+        before->older = sent;
+    else
+        board->latest = sent;
+}
+
+static void unlink_time(struct tcp_board *board, struct tcp_sent *sent)
+{
+    if (sent->older != NULL)
+        sent->older->newer = sent->newer;
+    else
+        board->oldest = sent->newer;
+    if (sent->newer != NULL)
+        sent->newer->older = sent->older;
+    else
+        board->latest = sent->older;
+}
+
 static void drop_record(struct tcp_board *board, struct tcp_sent *sent)
 {
+    if (sent->state == TCP_SENT_FLYING)
+        unlink_time(board, sent);
     if (sent->prev != NULL)
         sent->prev->next = sent->next;
     else
@@ -131,6 +163,8 @@ static void drop_record(struct tcp_board *board, struct tcp_sent *sent)
         board->newest = NULL;
     if (board->lost_hint == sent)
         board->lost_hint = sent->next;
+    if (board->found == sent)
+        board->found = sent->prev;
     give_record(board, sent);
 }
 
@@ -150,8 +184,31 @@ static void count_bytes(struct tcp_board *board, uint8_t state, uint32_t size, b
         *sum = is_more ? *sum + size : *sum - size;
 }
 
+static bool is_later(uint32_t a_us, uint32_t b_us)
+{
+    return (int32_t)(a_us - b_us) > 0;
+}
+
+/* What flies after all takes its old place in the time order, which is looked for from near's. */
+static void fly_again(struct tcp_board *board, struct tcp_sent *sent, struct tcp_sent *near)
+{
+    while (near != NULL && is_later(near->sent_us, sent->sent_us))
+        near = near->older;
+    struct tcp_sent *newer = near != NULL ? near->newer : board->oldest;
+    while (newer != NULL && !is_later(newer->sent_us, sent->sent_us)) {
+        near = newer;
+        newer = newer->newer;
+    }
+    link_time(board, sent, near);
+}
+
+/* Of a record that flew to another state, or of one that is sent now. */
 static void set_state(struct tcp_board *board, struct tcp_sent *sent, enum tcp_sent_state state)
 {
+    if (sent->state == TCP_SENT_FLYING)
+        unlink_time(board, sent);
+    if (state == TCP_SENT_FLYING)
+        link_time(board, sent, board->latest);
     count_bytes(board, sent->state, size_of(sent), false);
     board->sacked_count -= sent->state == TCP_SENT_SACKED;
     sent->state = (uint8_t)state;
@@ -162,15 +219,23 @@ static void set_state(struct tcp_board *board, struct tcp_sent *sent, enum tcp_s
         board->lost_hint = sent;
 }
 
-/* The record that holds seq. What is new is near the end: the search starts there. */
-static struct tcp_sent *find_record(const struct tcp_board *board, seq_t seq)
+/* The record that holds seq: looked for from the last one found. */
+static struct tcp_sent *find_record(struct tcp_board *board, seq_t seq)
 {
-    struct tcp_sent *sent;
+    struct tcp_sent *sent = board->found;
+
+    if (board->last == NULL)
+        return NULL;
 
     if (board->lost_hint != NULL && seq_eq(board->lost_hint->start, seq))
         return board->lost_hint;
-    for (sent = board->last; sent != NULL && seq_gt(sent->start, seq); sent = sent->prev)
-        ;
+    if (sent == NULL || seq_ge(seq, board->last->start))
+        sent = board->last; /* where what is new stands */
+    while (sent != NULL && seq_gt(sent->start, seq))
+        sent = sent->prev;
+    while (sent != NULL && sent->next != NULL && seq_le(sent->next->start, seq))
+        sent = sent->next;
+    board->found = sent;
     return sent;
 }
 
@@ -187,15 +252,13 @@ static bool split(struct foyer_host *host, struct tcp_board *board, struct tcp_s
     rest->sent_us = sent->sent_us;
     rest->state = sent->state;
     rest->is_again = sent->is_again;
+    rest->mark = sent->mark;
     sent->end = seq;
     board->sacked_count += rest->state == TCP_SENT_SACKED;
     link_record(board, rest, sent);
+    if (rest->state == TCP_SENT_FLYING)
+        link_time(board, rest, sent);
     return true;
-}
-
-static bool is_later(uint32_t a_us, uint32_t b_us)
-{
-    return (int32_t)(a_us - b_us) > 0;
 }
 
 /* The record takes over the one behind it. */
@@ -250,6 +313,9 @@ bool tcp_board_need(struct foyer_host *host, struct tcb *tcb)
         return false;
     memset(board, 0, sizeof(*board));
     board->loss_deadline_ns = FOYER_TIME_NEVER;
+    board->pace.deadline_ns = FOYER_TIME_NEVER;
+    /* It had nothing to say for a while: the first rates are the program's. */
+    board->rate.app_limited_bytes = tcp_bytes_sent(tcb) > 0;
     board->recovery_point = tcb->snd_una;
     board->rack_fack = tcb->snd_una;
     board->small_end = tcb->snd_una;
@@ -303,6 +369,7 @@ void tcp_board_sent(struct foyer_host *host, struct tcb *tcb, seq_t start, seq_t
 
     if (is_company(tcb, last, false, now_us)) {
         last->end = end;
+        tcp_rate_on_sent(tcb, last, seq_distance(end, start), false, now_us);
         return;
     }
     struct tcp_sent *sent = take_record(host, board);
@@ -310,6 +377,9 @@ void tcp_board_sent(struct foyer_host *host, struct tcb *tcb, seq_t start, seq_t
         /* tcp_board_need has seen that the last one flies: the two share the later time. */
         last->end = end;
         last->sent_us = now_us;
+        unlink_time(board, last);
+        link_time(board, last, board->latest);
+        tcp_rate_on_sent(tcb, last, seq_distance(end, start), true, now_us);
         return;
     }
     sent->start = start;
@@ -317,7 +387,9 @@ void tcp_board_sent(struct foyer_host *host, struct tcb *tcb, seq_t start, seq_t
     sent->sent_us = now_us;
     sent->state = TCP_SENT_FLYING;
     sent->is_again = false;
+    tcp_rate_on_sent(tcb, sent, seq_distance(end, start), true, now_us);
     link_record(board, sent, board->last);
+    link_time(board, sent, board->latest);
     board->newest = sent;
 }
 
@@ -347,6 +419,7 @@ void tcp_board_sent_again(struct foyer_host *host, struct tcb *tcb, seq_t start,
         if (split(host, board, sent, start))
             sent = sent->next;
     } else if (is_company(tcb, sent->prev, true, now_us)) {
+        tcp_rate_on_sent(tcb, sent->prev, seq_distance(end, start), false, now_us);
         join_previous(board, sent, end);
         return;
     }
@@ -354,6 +427,7 @@ void tcp_board_sent_again(struct foyer_host *host, struct tcb *tcb, seq_t start,
      * will find out. */
     if (seq_lt(end, sent->end))
         split(host, board, sent, end);
+    tcp_rate_on_sent(tcb, sent, size_of(sent), true, now_us);
     set_state(board, sent, TCP_SENT_FLYING);
     sent->is_again = true;
     sent->sent_us = now_us;
@@ -376,6 +450,7 @@ static void note_delivered(struct tcb *tcb, const struct tcp_sent *sent, seq_t e
             delivery->has_again_lately || !is_later(tcb->board->undo_sent_us, sent->sent_us);
     } else if (seq_le(end, tcb->board->recovery_point))
         delivery->has_original = true;
+    tcp_rate_on_delivered(tcb, sent, end, size, delivery);
     tcp_rack_note(tcb, sent, end, delivery);
 }
 
@@ -427,6 +502,7 @@ void tcp_board_sack(struct foyer_host *host, struct tcb *tcb, seq_t start, seq_t
 
 struct tcp_sent *tcp_board_lose(struct tcb *tcb, struct tcp_sent *sent)
 {
+    tcb->board->rate.lost_bytes += size_of(sent);
     set_state(tcb->board, sent, TCP_SENT_LOST);
     return merge_around(tcb->board, sent);
 }
@@ -442,14 +518,26 @@ void tcp_board_lose_first(struct foyer_host *host, struct tcb *tcb, uint32_t siz
     tcp_board_lose(tcb, sent);
 }
 
-void tcp_board_change_all(struct tcb *tcb, enum tcp_sent_state from, enum tcp_sent_state to)
+void tcp_board_lose_all(struct tcb *tcb)
 {
     for (struct tcp_sent *sent = tcb->board->first; sent != NULL; sent = sent->next) {
+        if (sent->state == TCP_SENT_FLYING)
+            sent = tcp_board_lose(tcb, sent);
+    }
+}
+
+void tcp_board_revive(struct tcb *tcb, enum tcp_sent_state from)
+{
+    struct tcp_board *board = tcb->board;
+    struct tcp_sent *near = board->oldest; /* neighbours by number are mostly so by time */
+
+    for (struct tcp_sent *sent = board->first; sent != NULL; sent = sent->next) {
         if (sent->state != (uint8_t)from)
             continue;
-        set_state(tcb->board, sent, to);
-        if (to != TCP_SENT_FLYING)
-            sent = merge_around(tcb->board, sent);
+        set_state(board, sent, TCP_SENT_FLYING);
+        unlink_time(board, sent);
+        fly_again(board, sent, near);
+        near = sent;
     }
 }
 
@@ -466,8 +554,8 @@ const struct tcp_sent *tcp_board_first_lost(const struct tcb *tcb)
 
 bool tcp_board_has_again(const struct tcb *tcb)
 {
-    for (const struct tcp_sent *sent = tcb->board->first; sent != NULL; sent = sent->next) {
-        if (sent->is_again && sent->state == TCP_SENT_FLYING)
+    for (const struct tcp_sent *sent = tcb->board->latest; sent != NULL; sent = sent->older) {
+        if (sent->is_again)
             return true;
     }
     return false;

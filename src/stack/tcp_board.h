@@ -25,7 +25,7 @@
 struct foyer_host;
 struct tcb;
 
-#define TCP_UNIT_BYTES 512u
+#define TCP_UNIT_BYTES 1024u
 #define TCP_RECORDS_MAX 4096u /* per connection: bounds memory and the work per ACK */
 
 enum tcp_sent_state {
@@ -34,12 +34,23 @@ enum tcp_sent_state {
     TCP_SENT_SACKED, /* the peer holds it */
 };
 
+/* What was delivered when a segment left, for the rate at which it arrives (tcp_rate.c). */
+struct tcp_rate_mark {
+    bool is_app_limited;
+    uint32_t delivered_bytes, delivered_us;
+    uint32_t first_sent_us; /* of the segments that the last ACK before told of */
+    uint32_t flight_bytes;  /* with this one */
+    uint32_t lost_bytes;
+};
+
 struct tcp_sent {
-    struct tcp_sent *next, *prev;
+    struct tcp_sent *next, *prev;   /* by sequence number */
+    struct tcp_sent *newer, *older; /* by sent_us, where the record flies */
     seq_t start, end;
     uint32_t sent_us; /* first of the last transmissions in it; the caller's clock, modulo 2^32 */
     uint8_t state;    /* enum tcp_sent_state */
     bool is_again;    /* was retransmitted */
+    struct tcp_rate_mark mark;
 };
 
 /* What board->loss_deadline_ns is for; one of them at a time (RFC 8985 section 8). */
@@ -61,11 +72,33 @@ enum tcp_board_flags {
     TCPB_RACK = 1u << 7,         /* rack_* are set */
 };
 
+/* The connection's side of it; sums modulo 2^32, times as sent_us. */
+struct tcp_rate {
+    uint32_t delivered_bytes, delivered_us;
+    uint32_t first_sent_us;
+    uint32_t lost_bytes;
+    uint32_t app_limited_bytes; /* delivered_bytes beyond which it is no more so; 0: is not */
+    uint32_t last_bytes,
+        last_us; /* the last sample: what was delivered in which time; us 0: none */
+};
+
+/* The time of the next paced transmission (tcp_pace.c). */
+struct tcp_pace {
+    uint64_t rate_bytes_per_s; /* 0: not paced */
+    foyer_time_ns next_ns;     /* nothing goes out before, but what is left of a piece */
+    foyer_time_ns piece_ns;    /* when the last piece began, and from when it counts */
+    foyer_time_ns from_ns;
+    uint32_t piece_bytes, sent_bytes; /* what is left of it, at piece_ns; what went since */
+    foyer_time_ns deadline_ns;        /* next_ns while something waits for it */
+};
+
 struct tcp_board {
     struct tcp_unit *units; /* further ones */
     struct tcp_sent *first, *last, *free;
-    struct tcp_sent *newest;    /* what was sent last of all; NULL: it is gone */
-    struct tcp_sent *lost_hint; /* nothing before it is lost; NULL: nothing is */
+    struct tcp_sent *oldest, *latest; /* of what flies: the time order of RFC 8985 section 6.2 */
+    struct tcp_sent *newest;          /* what was sent last of all; NULL: it is gone */
+    struct tcp_sent *lost_hint;       /* nothing before it is lost; NULL: nothing is */
+    struct tcp_sent *found;           /* what was looked for last, or NULL: SACKs come in a row */
     uint32_t record_count;
     uint32_t sacked_bytes, lost_bytes, sacked_count; /* of the records */
     uint32_t flags;                                  /* enum tcp_board_flags */
@@ -84,6 +117,9 @@ struct tcp_board {
     uint32_t dup_acks;    /* without SACK: segments that left the path */
     uint32_t prr_delivered_bytes, prr_out_bytes, prr_flight_bytes; /* RFC 9937 */
 
+    struct tcp_rate rate;
+    struct tcp_pace pace;
+
     uint32_t undo_cwnd_bytes, undo_ssthresh_bytes;
     seq_t undo_from;                /* SND.UNA when the reduction was made */
     uint32_t undo_again_bytes;      /* sent again since, and not D-SACKed */
@@ -93,6 +129,18 @@ struct tcp_board {
 #define TCP_BOARD_RECORDS                                                                          \
     ((TCP_UNIT_BYTES - (uint32_t)sizeof(struct tcp_board)) / (uint32_t)sizeof(struct tcp_sent))
 #define TCP_UNIT_RECORDS ((TCP_UNIT_BYTES - 8u) / (uint32_t)sizeof(struct tcp_sent))
+
+/* What an ACK tells of the rate of delivery: that of the segment sent last of those it is about. */
+struct tcp_rate_sample {
+    bool has_mark; /* the fields from mark to sent_us are set */
+    bool is_again;
+    struct tcp_rate_mark mark;
+    seq_t end;
+    uint32_t sent_us;
+    uint32_t delivered_bytes; /* since mark */
+    uint32_t interval_us;     /* in this time; 0: no rate can be told */
+    uint32_t lost_bytes;      /* since mark */
+};
 
 /* What one ACK delivers; collected by tcp_board_ack and tcp_board_sack. */
 struct tcp_delivery {
@@ -111,6 +159,7 @@ struct tcp_delivery {
     bool is_reordered;        /* never sent again, and overtaken by others */
     uint32_t rtt_us;          /* of what was sent last and never again; 0: none */
     seq_t fack_before;        /* RACK.fack before this ACK */
+    struct tcp_rate_sample rate;
     bool has_dsack;
     seq_t dsack_start, dsack_end; /* RFC 2883 */
     bool is_needless;             /* the D-SACK is of what recovery sent again */
@@ -141,8 +190,10 @@ void tcp_board_sack(struct foyer_host *host, struct tcb *tcb, seq_t start, seq_t
 struct tcp_sent *tcp_board_lose(struct tcb *tcb, struct tcp_sent *sent);
 /* The first bytes that are out, at most size of them, are lost; nothing where they are SACKed. */
 void tcp_board_lose_first(struct foyer_host *host, struct tcb *tcb, uint32_t size);
+/* Everything that flies is lost. */
+void tcp_board_lose_all(struct tcb *tcb);
 /* Everything lost flies (the loss was an error), or everything SACKED does (the peer reneged). */
-void tcp_board_change_all(struct tcb *tcb, enum tcp_sent_state from, enum tcp_sent_state to);
+void tcp_board_revive(struct tcb *tcb, enum tcp_sent_state from);
 /* The first lost record, or NULL. */
 const struct tcp_sent *tcp_board_first_lost(const struct tcb *tcb);
 /* Whether a segment shorter than mss is out. */

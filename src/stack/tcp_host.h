@@ -18,7 +18,7 @@
 struct tcp_unit;
 
 #define TCP_UNITS_MIN 16u
-#define TCP_UNITS_RATIO 32u /* connections per unit: 16 bytes for each of them */
+#define TCP_UNITS_RATIO 64u /* connections per unit: 16 bytes for each of them */
 
 struct tcp_host {
     struct tcp_unit *free_units;

@@ -57,6 +57,8 @@ bool tcp_send_look(struct foyer_host *host, struct sock *sock, foyer_time_ns now
         tcp_finish(host, sock, state == FOYER_RING_RESET ? -ECONNABORTED : -ECONNRESET);
         return false;
     }
+    if (used > used_before && !tcp_has_unsent(tcb) && tcp_pipe(tcb) + tcb->mss <= tcb->cwnd_bytes)
+        tcp_rate_app_limited(tcb); /* until now the path could have carried more */
     tcb->snd_end = seq_add(tcb->snd_end, used - used_before);
     if (state == FOYER_RING_FIN)
         tcp_queue_fin(host, sock, now);
@@ -226,12 +228,15 @@ static bool output_syn(struct foyer_host *host, struct sock *sock, struct tx *tx
 
 /* ---- retransmission ------------------------------------------------------------------------------ */
 
-/* A pointer is relative to its own segment: copies of it, as the link makes them, would lie. */
+/* What the link takes at once, and pacing lets out. An urgent pointer is relative to its own
+ * segment: copies of it, as the link makes them, would lie. */
 static uint32_t max_payload(const struct foyer_host *host, const struct sock *sock, seq_t seq)
 {
     uint32_t mss = sock->tcb->mss;
 
-    return tcp_urgent_is_ahead(sock->tcb, seq) ? mss : ip_tx_max_payload(host, sock, mss);
+    if (tcp_urgent_is_ahead(sock->tcb, seq))
+        return mss;
+    return min_u32(ip_tx_max_payload(host, sock, mss), tcp_pace_room(sock->tcb));
 }
 
 /* What a pull may carry: multiples of mss as far as room goes, at most what is there. */
@@ -421,6 +426,7 @@ static bool output_new(struct foyer_host *host, struct sock *sock, struct tx *tx
     if (tcp_flight(tcb) == 0) {
         tcb->stalled_ms = tcp_ms(now);
         tcp_cc_restart_after_idle(tcb, now);
+        tcp_pace_update(sock);
         if (!choose_new_data(host, sock, &data)) /* cwnd may be smaller now */
             return false;
     }
@@ -511,6 +517,9 @@ static bool output_data(struct foyer_host *host, struct sock *sock, struct tx *t
 
     if ((tcb->flags & TCPF_LOSS_PROBE) != 0 && output_loss_probe(host, sock, tx, now))
         return true;
+    /* The first retransmission waits for nobody. */
+    if ((tcb->flags & TCPF_FORCE_RXT) == 0 && tcp_pace_holds(host, sock, now))
+        return false;
     if (output_lost(host, sock, tx, now) || output_new(host, sock, tx, now))
         return true;
     if ((tcb->flags & TCPF_FIN_QUEUED) != 0 || !foyer_ring_is_set(&sock->rings->tx) ||

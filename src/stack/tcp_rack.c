@@ -153,14 +153,13 @@ uint32_t tcp_rack_detect(struct foyer_host *host, struct tcb *tcb, uint32_t now_
     if ((board->flags & TCPB_RACK) == 0)
         return 0;
     uint32_t window_us = reorder_window_us(tcb);
-    for (struct tcp_sent *sent = board->first; sent != NULL; sent = sent->next) {
-        if (sent->state != TCP_SENT_FLYING)
+    /* In the order of transmission, so that the walk ends with what was sent when the last
+     * delivered was: it sees what is lost now and what is late, and nothing twice but the late. */
+    for (struct tcp_sent *sent = board->oldest, *newer;
+         sent != NULL && (int32_t)(sent->sent_us - board->rack_sent_us) <= 0; sent = newer) {
+        newer = sent->newer;
+        if (!is_earlier(board, sent))
             continue;
-        if (!is_earlier(board, sent)) {
-            if (!sent->is_again)
-                break; /* what stands behind it was sent later still */
-            continue;
-        }
         int32_t left_us =
             window_us == 0 ? 0 : time_left_us(tcb, sent, board->rack_rtt_us, window_us, now_us);
         if (left_us > 0) {
@@ -169,7 +168,7 @@ uint32_t tcp_rack_detect(struct foyer_host *host, struct tcb *tcb, uint32_t now_
         }
         if (sent->is_again)
             host->stats.tcp_lost_retransmits++;
-        sent = tcp_board_lose(tcb, sent);
+        tcp_board_lose(tcb, sent);
     }
     return board->lost_bytes - lost_before;
 }
@@ -181,10 +180,10 @@ void tcp_rack_on_rto(struct foyer_host *host, struct tcb *tcb, uint32_t now_us)
     uint32_t rtt_us = (board->flags & TCPB_RACK) != 0 ? board->rack_rtt_us : tcb->srtt_us8 / 8;
     uint32_t window_us = reorder_window_us(tcb);
 
-    for (struct tcp_sent *sent = board->first; sent != NULL; sent = sent->next) {
-        if (sent->state == TCP_SENT_FLYING &&
-            time_left_us(tcb, sent, rtt_us, window_us, now_us) <= 0)
-            sent = tcp_board_lose(tcb, sent);
+    for (struct tcp_sent *sent = board->oldest, *newer;
+         sent != NULL && time_left_us(tcb, sent, rtt_us, window_us, now_us) <= 0; sent = newer) {
+        newer = sent->newer;
+        tcp_board_lose(tcb, sent);
     }
     tcp_board_lose_first(host, tcb, tcb->mss);
 }

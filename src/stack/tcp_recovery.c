@@ -85,7 +85,7 @@ static void check_reneging(struct foyer_host *host, struct tcb *tcb)
     if (board->first == NULL || board->first->state != TCP_SENT_SACKED)
         return;
     host->stats.tcp_sack_reneged++;
-    tcp_board_change_all(tcb, TCP_SENT_SACKED, TCP_SENT_FLYING);
+    tcp_board_revive(tcb, TCP_SENT_SACKED);
 }
 
 /* RFC 6675 SetPipe; without SACK each duplicate ACK tells of a segment that left. */
@@ -152,7 +152,7 @@ static void undo(struct foyer_host *host, struct tcb *tcb)
     board->dup_acks = 0;
     tcb->recovery = TCP_OPEN;
     tcb->flags &= ~(uint32_t)TCPF_FORCE_RXT;
-    tcp_board_change_all(tcb, TCP_SENT_LOST, TCP_SENT_FLYING);
+    tcp_board_revive(tcb, TCP_SENT_LOST);
 }
 
 /* A D-SACK of what was sent again since the reduction (RFC 3708 section 2). */
@@ -432,7 +432,7 @@ void tcp_recovery_on_too_big(struct foyer_host *host, struct tcb *tcb)
         tcb->board->recovery_point = tcb->snd_nxt;
     }
     tcb->board->flags &= ~(uint32_t)TCPB_FRTO;
-    tcp_board_change_all(tcb, TCP_SENT_FLYING, TCP_SENT_LOST);
+    tcp_board_lose_all(tcb);
     tcb->flags |= TCPF_FORCE_RXT;
 }
 
@@ -484,12 +484,13 @@ static void run_state(struct foyer_host *host, struct tcb *tcb, const struct tcp
     }
 }
 
-/* Nothing is out: the board goes back, unless it still waits to hear whether it was right. */
+/* Nothing is out: the board goes back, unless it still waits to hear whether it was right, or the
+ * next flight, which begins with this one's rate, follows at once. */
 static void finish_flight(struct foyer_host *host, struct tcb *tcb)
 {
     tcb->flags &= ~(uint32_t)(TCPF_FORCE_RXT | TCPF_LOSS_PROBE);
     tcb->board->dup_acks = 0;
-    if ((tcb->board->flags & (TCPB_UNDO | TCPB_TLP)) == 0)
+    if ((tcb->board->flags & (TCPB_UNDO | TCPB_TLP)) == 0 && !tcp_has_unsent(tcb))
         tcp_board_give(host, tcb);
 }
 
@@ -507,6 +508,7 @@ void tcp_recovery_on_ack(struct foyer_host *host, struct sock *sock, struct tcp_
     if (delivery->is_duplicate && board->dup_acks < UINT16_MAX)
         board->dup_acks++;
     check_reneging(host, tcb);
+    tcp_rate_take(tcb, delivery);
     count_dsack(tcb, delivery);
     tcp_rack_on_ack(tcb, delivery, now);
     tcp_probe_on_ack(host, tcb, delivery, now);
@@ -543,6 +545,7 @@ void tcp_recovery_on_sent(struct tcb *tcb, uint32_t size, bool is_again, foyer_t
 {
     struct tcp_board *board = tcb->board;
 
+    tcp_pace_on_sent(tcb, size);
     if (tcb->recovery == TCP_RECOVERY || tcb->recovery == TCP_CWR)
         board->prr_out_bytes += size;
     if (!is_again)

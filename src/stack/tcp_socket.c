@@ -247,6 +247,12 @@ void tcp_option_changed(struct foyer_host *host, struct sock *sock, enum foyer_o
         break;
     case FOYER_OPT_CONGESTION:
         tcp_cc_select(tcb, sock->congestion);
+        tcp_pace_update(sock);
+        break;
+    case FOYER_OPT_PACING:
+    case FOYER_OPT_MAX_PACING_RATE:
+        tcp_pace_update(sock);
+        sock_want_output(host, sock);
         break;
     default:
         break; /* TTL, TOS and the like are read when a packet is filled (SHLD-21) */
@@ -273,12 +279,17 @@ void tcp_info(const struct foyer_host *host, const struct sock *sock,
     ret_info->send_window_bytes = tcb->snd_wnd;
     ret_info->receive_window_bytes = seq_distance(tcb->rcv_adv, tcb->rcv_nxt);
     ret_info->flight_bytes = tcp_flight(tcb);
+    ret_info->min_rtt_us = tcb->min_rtt_us;
+    ret_info->congestion = (enum foyer_congestion)tcb->cc_id;
     ret_info->backoff = tcb->backoff;
     ret_info->probes = tcb->probes;
     if (tcb->board == NULL)
         return;
     ret_info->sacked_bytes = tcb->board->sacked_bytes;
     ret_info->lost_bytes = tcb->board->lost_bytes;
+    ret_info->delivery_rate_bytes_per_s = tcp_rate_bytes_per_s(tcb);
+    ret_info->pacing_rate_bytes_per_s = tcb->board->pace.rate_bytes_per_s;
+    ret_info->is_app_limited = tcb->board->rate.app_limited_bytes != 0;
     if (tcb->recovery == TCP_RECOVERY)
         ret_info->recovery = FOYER_RECOVERY_FAST;
     else if (tcb->recovery == TCP_LOSS)

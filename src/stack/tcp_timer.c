@@ -4,6 +4,7 @@
  *   rto_deadline_ns   retransmission (RFC 6298), or with TCPF_PERSIST: something waits to be sent
  *                     and nothing is in flight (closed window, SWS hold, cork, unresolved path)
  *   board->loss_deadline_ns   RACK's reordering window, or a tail loss probe (tcp_rack.c)
+ *   board->pace.deadline_ns   when data may go on (tcp_pace.c)
  *   ack_deadline_ns   delayed ACK
  *   slow_deadline_ns  keep-alive; FIN-WAIT-2 of an orphan; TIME-WAIT
  *
@@ -29,7 +30,8 @@ void tcp_timer_arm(struct foyer_host *host, struct sock *sock)
         min_ns(min_ns(tcb->rto_deadline_ns, tcb->ack_deadline_ns), tcb->slow_deadline_ns);
 
     if (tcb->board != NULL)
-        deadline = min_ns(deadline, tcb->board->loss_deadline_ns);
+        deadline =
+            min_ns(deadline, min_ns(tcb->board->loss_deadline_ns, tcb->board->pace.deadline_ns));
     if (timer_is_armed(&sock->timer) && sock->timer.deadline_ns <= deadline)
         return;
     timer_set(&host->timers, &sock->timer, deadline);
@@ -171,7 +173,7 @@ static bool rto_fires(struct foyer_host *host, struct sock *sock, foyer_time_ns 
             tcb->retries++;
         /* The machine slept: the board's times have come round, and nothing is young. */
         if (is_long_past && tcb->board != NULL)
-            tcp_board_change_all(tcb, TCP_SENT_FLYING, TCP_SENT_LOST);
+            tcp_board_lose_all(tcb);
         if (tcp_is_synchronized(sock))
             tcp_recovery_on_rto(host, sock, now);
         else
@@ -299,6 +301,8 @@ void tcp_timer(struct foyer_host *host, struct sock *sock, foyer_time_ns now)
         tcb->flags |= TCPF_ACK_NOW;
         sock_want_output(host, sock);
     }
+    if (tcb->board != NULL && tcb->board->pace.deadline_ns <= now)
+        tcp_pace_fires(host, sock);
     if (tcb->board != NULL && tcb->board->loss_deadline_ns <= now)
         tcp_loss_timer_fires(host, sock, now);
     if (tcb->rto_deadline_ns <= now && !rto_fires(host, sock, now))
