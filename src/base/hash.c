@@ -148,6 +148,16 @@ static struct hash_node *match(struct hash_node *node, uint32_t hash)
     return node;
 }
 
+void hash_table_prefetch(const struct hash_table *table, uint32_t hash)
+{
+    __builtin_prefetch(bucket_at(table, bucket_of(table, hash)));
+}
+
+const struct hash_node *hash_table_peek(const struct hash_table *table, uint32_t hash)
+{
+    return *bucket_at(table, bucket_of(table, hash));
+}
+
 struct hash_node *hash_table_first(const struct hash_table *table, uint32_t hash)
 {
     return match(*bucket_at(table, bucket_of(table, hash)), hash);

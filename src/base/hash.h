@@ -60,6 +60,13 @@ static inline bool hash_node_is_linked(const struct hash_node *node)
 struct hash_node *hash_table_first(const struct hash_table *table, uint32_t hash);
 struct hash_node *hash_table_next(const struct hash_node *node);
 
+/*
+ * For callers that have several hashes to look up: prefetch asks for the bucket's memory, peek
+ * tells the address of its first node (NULL: there is none) without looking at the node.
+ */
+void hash_table_prefetch(const struct hash_table *table, uint32_t hash);
+const struct hash_node *hash_table_peek(const struct hash_table *table, uint32_t hash);
+
 /* All nodes, in no order; node NULL: the first. No insert meanwhile. O(buckets) for a walk. */
 struct hash_node *hash_table_walk(const struct hash_table *table, const struct hash_node *node);
 

@@ -143,15 +143,28 @@ void host_begin(struct foyer_host *host, foyer_time_ns now)
     output_release(host);
 }
 
+/* With fewer all of them are in the processor's caches. */
+#define AHEAD_FROM_CONNECTIONS 256u
+
+static size_t min_size(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
 void foyer_host_input(struct foyer_host *host, const struct foyer_packet *packets, size_t count,
                       foyer_time_ns now)
 {
     host_begin(host, now);
     for (size_t i = 0; i < count; i++) {
+        if (i % HOST_LOOK_AHEAD == 0 && host->connected.count >= AHEAD_FROM_CONNECTIONS)
+            host_look_ahead(host, &packets[i], min_size(count - i, HOST_LOOK_AHEAD));
+        if (host->hint_count > 0 && host->hints[i % HOST_LOOK_AHEAD] != NULL)
+            host->recent_sock = host->hints[i % HOST_LOOK_AHEAD];
         host->stats.in_frames++;
         if (!tcp_fast_input(host, &packets[i], host->now_ns))
             link_input(host, &packets[i], host->now_ns);
     }
+    host->hint_count = 0;
 }
 
 foyer_time_ns foyer_host_deadline(const struct foyer_host *host)

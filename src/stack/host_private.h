@@ -21,6 +21,7 @@
 #define HOST_NEIGHBOURS_MAX 1024u
 #define HOST_LEARNED_MTUS_MAX 64u
 #define HOST_CONTROL_RING_BYTES (256u * 1024u) /* the largest datagram three times */
+#define HOST_LOOK_AHEAD 16u
 #define HOST_CROWDED_MAX 32u /* destinations with a bitmap of their own, see ports.c */
 
 enum timer_kind {
@@ -125,9 +126,11 @@ struct foyer_host {
     uint32_t own_events;           /* enum foyer_event_bits without a socket, not yet taken */
 
     /* ports.c */
-    struct hash_table connected; /* of sock.connected_node */
-    struct sock *recent_sock;    /* in it: whose segment came last, or NULL */
-    struct hash_table buckets;   /* of struct port_bucket */
+    struct hash_table connected;         /* of sock.connected_node */
+    struct sock *recent_sock;            /* in it: whose segment came last, or NULL */
+    struct sock *hints[HOST_LOOK_AHEAD]; /* in it: whose the next frames may be (ahead.c) */
+    uint32_t hint_count;                 /* 0 outside of input */
+    struct hash_table buckets;           /* of struct port_bucket */
     struct port_protocol ports_tcp, ports_udp;
     uint32_t ephemeral_step[64]; /* RFC 6056 section 3.3.4, table[] */
     struct crowded_destination *crowded[HOST_CROWDED_MAX];

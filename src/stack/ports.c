@@ -72,17 +72,26 @@ uint32_t ports_tuple_hash(const struct foyer_host *host, uint8_t protocol,
     return (uint32_t)siphash13(&host->hash_key, words, 5);
 }
 
+static bool has_tuple(const struct sock *sock, uint8_t protocol, const struct foyer_endpoint *local,
+                      const struct foyer_endpoint *remote)
+{
+    return sock->remote.port == remote->port && sock->local.port == local->port &&
+           sock->protocol == protocol && foyer_addr_eq(&sock->remote.addr, &remote->addr) &&
+           foyer_addr_eq(&sock->local.addr, &local->addr);
+}
+
 struct sock *ports_find_tuple(struct foyer_host *host, uint8_t protocol,
                               const struct foyer_endpoint *local,
                               const struct foyer_endpoint *remote)
 {
+    /* Whose segment came last, or is expected next (ahead.c). */
+    if (host->recent_sock != NULL && has_tuple(host->recent_sock, protocol, local, remote))
+        return host->recent_sock;
     uint32_t hash = ports_tuple_hash(host, protocol, local, remote);
     for (struct hash_node *node = hash_table_first(&host->connected, hash); node != NULL;
          node = hash_table_next(node)) {
         struct sock *sock = HASH_ENTRY(node, struct sock, connected_node);
-        if (sock->remote.port == remote->port && sock->local.port == local->port &&
-            sock->protocol == protocol && foyer_addr_eq(&sock->remote.addr, &remote->addr) &&
-            foyer_addr_eq(&sock->local.addr, &local->addr))
+        if (has_tuple(sock, protocol, local, remote))
             return sock;
     }
     return NULL;
@@ -108,6 +117,10 @@ static void tuple_forget(struct foyer_host *host, struct sock *sock)
     hash_table_remove(&host->connected, &sock->connected_node);
     if (host->recent_sock == sock)
         host->recent_sock = NULL;
+    for (uint32_t i = 0; i < host->hint_count; i++) {
+        if (host->hints[i] == sock)
+            host->hints[i] = NULL;
+    }
     sock->flags &= ~(uint32_t)SOCK_CONNECTED;
 }
 

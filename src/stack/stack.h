@@ -90,33 +90,35 @@ struct sock {
     /* SLOT_LINK_QUEUE: on host->event_list while events != 0; with SOCK_CHILD, in the listener's
      * accept queue. SLOT_LINK_PORT: among the holders of its port_group. */
     struct slot_head slot;
-    uint32_t flags;   /* enum sock_flags */
-    uint8_t protocol; /* enum foyer_protocol */
-    uint8_t family;   /* enum foyer_family */
-    uint8_t state;    /* enum foyer_socket_state */
-    uint8_t events;   /* enum foyer_event_bits, not yet taken by the caller */
-    struct foyer_endpoint local, remote;
-    uint16_t path_mtu;        /* IP bytes */
-    int16_t error;            /* pending, negative errno, or 0 */
+
+    /* From here to remote: what every segment looks at, in few cache lines (ahead.c). */
+    struct hash_node connected_node;
+    struct tcb *tcb;          /* TCP only; allocated at connect or SYN */
+    uint32_t flags;           /* enum sock_flags */
     uint32_t path_generation; /* compared with host->path_generation */
-    uint32_t port_member;     /* index among port_group's receivers, UINT32_MAX: none */
+    uint8_t protocol;         /* enum foyer_protocol */
+    uint8_t family;           /* enum foyer_family */
+    uint8_t state;            /* enum foyer_socket_state */
+    /* The path is local: remote is one of the host's own addresses. */
+    bool path_is_local : 1, keepalive : 1, nodelay : 1, cork : 1, broadcast : 1;
+    bool oobinline : 1, has_urgent_event : 1; /* FOYER_EVENT_URGENT, beside events */
+    struct foyer_endpoint local, remote;
+
+    uint8_t events; /* enum foyer_event_bits, not yet taken by the caller */
+    uint8_t ttl, tos;
+    uint8_t congestion;
+    uint16_t path_mtu; /* IP bytes */
+    int16_t error;     /* pending, negative errno, or 0 */
+    uint32_t owner_uid;
+    uint32_t port_member; /* index among port_group's receivers, UINT32_MAX: none */
     union {
         struct neighbour *neighbour; /* the way to remote, cached; see ip_path */
         struct listen *listen;       /* in LISTEN */
     };
-    struct tcb *tcb; /* TCP only; allocated at connect or SYN */
-    struct hash_node connected_node;
-
     const struct sock_rings *rings; /* unset until first needed or given by the caller */
     /* On host->output_list while it has something to send; while the path to the peer is not
      * resolved, on neighbour->waiters instead. */
     struct list_node output_node;
-    uint8_t ttl, tos;
-    uint8_t congestion;
-    /* The path is local: remote is one of the host's own addresses. */
-    bool path_is_local : 1, keepalive : 1, nodelay : 1, cork : 1, broadcast : 1;
-    bool oobinline : 1, has_urgent_event : 1; /* FOYER_EVENT_URGENT, beside events */
-    uint32_t owner_uid;
     union {
         struct timer timer; /* TCP's one timer, kind TIMER_SOCK: host.c calls tcp_timer */
         struct {
@@ -207,6 +209,8 @@ size_t rx_copy(const struct rx *rx, size_t offset, uint8_t *bytes, size_t size);
 bool rx_checksum_ok(const struct rx *rx);
 
 void tcp_input(struct foyer_host *host, const struct rx *rx, foyer_time_ns now);
+/* ahead.c: whose are the frames, HOST_LOOK_AHEAD at most? Asks for the memory of what it finds. */
+void host_look_ahead(struct foyer_host *host, const struct foyer_packet *packets, size_t count);
 /* A whole frame, before anybody has looked at it. False: it is not as simple as that, and nothing
  * was done; it goes the long way. */
 bool tcp_fast_input(struct foyer_host *host, const struct foyer_packet *packet, foyer_time_ns now);

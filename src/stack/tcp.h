@@ -204,31 +204,39 @@ struct tcp_extra {
 };
 
 struct tcb {
+    /* Up to received_ms: what every segment looks at, in few cache lines (ahead.c). */
     struct tcp_board *board;         /* sender: what is out; NULL: nothing */
     struct tcp_ranges *out_of_order; /* receiver: what is in the ring beyond rcv_nxt */
-    struct tcp_extra *extra;         /* NULL: not needed so far */
+    uint32_t flags;                  /* enum tcp_flags */
+    uint8_t recovery;                /* enum tcp_recovery_state; OPEN without a board */
+    uint8_t snd_scale, rcv_scale;
+    uint8_t probes; /* keep-alives unanswered */
+    seq_t snd_una, snd_nxt;
+    /* SEG.SEQ of the last window update. SND.WL2 is not kept: who gets that far acknowledges
+     * SND.UNA or more, and SND.WL2 is never beyond SND.UNA. */
+    seq_t snd_wl1;
+    uint32_t snd_wnd;
+    seq_t rcv_nxt;
+    seq_t rcv_acked;                  /* rcv_nxt in the last segment sent */
+    uint32_t ts_recent, ts_recent_ms; /* RFC 7323 */
+    uint32_t received_ms;             /* last segment of the peer */
 
+    uint32_t ts_offset;
+    struct tcp_extra *extra; /* NULL: not needed so far */
     /* sock->timer is armed at the minimum of the deadlines. */
     foyer_time_ns rto_deadline_ns;  /* retransmission or persist */
     foyer_time_ns ack_deadline_ns;  /* delayed ACK */
     foyer_time_ns slow_deadline_ns; /* keep-alive, FIN-WAIT-2 or TIME-WAIT */
 
     /* Sender. */
-    seq_t iss, snd_una, snd_nxt, snd_end;
-    /* SEG.SEQ of the last window update. SND.WL2 is not kept: who gets that far acknowledges
-     * SND.UNA or more, and SND.WL2 is never beyond SND.UNA. */
-    seq_t snd_wl1;
-    uint32_t snd_wnd, snd_wnd_max;
+    seq_t iss, snd_end;
+    uint32_t snd_wnd_max;
     uint32_t tx_offset;
 
     /* Receiver. */
-    seq_t irs, rcv_nxt;
-    seq_t rcv_adv;   /* right edge of the window as advertised; never goes back (SHLD-14) */
-    seq_t rcv_acked; /* rcv_nxt in the last segment sent */
+    seq_t irs;
+    seq_t rcv_adv; /* right edge of the window as advertised; never goes back (SHLD-14) */
     uint32_t rx_offset;
-
-    /* Timestamps (RFC 7323). */
-    uint32_t ts_recent, ts_recent_ms, ts_offset;
 
     /* Round trips (RFC 6298). */
     uint32_t srtt_us8, rttvar_us4;   /* scaled by 8 and by 4; srtt 0: no sample yet */
@@ -244,25 +252,20 @@ struct tcb {
     } cc;
 
     /* Times in milliseconds of the caller's clock, modulo 2^32. */
-    uint32_t stalled_ms;  /* when what is now unanswered was first sent (user timeout) */
-    uint32_t received_ms; /* last segment of the peer */
-    uint32_t sent_ms;     /* last data segment of ours */
-    uint32_t oow_ack_ms;  /* last answer to an unacceptable segment */
+    uint32_t stalled_ms; /* when what is now unanswered was first sent (user timeout) */
+    uint32_t sent_ms;    /* last data segment of ours */
+    uint32_t oow_ack_ms; /* last answer to an unacceptable segment */
 
     uint32_t sent_wraps, received_wraps; /* of the 32-bit counts, see tcp_bytes_sent */
     uint32_t retransmissions;
 
-    uint32_t flags;    /* enum tcp_flags */
-    uint16_t mss;      /* payload per segment, options taken off (RFC 9293 3.7.1 MUST-16) */
-    uint16_t peer_mss; /* as in its option, or the default */
-    uint16_t rcv_mss;  /* estimate of what the peer sends per segment */
-    uint8_t snd_scale, rcv_scale;
-    uint8_t recovery;        /* enum tcp_recovery_state; OPEN without a board */
+    uint16_t mss;            /* payload per segment, options taken off (RFC 9293 3.7.1 MUST-16) */
+    uint16_t peer_mss;       /* as in its option, or the default */
+    uint16_t rcv_mss;        /* estimate of what the peer sends per segment */
     uint8_t reorder_mult;    /* RFC 8985 RACK.reo_wnd_mult, less one */
     uint8_t reorder_persist; /* RFC 8985 RACK.reo_wnd_persist */
     uint8_t backoff;         /* doublings of the RTO */
     uint8_t retries;         /* since something was acknowledged */
-    uint8_t probes;          /* keep-alives unanswered */
     uint8_t quick_acks;
     uint8_t cc_id;      /* enum foyer_congestion */
     int16_t soft_error; /* of ICMP; reported if the connection times out (RFC 1122 4.2.3.9) */
