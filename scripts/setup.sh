@@ -26,7 +26,7 @@ test_packages=(
     busybox-static:dpkg hey:hey webhook:webhook
     libcap2-bin:setcap util-linux:unshare passwd:useradd
     dnsmasq-base:dnsmasq iputils-ping:ping passt:passt
-    libxdp-dev:pc=libxdp libbpf-dev:pc=libbpf
+    libxdp-dev:pc=libxdp libbpf-dev:pc=libbpf libuv1-dev:pc=libuv
 )
 bench_packages=(sockperf:sockperf iperf3:iperf3 redis-server:redis-server
     redis-tools:redis-benchmark wrk:wrk liblwip-dev:dpkg liblwip0:dpkg valgrind:valgrind
