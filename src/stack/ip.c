@@ -131,7 +131,7 @@ void ip_deliver(struct foyer_host *host, struct rx *rx, foyer_time_ns now)
             icmp_send_error(host, rx, 3, 2, 0, now); /* RFC 1122 section 3.2.2.1: protocol */
         /* RFC 4443 section 3.4 code 1; "no next header" (59) is not an unknown one. */
         else if (rx->protocol != WIRE_PROTOCOL_NONE)
-            icmp_send_error(host, rx, 4, 1, 6, now);
+            icmp_send_error(host, rx, WIRE_ICMP6_PARAMETER_PROBLEM, 1, rx->protocol_offset, now);
     }
 }
 
@@ -283,6 +283,7 @@ void ip6_input(struct foyer_host *host, const struct foyer_packet *packet, bool 
                     .dst = ip.dst,
                     .family = 6,
                     .protocol = chain.protocol,
+                    .protocol_offset = chain.protocol_offset,
                     .ttl = ip.hop_limit,
                     .tos = ip.traffic_class};
     /* An atomic fragment is nobody's part (RFC 6946 section 4). */
@@ -342,6 +343,7 @@ void ip_input_reassembled(struct foyer_host *host, const uint8_t *bytes, size_t 
         rx.src = ip.src;
         rx.dst = ip.dst;
         rx.protocol = chain.protocol;
+        rx.protocol_offset = chain.protocol_offset;
         rx.ttl = ip.hop_limit;
         rx.tos = ip.traffic_class;
         header_size = WIRE_IPV6_SIZE + (size_t)chain.size;

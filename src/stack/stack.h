@@ -197,6 +197,7 @@ struct rx {
     uint16_t gso_size;        /* coalesced by the link: size of each segment, else 0 */
     const uint8_t *ip_header; /* for ICMP errors that quote the packet */
     size_t ip_contiguous;
+    uint16_t protocol_offset; /* IPv6: of the next header field that says protocol */
     foyer_time_ns arrival_ns;
 };
 

@@ -161,7 +161,7 @@ static void epoch_start(struct tcb *tcb, foyer_time_ns now)
     }
 }
 
-/* Section 4.3: W_est grows by alpha segments per round trip, by 1 once past the last cwnd. */
+/* [RFC9438 4.3b] W_est grows by alpha segments per round trip, by 1 once past the last cwnd. */
 static void estimate_reno(struct tcb *tcb, uint32_t acked_bytes)
 {
     struct tcp_cubic *cubic = &tcb->cc.cubic;

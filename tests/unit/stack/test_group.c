@@ -125,6 +125,7 @@ static struct told listen_to(struct lan *lan, const struct foyer_addr *group, fo
     return told;
 }
 
+/* [test RFC1122 3.3.7a] */
 static void only_members_hear(void **state)
 {
     struct lan *lan = *state;
@@ -195,7 +196,7 @@ static void join_errors_and_limits(void **state)
     assert_int_equal(value, 1);
 }
 
-/* RFC 9776 section 5.1, RFC 9777 section 6.1 */
+/* RFC 9776 section 5.1, RFC 9777 section 6.1 [test RFC1122 3.3.7a] */
 static void changes_are_told_twice(void **state)
 {
     struct lan *lan = *state;

@@ -69,6 +69,7 @@ static const struct bad_frame bad_frames[] = {
     {"UDP checksum, IPv6", false, 60, 0x55, false, COUNTER(in_dropped_checksum)},
 };
 
+/* [test RFC1122 3.2.1.1a 3.2.1.2a 3.2.1.3b 3.2.1.3c 3.2.1.3d 3.3.6a 4.1.3.6a] */
 static void bad_frames_are_counted(void **state)
 {
     struct lan *lan = *state;
@@ -181,6 +182,7 @@ static void input_fragment(struct lan *lan, bool v4, uint32_t id, uint16_t offse
     lan_input(lan, part, at + size);
 }
 
+/* [test RFC8200 4.5g 4.5h] */
 static void overlaps_void_the_datagram(void **state)
 {
     struct lan *lan = *state;
@@ -231,6 +233,7 @@ static void contradicting_ends_void_the_datagram(void **state)
     }
 }
 
+/* [test RFC8200 4.5e 4.5f] */
 static void malformed_fragments(void **state)
 {
     struct lan *lan = *state;
@@ -252,6 +255,7 @@ static void malformed_fragments(void **state)
     }
 }
 
+/* [test RFC8200 4.5d] [test RFC1122 3.3.2c 3.3.2e] */
 static void reassembly_times_out(void **state)
 {
     struct lan *lan = *state;
@@ -293,6 +297,7 @@ static void reassembly_is_bounded(void **state)
 
 /* ---- echo ---------------------------------------------------------------------------------------------------- */
 
+/* [test RFC1122 3.2.2.6a 3.2.2.6b 3.2.2.6c 3.2.2.6d] */
 static void echo_is_answered(void **state)
 {
     struct lan *lan = *state;
@@ -343,7 +348,8 @@ static void errors_are_limited(void **state)
     assert_int_equal(lan_pull(lan), 1);
 }
 
-/* RFC 1122 section 3.2.2, RFC 4443 section 2.4 (e): never in answer to an error. */
+/* RFC 1122 section 3.2.2, RFC 4443 section 2.4 (e): never in answer to an error.
+ * [test RFC1122 3.2.2e] */
 static void no_error_for_an_error(void **state)
 {
     struct lan *lan = *state;
@@ -370,6 +376,7 @@ static void input_error(struct lan *lan, const struct lan_frame *sent, uint8_t t
               lan_icmp(frame, &src, &dst, type, code, word, sent->bytes + WIRE_ETH_SIZE, quoted));
 }
 
+/* [test RFC1122 3.2.2c 3.2.2.5a 4.1.3.3a] */
 static void errors_reach_their_socket(void **state)
 {
     struct lan *lan = *state;
@@ -423,6 +430,7 @@ static unsigned pieces_of(struct lan *lan, foyer_socket socket, const struct foy
     return lan_pull(lan);
 }
 
+/* [test RFC8200 5a 5c] [test RFC1122 3.3.3a] */
 static void path_mtu_is_learned_and_forgotten(void **state)
 {
     struct lan *lan = *state;
@@ -474,6 +482,7 @@ static void forged_packet_too_big_is_ignored(void **state)
 
 /* ---- addresses ------------------------------------------------------------------------------------------------------ */
 
+/* [test RFC4862 5.3a] [test RFC1122 3.3.1.6a] */
 static void address_rules(void **state)
 {
     struct lan *lan = *state;

@@ -80,6 +80,7 @@ static void rejects_bad_arp(void **state)
     assert_int_equal(lan_pull(lan), 0);
 }
 
+/* [test RFC4861 7.2.2a 7.2.2d] [test RFC1122 2.3.2.2a] */
 static void resolves_then_sends(void **state)
 {
     struct lan *lan = *state;
@@ -135,6 +136,7 @@ static void connected_socket_parks_its_bytes(void **state)
     assert_int_equal(lan_pull(lan), 20);
 }
 
+/* [test RFC4861 7.2.2b 7.2.2c] [test RFC1122 2.3.2.1b] */
 static void three_tries_then_unreachable(void **state)
 {
     struct lan *lan = *state;
@@ -161,7 +163,8 @@ static void three_tries_then_unreachable(void **state)
     }
 }
 
-/* REACHABLE for 30 s, then used: DELAY for 5 s, then three unicast questions, then gone. */
+/* REACHABLE for 30 s, then used: DELAY for 5 s, then three unicast questions, then gone.
+ * [test RFC4861 7.3.3a 7.3.3b] [test RFC1122 2.3.2.1a 3.3.1.4a] */
 static void unreachability_detection(void **state)
 {
     struct lan *lan = *state;
@@ -200,6 +203,7 @@ static void unreachability_detection(void **state)
     }
 }
 
+/* [test RFC1122 3.3.1.1a 3.3.1.6a] */
 static void gateway_by_longest_prefix(void **state)
 {
     struct lan *lan = *state;
@@ -230,6 +234,7 @@ static void gateway_by_longest_prefix(void **state)
                      -ENETUNREACH);
 }
 
+/* [test RFC4861 7.1.1a 7.2.4a 7.2.4b] */
 static void answers_solicitations(void **state)
 {
     struct lan *lan = *state;
@@ -441,6 +446,7 @@ static void announce(struct foyer_host_config *config)
     config->behaviour = FOYER_HOST_ANNOUNCE;
 }
 
+/* [test RFC4861 7.2.6a] */
 static void added_addresses_are_announced(void **state)
 {
     (void)state;

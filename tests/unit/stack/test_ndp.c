@@ -148,6 +148,7 @@ static bool find_origin(struct lan *lan, enum foyer_address_origin origin, unsig
 
 /* ---- routers -------------------------------------------------------------------------------------------- */
 
+/* [test RFC4861 6.3.7a 6.3.7b 6.3.7c] */
 static void solicits_until_a_router_answers(void **state)
 {
     struct lan *lan = *state;
@@ -191,6 +192,7 @@ static void does_nothing_unless_asked(void **state)
     assert_int_equal(lan_pull(lan), 0);
 }
 
+/* [test RFC4861 6.1.2a] */
 static void only_neighbours_advertise(void **state)
 {
     struct lan *lan = *state;
@@ -203,6 +205,7 @@ static void only_neighbours_advertise(void **state)
     assert_int_equal(next_hop(lan, &far_away, &hop), -ENETUNREACH);
 }
 
+/* [test RFC4861 6.3.4b 6.3.4c 6.3.4h 6.3.5a] [test RFC1122 3.3.1.2a] */
 static void default_routers(void **state)
 {
     struct lan *lan = *state;
@@ -232,7 +235,7 @@ static void default_routers(void **state)
     assert_int_equal(next_hop(lan, &far_away, &hop), -ENETUNREACH);
 }
 
-/* RFC 4861 section 6.3.6: whose MAC is known goes before who may be dead. */
+/* RFC 4861 section 6.3.6: whose MAC is known goes before who may be dead. [test RFC4861 6.3.6a] */
 static void known_routers_first(void **state)
 {
     struct lan *lan = *state;
@@ -247,7 +250,7 @@ static void known_routers_first(void **state)
     assert_true(foyer_addr_eq(&hop, &router2));
 }
 
-/* RFC 4861 sections 6.3.6 and 7.2.5 */
+/* RFC 4861 sections 6.3.6 and 7.2.5 [test RFC4861 6.3.6b 7.2.5f] [test RFC1122 3.3.1.5a] */
 static void silent_and_former_routers(void **state)
 {
     struct lan *lan = *state;
@@ -273,6 +276,7 @@ static void silent_and_former_routers(void **state)
     assert_true(foyer_addr_eq(&hop, &router1));
 }
 
+/* [test RFC4861 6.3.4d 6.3.4e 6.3.5a] */
 static void on_link_prefixes(void **state)
 {
     struct lan *lan = *state;
@@ -297,6 +301,7 @@ static void on_link_prefixes(void **state)
     assert_false(find_origin(lan, FOYER_ADDRESS_SLAAC, 0, &info)); /* not asked for */
 }
 
+/* [test RFC4861 6.3.4a 6.3.4g] */
 static void link_parameters(void **state)
 {
     struct lan *lan = *state;
@@ -334,6 +339,7 @@ static void link_parameters(void **state)
 
 /* ---- autoconfigured addresses ------------------------------------------------------------------------------- */
 
+/* [test RFC4862 5.4a 5.4.2c 5.5.3e] */
 static void address_from_prefix(void **state)
 {
     struct lan *lan = *state;
@@ -384,18 +390,20 @@ static void address_from_prefix(void **state)
     lan_destroy(again);
 }
 
+/* [test RFC4861 6.3.4f] [test RFC4862 5.5.3a 5.5.3b 5.5.3c 5.5.3d] */
 static void prefixes_without_address(void **state)
 {
     struct lan *lan = *state;
     struct foyer_address_info info;
     struct wire_ndp ndp = advertisement(1800);
     const struct wire_ndp_prefix rows[] = {
-        {prefix_of(1), 64, true, true, 100, 200}, /* preferred longer than valid */
-        {prefix_of(1), 63, true, true, 200, 100}, /* no room for 64 bits, or too much */
-        {prefix_of(1), 65, true, true, 200, 100}, /* */
-        {prefix_of(1), 64, true, true, 0, 0},     /* over already */
-        {router1, 64, true, true, 200, 100},      /* the link-local prefix */
-        {all_nodes, 64, true, true, 200, 100},    /* a group */
+        {prefix_of(1), 64, true, true, 100, 200},  /* preferred longer than valid */
+        {prefix_of(1), 63, true, true, 200, 100},  /* no room for 64 bits, or too much */
+        {prefix_of(1), 65, true, true, 200, 100},  /* */
+        {prefix_of(1), 64, true, true, 0, 0},      /* over already */
+        {router1, 64, true, true, 200, 100},       /* the link-local prefix */
+        {all_nodes, 64, true, true, 200, 100},     /* a group */
+        {prefix_of(1), 64, true, false, 200, 100}, /* not for this */
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         ndp.prefix_count = 1;
@@ -406,7 +414,7 @@ static void prefixes_without_address(void **state)
     }
 }
 
-/* RFC 4862 section 5.5.3 (e) */
+/* RFC 4862 section 5.5.3 (e) [test RFC4862 5.5.3f] */
 static void two_hour_rule(void **state)
 {
     static const struct {
@@ -433,6 +441,7 @@ static void two_hour_rule(void **state)
     }
 }
 
+/* [test RFC4862 5.5.4a 5.5.4b 5.5.4c] */
 static void deprecated_then_gone(void **state)
 {
     struct lan *lan = *state;
@@ -494,6 +503,7 @@ static void probe_for(struct lan *lan, const struct foyer_addr *target, const ui
     send_message(lan, &ndp, &unspecified, &group, 255);
 }
 
+/* [test RFC4862 5.4a 5.4.3a 5.4.3b 5.4.3c] */
 static void claimed_address_is_probed(void **state)
 {
     struct lan *lan = *state;
@@ -526,6 +536,7 @@ static void claimed_address_is_probed(void **state)
     assert_int_equal(count_ndp(lan, WIRE_ICMP6_NEIGHBOUR_ADVERTISEMENT), 1);
 }
 
+/* [test RFC4862 5.4.3b 5.4.4a 5.4.5a 5.4.5b] */
 static void duplicates_are_not_used(void **state)
 {
     struct lan *lan = *state;

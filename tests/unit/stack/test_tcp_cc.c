@@ -92,6 +92,7 @@ static void newreno_loss_halves_the_flight(void **state)
     assert_int_equal(tcb.ssthresh_bytes, 2 * MSS); /* RFC 5681 (4): at least 2 SMSS */
 }
 
+/* [test RFC9438 4.6a] */
 static void cubic_loss_keeps_seven_tenths(void **state)
 {
     struct tcb tcb;
@@ -104,6 +105,7 @@ static void cubic_loss_keeps_seven_tenths(void **state)
     assert_int_equal(tcb.cc.cubic.w_max_bytes, 100 * MSS);
 }
 
+/* [test RFC9438 4.7a] */
 static void cubic_fast_convergence_lowers_w_max(void **state)
 {
     struct tcb tcb;
@@ -128,6 +130,7 @@ static void enter_avoidance(struct tcb *tcb, foyer_time_ns now)
     tcp_cc(tcb)->on_ack(tcb, 1, now);
 }
 
+/* [test RFC9438 4.2a] */
 static void cubic_k_is_the_cube_root(void **state)
 {
     struct tcb tcb;
@@ -138,7 +141,7 @@ static void cubic_k_is_the_cube_root(void **state)
 }
 
 /* cwnd(t) is near W_cubic(t) when ACKs come in plenty: 100 - 0.4 * (4.217 - t)^3.
- * [test RFC9293 MAY-18] */
+ * [test RFC9293 MAY-18] [test RFC9438 4.2a 4.4a] */
 static void cubic_grows_concave_to_w_max_then_convex(void **state)
 {
     static const struct {
@@ -166,6 +169,7 @@ static void cubic_grows_concave_to_w_max_then_convex(void **state)
     }
 }
 
+/* [test RFC9438 4.3a] */
 static void cubic_is_reno_friendly_on_short_paths(void **state)
 {
     struct tcb tcb;
@@ -179,6 +183,7 @@ static void cubic_is_reno_friendly_on_short_paths(void **state)
     assert_in_range(tcb.cwnd_bytes, 78 * MSS, 79 * MSS + MSS / 2);
 }
 
+/* [test RFC9438 4.8b] */
 static void cubic_after_rto_starts_from_here(void **state)
 {
     struct tcb tcb;
@@ -194,6 +199,7 @@ static void cubic_after_rto_starts_from_here(void **state)
     assert_int_equal(tcb.cc.cubic.w_max_bytes, 70 * MSS);
 }
 
+/* [test RFC9438 4.4b] */
 static void cubic_growth_is_bounded_per_round(void **state)
 {
     struct tcb tcb;
@@ -206,6 +212,7 @@ static void cubic_growth_is_bounded_per_round(void **state)
     assert_in_range(tcb.cwnd_bytes, before, before + before / 2);
 }
 
+/* [test RFC9438 4.2b] */
 static void cubic_idle_time_is_no_growth(void **state)
 {
     struct tcb tcb;
@@ -217,6 +224,7 @@ static void cubic_idle_time_is_no_growth(void **state)
     assert_int_equal(tcb.cc.cubic.epoch_ms, epoch_ms + 3000);
 }
 
+/* [test RFC9438 4.9a] */
 static void cubic_undo_restores_w_max(void **state)
 {
     struct tcb tcb;
@@ -270,9 +278,68 @@ static void rtt_estimator_follows_rfc_6298(void **state)
     assert_int_equal(tcp_rto_ns(&tcb), 120 * FOYER_NS_PER_S);
 }
 
+/* ---- HyStart++ (RFC 9406) ------------------------------------------------------------------------- */
+
+/* Ten segments make a round trip of that length; by how much cwnd grew. */
+static uint32_t run_round(struct tcb *tcb, uint32_t rtt_us)
+{
+    uint32_t before = tcb->cwnd_bytes;
+
+    for (int i = 0; i < 10; i++) {
+        tcb->snd_una = seq_add(tcb->snd_una, MSS);
+        tcb->snd_nxt = seq_add(tcb->snd_una, 10 * MSS);
+        tcp_cc(tcb)->on_rtt(tcb, rtt_us);
+        tcp_cc(tcb)->on_ack(tcb, MSS, SECOND);
+    }
+    return tcb->cwnd_bytes - before;
+}
+
+static void make_hystart(struct tcb *tcb)
+{
+    make(tcb, FOYER_CONGESTION_CUBIC);
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(run_round(tcb, 40000), 10 * MSS);
+}
+
+/* Sections 4.2 and 4.3: a round longer by an eighth slows the start, five of them end it.
+ * [test RFC9438 4.10b] */
+static void hystart_ends_slow_start_where_round_trips_grow(void **state)
+{
+    struct tcb tcb;
+    int rounds = 0;
+
+    (void)state;
+    make_hystart(&tcb);
+    run_round(&tcb, 44900); /* not yet an eighth */
+    assert_int_equal(run_round(&tcb, 44900), 10 * MSS);
+    make_hystart(&tcb);
+    run_round(&tcb, 46000);
+    while (tcb.ssthresh_bytes == UINT32_MAX) {
+        assert_in_range(run_round(&tcb, 46000), 1, 5 * MSS);
+        assert_true(++rounds < 10);
+    }
+    assert_in_range(rounds, 4, 6);
+    assert_true(tcb.ssthresh_bytes <= tcb.cwnd_bytes);
+}
+
+static void hystart_goes_on_after_jitter(void **state)
+{
+    struct tcb tcb;
+
+    (void)state;
+    make_hystart(&tcb);
+    run_round(&tcb, 46000);
+    assert_in_range(run_round(&tcb, 46000), 1, 5 * MSS);
+    run_round(&tcb, 40000);
+    assert_int_equal(run_round(&tcb, 40000), 10 * MSS);
+    assert_int_equal(tcb.ssthresh_bytes, UINT32_MAX);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(hystart_ends_slow_start_where_round_trips_grow),
+        cmocka_unit_test(hystart_goes_on_after_jitter),
         cmocka_unit_test(initial_window_follows_rfc_6928),
         cmocka_unit_test(initial_window_after_a_lost_syn_is_one_segment),
         cmocka_unit_test(newreno_slow_start_doubles_per_round),

@@ -148,7 +148,7 @@ static void every_segment_has_its_checksum_and_no_mss_after_the_syn(void **state
     }
 }
 
-/* [test RFC9293 MUST-15b SHLD-5b] */
+/* [test RFC9293 MUST-15b SHLD-5b] [test RFC8200 8.3a] */
 static void ipv6_segment_sizes(void **state)
 {
     struct lan *lan = *state;
@@ -212,7 +212,7 @@ static void options_come_in_any_segment_and_anywhere(void **state)
 }
 
 /* RFC 1122 section 4.2.3.8: a time stamp, a record route and an unknown IP option.
- * [test RFC9293 MUST-50] */
+ * [test RFC9293 MUST-50] [test RFC1122 3.2.1.8c] */
 static void ip_options_are_passed_over(void **state)
 {
     struct lan *lan = *state;
@@ -243,7 +243,7 @@ static void reset_may_carry_text(void **state)
 
 /* ---- the window ------------------------------------------------------------------------------------------ */
 
-/* Were it signed, 60000 were no window at all. [test RFC9293 MUST-1 REC-1] */
+/* Were it signed, 60000 were no window at all. [test RFC9293 MUST-1 REC-1] [test RFC7323 2.3b] */
 static void window_is_unsigned_and_of_32_bits(void **state)
 {
     struct wire_tcp_options options = {
@@ -403,7 +403,7 @@ static struct foyer_addr source_of_syn(struct lan *lan, foyer_socket socket)
     return view.src;
 }
 
-/* [test RFC9293 MUST-43 MUST-44 MUST-45] */
+/* [test RFC9293 MUST-43 MUST-44 MUST-45] [test RFC1122 3.2.1.3a] */
 static void source_is_the_bound_address_or_what_ip_says(void **state)
 {
     struct lan *lan = *state;
@@ -486,7 +486,8 @@ static void segments_of_groups_are_discarded_in_silence(void **state)
 
 /* ---- what IP is told, and tells ------------------------------------------------------------------------ */
 
-/* Before the connection and while it lasts. [test RFC9293 MUST-48 MUST-49 SHLD-21 SHLD-22] */
+/* Before the connection and while it lasts. [test RFC9293 MUST-48 MUST-49 SHLD-21 SHLD-22]
+ * [test RFC8200 7a] [test RFC1122 3.2.1.5a 3.2.1.7c] */
 static void ttl_and_diffserv_are_the_programs(void **state)
 {
     struct lan *lan = *state;
@@ -524,7 +525,7 @@ static void quote_back(struct lan *lan, uint8_t type, uint8_t code)
               lan_icmp(frame, &src, &dst, type, code, 0, sent->bytes + WIRE_ETH_SIZE, quoted));
 }
 
-/* [test RFC9293 MUST-54 MUST-56a MUST-56b MUST-56c] */
+/* [test RFC9293 MUST-54 MUST-56a MUST-56b MUST-56c] [test RFC1122 3.2.2.1c 3.2.2.4a] */
 static void soft_icmp_errors_end_no_connection_and_are_told_at_its_end(void **state)
 {
     struct lan *lan = *state;
@@ -577,7 +578,8 @@ static void source_quench_is_discarded_in_silence(void **state)
 }
 
 /* R1 is three retransmissions: then the neighbour, though known until now, is asked whether it is
- * still there, long before its entry would have aged. [test RFC9293 MUST-20a SHLD-10] */
+ * still there, long before its entry would have aged. [test RFC9293 MUST-20a SHLD-10]
+ * [test RFC1122 3.3.1.4b] */
 static void retransmissions_make_ip_doubt_the_next_hop(void **state)
 {
     struct lan *lan = *state;

@@ -17,7 +17,7 @@ static const struct wire_tcp_options all_options = {
 
 /* ---- negotiation -------------------------------------------------------------------------------- */
 
-/* [test RFC9293 MUST-14 MUST-67 SHLD-5a MAY-3] */
+/* [test RFC9293 MUST-14 MUST-67 SHLD-5a MAY-3] [test RFC7323 3.2f] */
 static void syn_offers_everything(void **state)
 {
     struct peer *peer = peer_create();
@@ -37,7 +37,8 @@ struct offer {
     bool has_window_scale, has_sack_permitted, has_timestamps;
 };
 
-/* A SYN-ACK repeats what the SYN offered and nothing else (RFC 7323 sections 1.3 and 3.2). */
+/* A SYN-ACK repeats what the SYN offered and nothing else (RFC 7323 sections 1.3 and 3.2).
+ * [test RFC7323 2.2b 3.2a] */
 static void syn_ack_repeats_the_offer(void **state)
 {
     const struct offer *offer = *state;
@@ -113,6 +114,7 @@ static void tiny_mss_is_not_followed(void **state)
 
 /* ---- window scale --------------------------------------------------------------------------------- */
 
+/* [test RFC7323 2.3d] */
 static void window_of_the_peer_is_scaled_after_the_syn(void **state)
 {
     struct wire_tcp_options options = {
@@ -130,6 +132,7 @@ static void window_of_the_peer_is_scaled_after_the_syn(void **state)
     peer_destroy(peer);
 }
 
+/* [test RFC7323 2.2a 2.3c] */
 static void own_window_is_not_scaled_in_the_syn_ack_and_scaled_later(void **state)
 {
     struct wire_tcp_options options = {.has_window_scale = true, .window_scale = 0};
@@ -190,6 +193,7 @@ static void buffer_beyond_the_syns_window_costs_no_segment(void **state)
     peer_destroy(peer);
 }
 
+/* [test RFC7323 2.3a] */
 static void scale_beyond_14_counts_as_14(void **state)
 {
     struct wire_tcp_options options = {.has_window_scale = true, .window_scale = 15};
@@ -219,6 +223,7 @@ static struct peer *establish_with_timestamps(void)
     return peer;
 }
 
+/* [test RFC7323 3.2b] */
 static void timestamps_are_in_every_segment_and_echoed(void **state)
 {
     struct peer *peer = establish_with_timestamps();
@@ -232,7 +237,7 @@ static void timestamps_are_in_every_segment_and_echoed(void **state)
 }
 
 /* RFC 7323 section 4.3: a segment beyond a gap does not move TS.Recent. */
-/* RFC 7323 section 3.2, SHOULD. */
+/* RFC 7323 section 3.2, SHOULD. [test RFC7323 3.2c] */
 static void timestamps_are_in_a_reset(void **state)
 {
     struct peer *peer = establish_with_timestamps();
@@ -247,6 +252,7 @@ static void timestamps_are_in_a_reset(void **state)
     peer_destroy(peer);
 }
 
+/* [test RFC7323 4.3a 4.3c] */
 static void timestamp_of_out_of_order_data_is_not_echoed(void **state)
 {
     struct peer *peer = establish_with_timestamps();
@@ -258,7 +264,8 @@ static void timestamp_of_out_of_order_data_is_not_echoed(void **state)
     peer_destroy(peer);
 }
 
-/* RFC 5961 section 5: who guesses a sequence number and no ACK must not steer PAWS. */
+/* RFC 5961 section 5: who guesses a sequence number and no ACK must not steer PAWS.
+ * [test RFC5961 5.2b] */
 static void timestamp_of_an_unacceptable_ack_is_not_taken(void **state)
 {
     struct peer *peer = establish_with_timestamps();
@@ -274,6 +281,7 @@ static void timestamp_of_an_unacceptable_ack_is_not_taken(void **state)
     peer_destroy(peer);
 }
 
+/* [test RFC7323 5.3a] */
 static void paws_drops_older_data_and_acknowledges(void **state)
 {
     struct peer *peer = establish_with_timestamps();
@@ -286,6 +294,7 @@ static void paws_drops_older_data_and_acknowledges(void **state)
     peer_destroy(peer);
 }
 
+/* [test RFC7323 5.3b] */
 static void paws_lets_rst_through(void **state)
 {
     struct peer *peer = establish_with_timestamps();
@@ -296,6 +305,7 @@ static void paws_lets_rst_through(void **state)
     peer_destroy(peer);
 }
 
+/* [test RFC7323 5.5a] */
 static void paws_forgets_after_24_days(void **state)
 {
     struct peer *peer = establish_with_timestamps();
@@ -307,6 +317,7 @@ static void paws_forgets_after_24_days(void **state)
     peer_destroy(peer);
 }
 
+/* [test RFC7323 5.3c] */
 static void paws_compares_modulo_2_32(void **state)
 {
     struct wire_tcp_options options = {.has_timestamps = true, .timestamp_value = 0xffffffff};
@@ -319,7 +330,7 @@ static void paws_compares_modulo_2_32(void **state)
     peer_destroy(peer);
 }
 
-/* RFC 7323 section 3.2. */
+/* RFC 7323 section 3.2. [test RFC7323 3.2d 3.2e] */
 static void segment_without_negotiated_timestamps_is_dropped(void **state)
 {
     struct peer *peer = establish_with_timestamps();
@@ -331,7 +342,7 @@ static void segment_without_negotiated_timestamps_is_dropped(void **state)
     peer_destroy(peer);
 }
 
-/* [test RFC9293 SHLD-1] */
+/* [test RFC9293 SHLD-1] [test RFC7323 5.4b] */
 static void timestamps_differ_between_connections(void **state)
 {
     struct peer *peer = peer_create();

@@ -70,6 +70,7 @@ static unsigned count_sent(struct peer *peer, uint32_t seq)
 
 /* ---- RACK (RFC 8985 section 6) -------------------------------------------------------------------- */
 
+/* [test RFC8985 5.1b 6.2i] */
 static void lost_retransmission_is_found_without_a_timeout(void **state)
 {
     struct peer *peer = send_ten(false);
@@ -89,6 +90,7 @@ static void lost_retransmission_is_found_without_a_timeout(void **state)
     peer_destroy(peer);
 }
 
+/* [test RFC8985 6.2e 6.2h 6.2j] */
 static void single_sack_loses_after_the_reordering_window(void **state)
 {
     struct peer *peer = send_ten(false);
@@ -103,6 +105,7 @@ static void single_sack_loses_after_the_reordering_window(void **state)
     peer_destroy(peer);
 }
 
+/* [test RFC8985 6.2c] */
 static void reordering_seen_widens_the_threshold(void **state)
 {
     struct peer *peer = send_ten(false);
@@ -121,6 +124,7 @@ static void reordering_seen_widens_the_threshold(void **state)
 
 /* ---- TLP (section 7) -------------------------------------------------------------------------------- */
 
+/* [test RFC8985 7.2a 7.4a] */
 static void tail_is_probed_and_repaired_without_a_timeout(void **state)
 {
     struct peer *peer = establish(false);

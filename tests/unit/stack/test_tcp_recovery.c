@@ -66,6 +66,7 @@ static void advance_to_rto(struct peer *peer)
 
 /* ---- with SACK ------------------------------------------------------------------------------------ */
 
+/* [test RFC6675 4b 5a 5b 5d] [test RFC8985 6.2d] */
 static void sack_of_three_segments_retransmits_the_hole(void **state)
 {
     struct peer *peer = establish(true);
@@ -83,6 +84,7 @@ static void sack_of_three_segments_retransmits_the_hole(void **state)
     peer_destroy(peer);
 }
 
+/* [test RFC6675 4b] */
 static void two_sacked_segments_are_not_enough(void **state)
 {
     struct peer *peer = establish(true);
@@ -99,6 +101,7 @@ static void two_sacked_segments_are_not_enough(void **state)
     peer_destroy(peer);
 }
 
+/* [test RFC6675 4a 5f 5g] */
 static void every_hole_is_retransmitted_once(void **state)
 {
     struct peer *peer = establish(true);
@@ -151,6 +154,7 @@ static void recovery_ends_with_ssthresh(void **state)
     peer_destroy(peer);
 }
 
+/* [test RFC6675 5c] */
 static void second_loss_in_recovery_reduces_only_once(void **state)
 {
     struct peer *peer = establish(true);
@@ -167,7 +171,8 @@ static void second_loss_in_recovery_reduces_only_once(void **state)
     peer_destroy(peer);
 }
 
-/* RFC 9937: as many bytes go out as come in, scaled by ssthresh / flight; never a burst. */
+/* RFC 9937: as many bytes go out as come in, scaled by ssthresh / flight; never a burst.
+ * [test RFC6675 4c 5e] */
 static void prr_paces_by_what_is_delivered(void **state)
 {
     struct peer *peer = establish(true);
@@ -187,7 +192,7 @@ static void prr_paces_by_what_is_delivered(void **state)
     peer_destroy(peer);
 }
 
-/* RFC 2018 section 8. */
+/* RFC 2018 section 8. [test RFC6675 5.1b] */
 static void reneging_is_found_and_survived(void **state)
 {
     struct peer *peer = establish(true);
@@ -233,6 +238,7 @@ static void absurd_sack_is_ignored(void **state)
 
 /* ---- without SACK --------------------------------------------------------------------------------------- */
 
+/* [test RFC8985 5.1a] */
 static void third_duplicate_ack_retransmits(void **state)
 {
     struct peer *peer = establish(false);
@@ -307,6 +313,7 @@ static void rto_sends_the_first_segment_and_backs_off(void **state)
     peer_destroy(peer);
 }
 
+/* [test RFC8985 6.3a] [test RFC9438 4.8a] */
 static void rto_starts_over_with_one_segment(void **state)
 {
     struct peer *peer = establish(true);
@@ -348,6 +355,7 @@ static void rto_after_a_long_sleep_holds_everything_lost(void **state)
     peer_destroy(peer);
 }
 
+/* [test RFC6675 5.1a] */
 static void rto_skips_what_is_sacked(void **state)
 {
     struct peer *peer = establish(true);

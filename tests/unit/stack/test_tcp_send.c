@@ -220,7 +220,7 @@ static void fin_overrides_nagle(void **state)
 
 /* ---- congestion window ---------------------------------------------------------------------------------- */
 
-/* [test RFC9293 MUST-19] */
+/* [test RFC9293 MUST-19] [test RFC9438 4.10a] */
 static void initial_window_is_ten_segments(void **state)
 {
     struct peer *peer = establish(60000);
@@ -287,7 +287,8 @@ static void half_of_the_largest_window_is_enough(void **state)
     peer_destroy(peer);
 }
 
-/* MUST-34: the right edge goes back behind what is in flight. [test RFC9293 MUST-34 SHLD-15] */
+/* MUST-34: the right edge goes back behind what is in flight. [test RFC9293 MUST-34 SHLD-15]
+ * [test RFC7323 2.4a] */
 static void shrunk_window_stops_new_data_and_is_survived(void **state)
 {
     struct peer *peer = establish(5000);

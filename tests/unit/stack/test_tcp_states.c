@@ -102,15 +102,24 @@ static const struct row rows[] = {
     {"established_ack_duplicate", ESTABLISHED, ACK, 1, 1, 0, NONE, 0, 0, ESTABLISHED},
     {"established_ack_old", ESTABLISHED, ACK, 1, 0, 0, NONE, 0, 0, ESTABLISHED},
     /* [test RFC9293 MAY-12] */
+    /* [test RFC5961 5.2a 5.2b] */
     {"established_ack_very_old", ESTABLISHED, ACK, 1, -70000u, 0, ACK, 1, 1, ESTABLISHED},
+    /* [test RFC5961 5.2a 5.2b] */
     {"established_ack_too_new", ESTABLISHED, ACK, 1, 2, 0, ACK, 1, 1, ESTABLISHED},
     {"established_keepalive", ESTABLISHED, ACK, 0, 1, 0, ACK, 1, 1, ESTABLISHED},
+    /* [test RFC5961 3.2b] */
     {"established_rst_at_rcv_nxt", ESTABLISHED, RST, 1, 0, 0, NONE, 0, 0, CLOSED},
+    /* [test RFC5961 3.2c 3.2d] */
     {"established_rst_in_window", ESTABLISHED, RST, 1001, 0, 0, ACK, 1, 1, ESTABLISHED},
+    /* [test RFC5961 3.2a] */
     {"established_rst_out_of_window", ESTABLISHED, RST, 100001, 0, 0, NONE, 0, 0, ESTABLISHED},
+    /* [test RFC5961 3.2a] */
     {"established_rst_before_window", ESTABLISHED, RST, 0, 0, 0, NONE, 0, 0, ESTABLISHED},
+    /* [test RFC5961 4.2a 4.2b] */
     {"established_syn_in_window", ESTABLISHED, SYN, 1001, 0, 0, ACK, 1, 1, ESTABLISHED},
+    /* [test RFC5961 4.2a 4.2b] */
     {"established_syn_at_rcv_nxt", ESTABLISHED, SYN, 1, 0, 0, ACK, 1, 1, ESTABLISHED},
+    /* [test RFC5961 4.2a 4.2b] */
     {"established_syn_out_of_window", ESTABLISHED, SYN, 100001, 0, 0, ACK, 1, 1, ESTABLISHED},
     {"established_syn_ack_again", ESTABLISHED, SYN | ACK, 0, 1, 0, ACK, 1, 1, ESTABLISHED},
 
@@ -121,6 +130,7 @@ static const struct row rows[] = {
     {"fin_wait_1_fin", FIN_WAIT_1, FIN | ACK, 1, 1, 0, ACK, 2, 2, CLOSING},
     {"fin_wait_1_fin_with_ack_of_fin", FIN_WAIT_1, FIN | ACK, 1, 2, 0, ACK, 2, 2, TIME_WAIT},
     {"fin_wait_1_rst_at_rcv_nxt", FIN_WAIT_1, RST, 1, 0, 0, NONE, 0, 0, CLOSED},
+    /* [test RFC5961 3.2c] */
     {"fin_wait_1_rst_in_window", FIN_WAIT_1, RST, 1001, 0, 0, ACK, 2, 1, FIN_WAIT_1},
     {"fin_wait_1_rst_out_of_window", FIN_WAIT_1, RST, 100001, 0, 0, NONE, 0, 0, FIN_WAIT_1},
     {"fin_wait_1_syn_in_window", FIN_WAIT_1, SYN, 1001, 0, 0, ACK, 2, 1, FIN_WAIT_1},
@@ -131,6 +141,7 @@ static const struct row rows[] = {
     {"fin_wait_2_rst_at_rcv_nxt", FIN_WAIT_2, RST, 1, 0, 0, NONE, 0, 0, CLOSED},
     {"fin_wait_2_rst_in_window", FIN_WAIT_2, RST, 1001, 0, 0, ACK, 2, 1, FIN_WAIT_2},
     {"fin_wait_2_rst_out_of_window", FIN_WAIT_2, RST, 100001, 0, 0, NONE, 0, 0, FIN_WAIT_2},
+    /* [test RFC5961 4.2a] */
     {"fin_wait_2_syn_in_window", FIN_WAIT_2, SYN, 1001, 0, 0, ACK, 2, 1, FIN_WAIT_2},
 
     {"close_wait_fin_again", CLOSE_WAIT, FIN | ACK, 1, 1, 0, ACK, 1, 2, CLOSE_WAIT},
@@ -431,6 +442,7 @@ static void time_wait_of_a_closed_handle_frees_itself(void **state)
     peer_destroy(peer);
 }
 
+/* [test RFC5961 7a] */
 static void challenge_acks_are_limited_per_second(void **state)
 {
     struct peer *peer = peer_create();

@@ -14,6 +14,7 @@ static foyer_socket dual_stack(struct lan *lan, uint16_t port)
     return lan_bound(lan, FOYER_FAMILY_V6, FOYER_UDP, &any6, port);
 }
 
+/* [test RFC1122 3.4a 4.1.3.5a] */
 static void receives_both_families(void **state)
 {
     struct lan *lan = *state;
@@ -52,6 +53,7 @@ static void cut_datagram_reports_its_size(void **state)
     assert_memory_equal(buffer, "0123", 4);
 }
 
+/* [test RFC8200 8.1c] [test RFC1122 4.1.3.4a 4.1.3.4b 4.1.3.4c] */
 static void checksum_rules(void **state)
 {
     struct lan *lan = *state;
@@ -92,6 +94,7 @@ static void zero_source_port_is_delivered(void **state)
     assert_int_equal(remote.port, 0);
 }
 
+/* [test RFC8200 8.1a] [test RFC1122 4.1.3.4a] */
 static void sends_with_right_checksum(void **state)
 {
     struct lan *lan = *state;
@@ -161,6 +164,7 @@ static void connected_socket_hears_only_its_peer(void **state)
     assert_int_equal(info.local.port, 53);
 }
 
+/* [test RFC1122 3.2.2b 3.2.2.1b 4.1.3.1a] */
 static void nobody_listens_unreachable(void **state)
 {
     struct lan *lan = *state;
@@ -180,6 +184,7 @@ static void nobody_listens_unreachable(void **state)
     }
 }
 
+/* [test RFC1122 3.2.2f 3.3.6b] */
 static void group_datagrams(void **state)
 {
     struct lan *lan = *state;
@@ -276,7 +281,8 @@ static void size_limits(void **state)
 
 /* ---- fragments ----------------------------------------------------------------------------------- */
 
-/* What one host sends in pieces, another takes in as one, in any order. */
+/* What one host sends in pieces, another takes in as one, in any order. [test RFC8200 4.5a 5b]
+ * [test RFC1122 3.3.2a 3.3.2b] */
 static void fragments_there_and_back(void **state)
 {
     struct lan *lan = *state;

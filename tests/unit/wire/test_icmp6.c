@@ -108,6 +108,7 @@ static void ndp_round_trip(void **state)
     }
 }
 
+/* [test RFC4861 6.1.2b 7.1.1a 7.1.2a] */
 static void ndp_rejected(void **state)
 {
     (void)state;

@@ -125,6 +125,7 @@ static const struct {
     {"no next header", 59, {0}, 0, 0, 59, 0, 0, false},
 };
 
+/* [test RFC8200 4a 4c 4.2a 4.2b 4.4a 4.4b] */
 static void walk(void **state)
 {
     (void)state;
