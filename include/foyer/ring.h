@@ -30,7 +30,7 @@
 enum foyer_ring_state {
     FOYER_RING_OPEN = 0,
     FOYER_RING_FIN = 1,   /* writer: no byte follows head; reader side: will not read any more */
-    FOYER_RING_RESET = 2, /* the connection was aborted; what is still in the ring is void */
+    FOYER_RING_RESET = 2, /* the connection was aborted; the reader may still take what is there */
 };
 
 /* 256 bytes; all zero is a fresh, empty, open ring. */

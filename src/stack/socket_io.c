@@ -320,10 +320,8 @@ int64_t foyer_socket_recv(struct foyer_host *host, foyer_socket socket, void *by
         return -EOPNOTSUPP;
     if (!foyer_ring_is_set(&sock->rings->rx))
         return recv_nothing(sock);
-    uint32_t state =
-        atomic_load_explicit(&sock->rings->rx.shared->writer_state, memory_order_acquire);
-    if (state == FOYER_RING_RESET)
-        return recv_nothing(sock); /* what is in the ring is void */
+    /* Also after a reset: what was acknowledged is the program's (as on Linux and BSD; RFC 9293
+     * section 3.10.7.4 would flush it). */
     uint32_t used = foyer_ring_used(&sock->rings->rx);
     if (used == UINT32_MAX)
         return -ECONNRESET;

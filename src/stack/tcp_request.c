@@ -318,8 +318,25 @@ static void request_due(struct foyer_host *host, struct request *request, foyer_
     send_syn_ack(host, request, now);
 }
 
+/* The machine slept for so long that no peer waits any more, and that the requests' times may have
+ * come round. */
+static void forget_all(struct foyer_host *host)
+{
+    for (unsigned i = 0; i < REQUEST_LEVELS; i++) {
+        struct list_node *node;
+        while ((node = list_first(&host->requests.due[i])) != NULL) {
+            host->stats.tcp_attempt_fails++;
+            request_free(host, LIST_ENTRY(node, struct request, due_node));
+        }
+    }
+}
+
 void requests_timer(struct foyer_host *host, foyer_time_ns now)
 {
+    if (now - host->requests.timer.deadline_ns > TCP_SLEPT_NS) {
+        forget_all(host);
+        return;
+    }
     /* From the last level to the first: none is looked at twice. */
     for (unsigned i = REQUEST_LEVELS; i-- > 0;) {
         struct list_node *node;

@@ -102,6 +102,22 @@ static void syn_ack_comes_again_five_times(void **state)
     peer_destroy(peer);
 }
 
+/* Requests' times are kept modulo 49 days; after 28 of them a deadline looks as if it were to come. */
+static void request_is_forgotten_after_a_long_sleep(void **state)
+{
+    (void)state;
+    struct peer *peer = peer_create();
+    peer_listen(peer, 4);
+    peer_send(peer, (struct seg){.flags = SYN, .window = 60000});
+    peer_expect(peer, SYN | ACK, 0, 1, 0);
+    peer->now += 28 * 86400 * S;
+    foyer_host_tick(peer->host, peer->now);
+    peer_expect_nothing(peer);
+    assert_int_equal(request_count(peer), 0);
+    assert_int_equal(foyer_host_deadline(peer->host) > peer->now, true);
+    peer_destroy(peer);
+}
+
 /* ---- cookies ----------------------------------------------------------------------------------------- */
 
 static void cookie_makes_a_connection(void **state)
@@ -455,6 +471,7 @@ int main(void)
         cmocka_unit_test(half_open_is_small_and_goes),
         cmocka_unit_test(syn_again_is_one_request),
         cmocka_unit_test(syn_ack_comes_again_five_times),
+        cmocka_unit_test(request_is_forgotten_after_a_long_sleep),
         cmocka_unit_test(cookie_makes_a_connection),
         cmocka_unit_test(cookie_keeps_options_in_the_timestamp),
         cmocka_unit_test(cookie_forged_or_old_is_refused),

@@ -239,6 +239,27 @@ static void active_open_raises_connected(void **state)
     peer_destroy(peer);
 }
 
+/* As on Linux and BSD: what was acknowledged is the program's, then comes the error. */
+static void bytes_before_a_reset_are_read_first(void **state)
+{
+    struct peer *peer = peer_create();
+    uint8_t bytes[200];
+
+    (void)state;
+    peer_to_state(peer, ESTABLISHED);
+    peer_send(peer, (struct seg){.flags = ACK, .seq = 1, .ack = 1, .window = 1000, .size = 100});
+    peer_drain(peer);
+    peer_send(peer, (struct seg){.flags = RST, .seq = 101});
+    assert_int_equal(peer_state(peer), CLOSED);
+    assert_int_equal(foyer_socket_recv(peer->host, peer->socket, bytes, sizeof(bytes), peer->now),
+                     100);
+    assert_int_equal(foyer_socket_recv(peer->host, peer->socket, bytes, sizeof(bytes), peer->now),
+                     -ECONNRESET);
+    assert_int_equal(foyer_socket_recv(peer->host, peer->socket, bytes, sizeof(bytes), peer->now),
+                     0);
+    peer_destroy(peer);
+}
+
 /* RFC 9293 section 3.5 figure 8. [test RFC9293 MUST-10] */
 static void simultaneous_open_reaches_established(void **state)
 {
@@ -610,6 +631,7 @@ int main(void)
         cmocka_unit_test(rst_in_established_reports_econnreset),
         cmocka_unit_test(rst_in_syn_sent_reports_econnrefused),
         cmocka_unit_test(active_open_raises_connected),
+        cmocka_unit_test(bytes_before_a_reset_are_read_first),
         cmocka_unit_test(simultaneous_open_reaches_established),
         cmocka_unit_test(simultaneous_open_takes_the_window_unscaled),
         cmocka_unit_test(simultaneous_open_refused),
