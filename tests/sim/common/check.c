@@ -23,6 +23,7 @@ struct checked {
     struct foyer_addr src, dst;
     uint8_t protocol;
     bool is_v4;
+    bool is_fragment; /* the transport part can't be looked at */
     size_t transport; /* offset */
 };
 
@@ -118,6 +119,17 @@ static void check_transport(const struct checked *frame)
     }
 }
 
+static void check_extensions(struct checked *frame, const uint8_t *packet, size_t size,
+                             const struct wire_ipv6 *ip)
+{
+    struct wire_ipv6_chain chain;
+    struct wire_ipv6_problem problem;
+    SIM_CHECK(frame->sim, wire_ipv6_walk(packet, size, ip, &chain, &problem) == chain.size);
+    frame->protocol = chain.protocol;
+    frame->transport += chain.size;
+    frame->is_fragment = chain.has_fragment;
+}
+
 static void check_ip(struct checked *frame, uint16_t ethertype)
 {
     const struct sim *sim = frame->sim;
@@ -128,7 +140,7 @@ static void check_ip(struct checked *frame, uint16_t ethertype)
         SIM_CHECK(sim, wire_ipv4_parse(bytes, size, &ip) == WIRE_IPV4_SIZE);
         SIM_CHECK(sim, ip.total_size == size);
         SIM_CHECK(sim, ip.ttl > 0);
-        SIM_CHECK(sim, !ip.more_fragments && ip.fragment_offset == 0);
+        frame->is_fragment = ip.more_fragments || ip.fragment_offset != 0;
         frame->src = ip.src;
         frame->dst = ip.dst;
         frame->protocol = ip.protocol;
@@ -143,13 +155,19 @@ static void check_ip(struct checked *frame, uint16_t ethertype)
         frame->dst = ip.dst;
         frame->protocol = ip.next_header;
         frame->transport = WIRE_ETH_SIZE + WIRE_IPV6_SIZE;
+        check_extensions(frame, bytes, size, &ip);
     }
-    SIM_CHECK(sim, foyer_host_has_address(frame->host->host, &frame->src) ||
+    SIM_CHECK(sim, frame->host->may_send_from_strange ||
+                       foyer_host_has_address(frame->host->host, &frame->src) ||
                        (!frame->is_v4 && foyer_addr_is_any(&frame->src)));
     SIM_CHECK(sim, !foyer_addr_is_loopback(&frame->src) && !foyer_addr_is_loopback(&frame->dst));
     SIM_CHECK(sim, !foyer_addr_is_any(&frame->dst));
     SIM_CHECK(sim, frame->packet->gso_type != FOYER_GSO_NONE || size <= frame->host->mtu);
-    check_transport(frame);
+    /* Only datagrams that are larger than the link are sent in pieces; TCP knows better. */
+    if (frame->is_fragment)
+        SIM_CHECK(sim, frame->protocol != WIRE_PROTOCOL_TCP);
+    else
+        check_transport(frame);
 }
 
 void sim_check_packet(const struct sim_host *host, const struct foyer_packet *packet)

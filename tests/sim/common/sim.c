@@ -19,8 +19,12 @@ _Noreturn void sim_fail(const struct sim *sim, const char *format, ...)
     va_start(arguments, format);
     vfprintf(stderr, format, arguments);
     va_end(arguments);
-    fprintf(stderr, "\nreplay with: --scenario %s --seed %llu\n", sim->name,
-            (unsigned long long)sim->seed);
+    if (sim->replay != NULL)
+        fprintf(stderr, "\nreplay with: %s --seed %llu\n", sim->replay,
+                (unsigned long long)sim->seed);
+    else
+        fprintf(stderr, "\nreplay with: --scenario %s --seed %llu\n", sim->name,
+                (unsigned long long)sim->seed);
     exit(1);
 }
 
@@ -34,6 +38,8 @@ struct block {
 static void *host_alloc(void *context, size_t size)
 {
     struct sim_host *host = context;
+    if (host->no_memory_ppm > 0 && random_chance_ppm(&host->sim->random, host->no_memory_ppm))
+        return NULL;
     struct block *block = malloc(sizeof(*block) + size);
     if (block == NULL)
         return NULL;
@@ -110,6 +116,9 @@ struct sim_host *sim_add_host(struct sim *sim, const struct sim_host_config *con
         .link_capabilities = config->capabilities,
         .receive_buffer_size = config->receive_buffer_size,
         .send_buffer_size = config->send_buffer_size,
+        .max_requests = config->max_requests,
+        .ephemeral_first = config->ephemeral_first,
+        .ephemeral_last = config->ephemeral_last,
     };
     memcpy(host_config.mac, host->mac, 6);
     random_fill(&sim->random, host_config.secret, sizeof(host_config.secret));
@@ -130,10 +139,19 @@ struct sim_wire *sim_add_wire(struct sim *sim, struct sim_host *a, struct sim_ho
     wire->ends[1] = b;
     impair_init(&wire->way[0], from_a, random_u64(&sim->random));
     impair_init(&wire->way[1], from_b, random_u64(&sim->random));
-    a->wire = b->wire = wire;
+    a->wire = wire;
     a->wire_end = 0;
-    b->wire_end = 1;
+    if (b != NULL) {
+        b->wire = wire;
+        b->wire_end = 1;
+    }
     return wire;
+}
+
+struct sim_wire *sim_add_port(struct sim *sim, struct sim_host *host,
+                              const struct impair_config *up, const struct impair_config *down)
+{
+    return sim_add_wire(sim, host, NULL, up, down);
 }
 
 struct foyer_endpoint sim_endpoint(const struct sim_host *host, enum foyer_family family,
@@ -153,6 +171,22 @@ unsigned sim_socket_count(const struct sim_host *host)
 
 /* ---- letting it run ---------------------------------------------------------------------------- */
 
+/* Frames that have come up one wire go down the others. */
+static void forward(struct sim *sim, const struct sim_wire *from,
+                    const struct foyer_packet *packets, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        const uint8_t *mac = packets[i].spans[0].base;
+        for (unsigned j = 0; j < sim->wire_count; j++) {
+            struct sim_wire *wire = &sim->wires[j];
+            if (wire == from || wire->ends[1] != NULL || wire->is_down)
+                continue;
+            if ((mac[0] & 1) != 0 || memcmp(mac, wire->ends[0]->mac, 6) == 0)
+                impair_push(&wire->way[1], &packets[i], sim->now);
+        }
+    }
+}
+
 static bool deliver(struct sim *sim)
 {
     bool any = false;
@@ -163,8 +197,16 @@ static bool deliver(struct sim *sim)
             size_t count = impair_pop(&sim->wires[i].way[end], packets, max, sim->now);
             if (count == 0)
                 continue;
-            foyer_host_input(sim->wires[i].ends[1 - end]->host, packets, count, sim->now);
             any = true;
+            if (end == 0 && sim->wires[i].ends[1] == NULL) {
+                forward(sim, &sim->wires[i], packets, count);
+                continue;
+            }
+            struct sim_host *to = sim->wires[i].ends[0];
+            if (end == 0)
+                to = sim->wires[i].ends[1];
+            to->is_touched = true;
+            foyer_host_input(to->host, packets, count, sim->now);
         }
     }
     return any;
@@ -179,10 +221,13 @@ static bool output(struct sim *sim, struct sim_host *host)
     SIM_CHECK(sim, count <= max);
     for (size_t i = 0; i < count; i++) {
         sim_check_packet(host, &packets[i]);
+        sim->frames++;
+        if (sim->watch.frame != NULL)
+            sim->watch.frame(sim->watch.context, host, &packets[i]);
         if (sim->is_recorded)
             pcapng_write(&sim->pcapng, &packets[i],
                          host->index == 0 ? PCAPNG_OUTBOUND : PCAPNG_INBOUND, sim->now);
-        if (host->wire != NULL)
+        if (host->wire != NULL && !host->wire->is_down)
             impair_push(&host->wire->way[host->wire_end], &packets[i], sim->now);
         any = true;
     }
@@ -199,6 +244,19 @@ static bool events(struct sim *sim, struct sim_host *host)
             sim->app.event(sim->app.context, host, &taken[i]);
     }
     return count > 0;
+}
+
+static bool run_host(struct sim *sim, struct sim_host *host)
+{
+    if (host->is_touched && sim->watch.before_output != NULL)
+        sim->watch.before_output(sim->watch.context, host);
+    host->is_touched = false;
+    bool any = output(sim, host);
+    if (any && sim->watch.after_output != NULL)
+        sim->watch.after_output(sim->watch.context, host);
+    any |= events(sim, host);
+    host->is_touched = any; /* its programs will act */
+    return any;
 }
 
 static foyer_time_ns earlier(foyer_time_ns a, foyer_time_ns b)
@@ -228,10 +286,9 @@ bool sim_step(struct sim *sim)
         struct sim_host *host = &sim->hosts[i];
         if (foyer_host_deadline(host->host) <= sim->now) {
             foyer_host_tick(host->host, sim->now);
-            any = true;
+            host->is_touched = any = true;
         }
-        any |= output(sim, host);
-        any |= events(sim, host);
+        any |= run_host(sim, host);
     }
     if (sim->app.act != NULL)
         any |= sim->app.act(sim->app.context);

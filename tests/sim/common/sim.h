@@ -1,8 +1,9 @@
 /*
  * A deterministic network: hosts (libfoyer through its public API only), impaired wires between
- * two of them, and virtual time. Everything that happens follows from the seed.
+ * two of them or to one switch, and virtual time. Everything that happens follows from the seed.
  *
  *   host --output--> check --> impair (one per direction) --input--> host
+ *   host --output--> check --> impair --> switch, by MAC address --> impair --input--> host
  *
  * A run ends by sim_fail, with the seed and how to replay it, or by returning.
  */
@@ -15,8 +16,8 @@
 #include "link/impair.h"
 #include "link/pcapng.h"
 
-#define SIM_HOSTS_MAX 8
-#define SIM_WIRES_MAX 8
+#define SIM_HOSTS_MAX 16
+#define SIM_WIRES_MAX 16
 
 struct sim;
 struct sim_wire;
@@ -32,11 +33,15 @@ struct sim_host {
     uint32_t capabilities;
     struct foyer_addr addr4, addr6;
     size_t allocated_bytes, allocated_peak_bytes, allocated_count;
+    uint32_t no_memory_ppm;     /* how often an allocation fails */
+    bool is_touched;            /* since watch.before_output was told */
+    bool may_send_from_strange; /* its addresses come and go, or it stands for others */
 };
 
 struct sim_wire {
-    struct sim_host *ends[2];
-    struct impair way[2]; /* way[i]: from ends[i] */
+    struct sim_host *ends[2]; /* the second may be NULL: the switch */
+    struct impair way[2];     /* way[i]: from ends[i] */
+    bool is_down;             /* what is sent is lost */
 };
 
 /* What plays the programs on the hosts. All of them may be NULL. */
@@ -47,9 +52,18 @@ struct sim_app {
     foyer_time_ns (*deadline)(void *context); /* when act wants to be called */
 };
 
+/* What looks on; all of them may be NULL. */
+struct sim_watch {
+    void *context;
+    void (*before_output)(void *context, struct sim_host *host); /* where anything happened */
+    void (*after_output)(void *context, struct sim_host *host);  /* where anything was sent */
+    void (*frame)(void *context, struct sim_host *from, const struct foyer_packet *packet);
+};
+
 struct sim {
     uint64_t seed;
-    const char *name; /* of the scenario */
+    const char *name;   /* of the scenario */
+    const char *replay; /* command that takes --seed; NULL: the scenario's */
     struct random random;
     foyer_time_ns now;
     uint64_t rounds, rounds_at_now;
@@ -58,6 +72,8 @@ struct sim {
     struct sim_wire wires[SIM_WIRES_MAX];
     unsigned wire_count;
     struct sim_app app;
+    struct sim_watch watch;
+    uint64_t frames;
     struct pcapng_writer pcapng;
     bool is_recorded;
 };
@@ -71,6 +87,8 @@ struct sim_host_config {
     uint16_t mtu;
     uint32_t capabilities;
     uint32_t receive_buffer_size, send_buffer_size; /* 0: the library's default */
+    uint32_t max_requests;                          /* 0: the library's default */
+    uint16_t ephemeral_first, ephemeral_last;       /* 0: the library's default */
 };
 
 /* A host with the addresses 10.0.0.(index + 1)/24 and fd00::(index + 1)/64. */
@@ -78,6 +96,10 @@ struct sim_host *sim_add_host(struct sim *sim, const struct sim_host_config *con
 struct sim_wire *sim_add_wire(struct sim *sim, struct sim_host *a, struct sim_host *b,
                               const struct impair_config *from_a,
                               const struct impair_config *from_b);
+
+/* A wire to the switch, which all such wires share: up from the host, down to it. */
+struct sim_wire *sim_add_port(struct sim *sim, struct sim_host *host,
+                              const struct impair_config *up, const struct impair_config *down);
 
 /* One round: deliver, tick, output, events, act; time moves where nothing was left to do.
  * False: nothing will ever happen again. */
