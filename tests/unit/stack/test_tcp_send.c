@@ -430,6 +430,12 @@ static void closed_window_refuses_data_but_takes_the_ack(void **state)
               (struct seg){.flags = ACK, .seq = 16385, .ack = 101, .size = 10, .window = 60000});
     peer_expect(peer, ACK, 101, 16385, 0);
     assert_int_equal(peer_info(peer).bytes_sent, 100);
+    peer_events(peer);
+    peer_send(
+        peer,
+        (struct seg){
+            .flags = ACK | WIRE_TCP_URG, .seq = 16385, .ack = 101, .window = 60000, .urgent = 20});
+    assert_true((peer_events(peer) & FOYER_EVENT_URGENT) != 0);
     peer_send(peer, (struct seg){.flags = RST, .seq = 16385});
     assert_int_equal(peer_state(peer), FOYER_STATE_CLOSED);
     peer_destroy(peer);
