@@ -73,6 +73,14 @@ static inline uint64_t checksum_run(const uint8_t *bytes, size_t size)
         bytes += blocks;
         size -= blocks;
     }
+    for (; size >= 32; size -= 32, bytes += 32) {
+        uint64_t words[4];
+        memcpy(words, bytes, sizeof(words));
+        run = checksum_add64(run, words[0]);
+        run = checksum_add64(run, words[1]);
+        run = checksum_add64(run, words[2]);
+        run = checksum_add64(run, words[3]);
+    }
     for (; size >= 8; size -= 8, bytes += 8) {
         memcpy(&word, bytes, sizeof(word));
         run = checksum_add64(run, word);

@@ -264,8 +264,6 @@ static enum step send_control(struct foyer_host *host, struct control *control, 
 static enum step next_control(struct foyer_host *host, uint8_t *header,
                               struct foyer_packet *ret_packet, foyer_time_ns now)
 {
-    if (control_is_empty(host))
-        return STEP_NOTHING;
     struct control *control = control_at(host, host->control_sent);
     enum step step = STEP_AGAIN;
     bool is_done = true;
@@ -363,14 +361,17 @@ static enum step next_tcp(struct foyer_host *host, struct sock *sock, struct tx 
 
 static enum step next_sock(struct foyer_host *host, struct batch *batch, foyer_time_ns now)
 {
-    struct list_node *node = list_pop_front(&host->output_list);
+    struct list_node *node = list_first(&host->output_list);
     if (node == NULL)
         return STEP_NOTHING;
-    /* To the end of the list, so that all take turns; it leaves when it has nothing more. */
     struct sock *sock = LIST_ENTRY(node, struct sock, output_node);
-    if (!list_is_empty(&host->output_list) && host->output_room > TURN_PACKETS)
-        host->output_room = TURN_PACKETS;
-    list_push_back(&host->output_list, node);
+    if (list_next(&host->output_list, node) != NULL) {
+        /* To the end of the list, so that all take turns; it leaves when it has nothing more. */
+        list_remove(node);
+        list_push_back(&host->output_list, node);
+        if (host->output_room > TURN_PACKETS)
+            host->output_room = TURN_PACKETS;
+    }
     struct tx tx = {.header = host->headers[batch->count],
                     .ttl = sock->ttl,
                     .tos = sock->tos,
@@ -399,8 +400,10 @@ size_t foyer_host_output(struct foyer_host *host, struct foyer_packet *ret_packe
             break;
         }
         host->output_room = (uint32_t)(max - batch.count);
-        enum step step =
-            next_control(host, host->headers[batch.count], &ret_packets[batch.count], host->now_ns);
+        enum step step = STEP_NOTHING;
+        if (!control_is_empty(host))
+            step = next_control(host, host->headers[batch.count], &ret_packets[batch.count],
+                                host->now_ns);
         if (step == STEP_NOTHING)
             step = next_sock(host, &batch, host->now_ns);
         if (step == STEP_NOTHING)

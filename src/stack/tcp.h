@@ -625,8 +625,8 @@ const struct tcp_cc_ops *tcp_cc(const struct tcb *tcb);
 uint32_t tcp_cc_initial_window(uint32_t mss);
 void tcp_cc_init(struct tcb *tcb);
 void tcp_cc_select(struct tcb *tcb, uint8_t id);
-/* RFC 5681 section 4.1: the window decays while nothing is sent. */
-void tcp_cc_restart_after_idle(struct tcb *tcb, foyer_time_ns now);
+/* RFC 5681 section 4.1: the window decays while nothing is sent. True where it may have. */
+bool tcp_cc_restart_after_idle(struct tcb *tcb, foyer_time_ns now);
 /* Slow start's part of growth; returns the bytes left for congestion avoidance. */
 uint32_t tcp_cc_slow_start(struct tcb *tcb, uint32_t acked_bytes);
 

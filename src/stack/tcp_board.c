@@ -81,10 +81,15 @@ static void give_record(struct tcp_board *board, struct tcp_sent *sent)
     board->free = sent;
 }
 
+static bool has_free_record(const struct tcp_board *board)
+{
+    return board->free != NULL || board->fresh_count > 0;
+}
+
 /* A fresh record, not yet in the list, or NULL. */
 static struct tcp_sent *take_record(struct foyer_host *host, struct tcp_board *board)
 {
-    if (board->free == NULL && board->record_count < TCP_RECORDS_MAX) {
+    if (!has_free_record(board) && board->record_count < TCP_RECORDS_MAX) {
         struct tcp_unit *unit = tcp_unit_take(host);
         if (unit == NULL)
             return NULL;
@@ -96,6 +101,8 @@ static struct tcp_sent *take_record(struct foyer_host *host, struct tcp_board *b
     struct tcp_sent *sent = board->free;
     if (sent != NULL)
         board->free = sent->next;
+    else if (board->fresh_count > 0)
+        sent = (struct tcp_sent *)(void *)(board + 1) + --board->fresh_count;
     return sent;
 }
 
@@ -301,7 +308,8 @@ bool tcp_board_need(struct foyer_host *host, struct tcb *tcb)
     struct tcp_board *board = tcb->board;
 
     if (board != NULL) {
-        if (board->free != NULL || (board->last != NULL && board->last->state == TCP_SENT_FLYING))
+        if (has_free_record(board) ||
+            (board->last != NULL && board->last->state == TCP_SENT_FLYING))
             return true;
         struct tcp_sent *sent = take_record(host, board);
         if (sent != NULL)
@@ -319,9 +327,7 @@ bool tcp_board_need(struct foyer_host *host, struct tcb *tcb)
     board->recovery_point = tcb->snd_una;
     board->rack_fack = tcb->snd_una;
     board->small_end = tcb->snd_una;
-    struct tcp_sent *records = (struct tcp_sent *)(void *)(board + 1);
-    for (uint32_t i = TCP_BOARD_RECORDS; i-- > 0;)
-        give_record(board, &records[i]);
+    board->fresh_count = TCP_BOARD_RECORDS;
     tcb->board = board;
     return true;
 }

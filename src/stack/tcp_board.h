@@ -100,6 +100,7 @@ struct tcp_board {
     struct tcp_sent *lost_hint;       /* nothing before it is lost; NULL: nothing is */
     struct tcp_sent *found;           /* what was looked for last, or NULL: SACKs come in a row */
     uint32_t record_count;
+    uint32_t fresh_count; /* records behind the board that were never used, and are free too */
     uint32_t sacked_bytes, lost_bytes, sacked_count; /* of the records */
     uint32_t flags;                                  /* enum tcp_board_flags */
 

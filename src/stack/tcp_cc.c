@@ -60,17 +60,19 @@ uint32_t tcp_cc_slow_start(struct tcb *tcb, uint32_t acked_bytes)
  * cwnd is halved per RTO of silence instead of at once, so that a pause of one RTO costs one
  * round trip, not all of slow start; the restart window is reached after log2 of them.
  */
-void tcp_cc_restart_after_idle(struct tcb *tcb, foyer_time_ns now)
+bool tcp_cc_restart_after_idle(struct tcb *tcb, foyer_time_ns now)
 {
     uint32_t idle_ms = tcp_ms(now) - tcb->sent_ms;
+    if (idle_ms < TCP_RTO_MIN_NS / FOYER_NS_PER_MS)
+        return false; /* no RTO is shorter */
     uint32_t rto_ms = (uint32_t)(tcp_rto_base_ns(tcb) / FOYER_NS_PER_MS);
     uint32_t restart = tcp_cc_initial_window(tcb->mss);
 
     if (idle_ms < rto_ms)
-        return;
+        return false;
     tcp_cc(tcb)->on_idle(tcb, idle_ms);
     if (tcb->cwnd_bytes <= restart)
-        return;
+        return true;
     /* What the path was known to carry stays the aim of slow start (RFC 2861 section 3.2). */
     uint32_t keep = tcb->cwnd_bytes / 4 * 3;
     if (tcb->ssthresh_bytes < keep)
@@ -79,4 +81,5 @@ void tcp_cc_restart_after_idle(struct tcb *tcb, foyer_time_ns now)
         tcb->cwnd_bytes /= 2;
     if (tcb->cwnd_bytes < restart)
         tcb->cwnd_bytes = restart;
+    return true;
 }

@@ -145,6 +145,7 @@ static bool parse_tcp(const struct tcb *tcb, struct frame *frame)
     const uint8_t *tcp = frame->transport;
     bool has_ts = (tcb->flags & TCPF_TS_OK) != 0;
 
+    frame->timestamp = frame->echo = 0;
     frame->header_size = has_ts ? WIRE_TCP_SIZE + 12 : WIRE_TCP_SIZE;
     if (tcp[12] != frame->header_size / 4 << 4 || (tcp[13] & ~WIRE_TCP_PSH) != WIRE_TCP_ACK ||
         frame->size < frame->header_size || frame->contiguous < frame->header_size)
@@ -271,7 +272,7 @@ static void note_quiet_ack(struct tcb *tcb, const struct frame *frame, foyer_tim
 
 bool tcp_fast_input(struct foyer_host *host, const struct foyer_packet *packet, foyer_time_ns now)
 {
-    struct frame frame = {0};
+    struct frame frame;
 
     if (!parse_frame(host, packet, &frame))
         return false;

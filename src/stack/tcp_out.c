@@ -425,9 +425,9 @@ static bool output_new(struct foyer_host *host, struct sock *sock, struct tx *tx
         return false;
     if (tcp_flight(tcb) == 0) {
         tcb->stalled_ms = tcp_ms(now);
-        tcp_cc_restart_after_idle(tcb, now);
+        bool is_reduced = tcp_cc_restart_after_idle(tcb, now);
         tcp_pace_update(sock);
-        if (!choose_new_data(host, sock, &data)) /* cwnd may be smaller now */
+        if (is_reduced && !choose_new_data(host, sock, &data)) /* cwnd is smaller now */
             return false;
     }
     send_new(host, sock, tx, &data, now);
