@@ -42,24 +42,36 @@ static inline void siphash_begin(const struct siphash_key *key, uint64_t ret_v[4
     ret_v[3] = key->k1 ^ 0x7465646279746573ULL;
 }
 
+static inline uint64_t siphash_words(const struct siphash_key *key, const uint64_t *words,
+                                     size_t count, unsigned rounds, unsigned last_rounds)
+{
+    uint64_t v[4];
+    siphash_begin(key, v);
+    for (size_t i = 0; i < count; i++) {
+        v[3] ^= words[i];
+        for (unsigned round = 0; round < rounds; round++)
+            siphash_round(v);
+        v[0] ^= words[i];
+    }
+    v[2] ^= 0xff;
+    for (unsigned round = 0; round < last_rounds; round++)
+        siphash_round(v);
+    return v[0] ^ v[1] ^ v[2] ^ v[3];
+}
+
 /*
  * SipHash-1-3 of a string in words: its bytes in little-endian order, zeros up to the last word's
  * last byte, and in that the string's size modulo 256.
  */
 static inline uint64_t siphash13(const struct siphash_key *key, const uint64_t *words, size_t count)
 {
-    uint64_t v[4];
-    siphash_begin(key, v);
-    for (size_t i = 0; i < count; i++) {
-        v[3] ^= words[i];
-        siphash_round(v);
-        v[0] ^= words[i];
-    }
-    v[2] ^= 0xff;
-    siphash_round(v);
-    siphash_round(v);
-    siphash_round(v);
-    return v[0] ^ v[1] ^ v[2] ^ v[3];
+    return siphash_words(key, words, count, 1, 3);
+}
+
+/* SipHash-2-4 of the same. */
+static inline uint64_t siphash24(const struct siphash_key *key, const uint64_t *words, size_t count)
+{
+    return siphash_words(key, words, count, 2, 4);
 }
 
 #endif

@@ -101,6 +101,15 @@ struct time_waits {
     struct timer timer;      /* kind TIMER_TIME_WAIT */
 };
 
+/* ports.c: the 4-tuple that was asked for last, and its hashes. */
+struct tuple_memo {
+    uint64_t words[5];
+    uint64_t secret;
+    uint32_t count; /* of words; 0: none yet */
+    uint32_t hash;
+    bool is_hashed, has_secret;
+};
+
 struct crowded_destination; /* ports.c */
 struct reassembly;          /* frag.c */
 struct dhcp4;               /* dhcp4.c */
@@ -130,7 +139,8 @@ struct foyer_host {
     struct sock *recent_sock;            /* in it: whose segment came last, or NULL */
     struct sock *hints[HOST_LOOK_AHEAD]; /* in it: whose the next frames may be (ahead.c) */
     uint32_t hint_count;                 /* 0 outside of input */
-    struct hash_table buckets;           /* of struct port_bucket */
+    struct tuple_memo tuple_memo;
+    struct hash_table buckets; /* of struct port_bucket */
     struct port_protocol ports_tcp, ports_udp;
     uint32_t ephemeral_step[64]; /* RFC 6056 section 3.3.4, table[] */
     struct crowded_destination *crowded[HOST_CROWDED_MAX];

@@ -51,25 +51,59 @@ void ports_finish(struct foyer_host *host)
 
 /* ---- 4-tuples ------------------------------------------------------------------------------------ */
 
-uint32_t ports_tuple_hash(const struct foyer_host *host, uint8_t protocol,
-                          const struct foyer_endpoint *local, const struct foyer_endpoint *remote)
+/*
+ * The tuple in words, as SipHash takes them. A segment's tuple is asked for by one table after the
+ * other, and a connection's beginning asks several times more: what was computed last is kept.
+ */
+static struct tuple_memo *memo_of(struct foyer_host *host, uint8_t protocol,
+                                  const struct foyer_endpoint *local,
+                                  const struct foyer_endpoint *remote)
 {
-    uint64_t words[5];
+    struct tuple_memo *memo = &host->tuple_memo;
+    struct tuple_memo fresh = {.count = 2};
     uint64_t rest = (uint64_t)protocol << 32 | (uint64_t)remote->port << 16 | (uint64_t)local->port;
 
     /* What tells IPv4 tuples apart fits in two words of the hash, and every segment pays. */
     if (foyer_addr_is_v4(&local->addr) && foyer_addr_is_v4(&remote->addr)) {
-        words[0] =
+        fresh.words[0] =
             (uint64_t)load_le32(remote->addr.bytes + 12) << 32 | load_le32(local->addr.bytes + 12);
-        words[1] = rest | 13ULL << 56;
-        return (uint32_t)siphash13(&host->hash_key, words, 2);
+        fresh.words[1] = rest | 13ULL << 56;
+    } else {
+        fresh.count = 5;
+        fresh.words[0] = rest | 37ULL << 56;
+        fresh.words[1] = load_le64(local->addr.bytes);
+        fresh.words[2] = load_le64(local->addr.bytes + 8);
+        fresh.words[3] = load_le64(remote->addr.bytes);
+        fresh.words[4] = load_le64(remote->addr.bytes + 8);
     }
-    words[0] = load_le64(local->addr.bytes);
-    words[1] = load_le64(local->addr.bytes + 8);
-    words[2] = load_le64(remote->addr.bytes);
-    words[3] = load_le64(remote->addr.bytes + 8);
-    words[4] = rest | 37ULL << 56;
-    return (uint32_t)siphash13(&host->hash_key, words, 5);
+    if (memo->count != fresh.count ||
+        memcmp(memo->words, fresh.words, fresh.count * sizeof(fresh.words[0])) != 0)
+        *memo = fresh;
+    return memo;
+}
+
+uint32_t ports_tuple_hash(struct foyer_host *host, uint8_t protocol,
+                          const struct foyer_endpoint *local, const struct foyer_endpoint *remote)
+{
+    struct tuple_memo *memo = memo_of(host, protocol, local, remote);
+
+    if (!memo->is_hashed) {
+        memo->hash = (uint32_t)siphash13(&host->hash_key, memo->words, memo->count);
+        memo->is_hashed = true;
+    }
+    return memo->hash;
+}
+
+uint64_t ports_tuple_secret(struct foyer_host *host, uint8_t protocol,
+                            const struct foyer_endpoint *local, const struct foyer_endpoint *remote)
+{
+    struct tuple_memo *memo = memo_of(host, protocol, local, remote);
+
+    if (!memo->has_secret) {
+        memo->secret = siphash24(&host->hash_key, memo->words, memo->count);
+        memo->has_secret = true;
+    }
+    return memo->secret;
 }
 
 static bool has_tuple(const struct sock *sock, uint8_t protocol, const struct foyer_endpoint *local,

@@ -48,7 +48,11 @@ struct sock *ports_find_tuple(struct foyer_host *host, uint8_t protocol,
                               const struct foyer_endpoint *remote);
 /* FOYER_OPT_INTERCEPT. -EADDRINUSE, -EINVAL: bound to one address; -ENOMEM. OFF can't fail. */
 int ports_intercept(struct foyer_host *host, struct sock *sock, enum foyer_intercept what);
-uint32_t ports_tuple_hash(const struct foyer_host *host, uint8_t protocol,
+/* What an outsider may see a part of: the ISN's hash, the timestamps' offset. Never changes. */
+uint64_t ports_tuple_secret(struct foyer_host *host, uint8_t protocol,
+                            const struct foyer_endpoint *local,
+                            const struct foyer_endpoint *remote);
+uint32_t ports_tuple_hash(struct foyer_host *host, uint8_t protocol,
                           const struct foyer_endpoint *local, const struct foyer_endpoint *remote);
 /* A socket's options, address or role changed while it holds a port. -ENOMEM: as before. */
 int ports_regroup(struct foyer_host *host, struct sock *sock);

@@ -10,6 +10,8 @@
  */
 #include "stack/ports.h"
 
+#include "base/bytes.h"
+
 #include "stack/tcp_time_wait.h"
 
 #define PROBES_BEFORE_BITMAP 32u
@@ -84,13 +86,18 @@ static uint64_t destination_hash(const struct foyer_host *host, uint8_t protocol
                                  const struct foyer_addr *local,
                                  const struct foyer_endpoint *remote)
 {
-    uint8_t key[35];
-    memcpy(key, local->bytes, 16);
-    memcpy(key + 16, remote->addr.bytes, 16);
-    key[32] = (uint8_t)(remote->port >> 8);
-    key[33] = (uint8_t)remote->port;
-    key[34] = protocol;
-    return siphash(&host->port_key, key, sizeof(key));
+    uint64_t rest = (uint64_t)protocol << 16 | remote->port;
+
+    if (foyer_addr_is_v4(local)) {
+        uint64_t words[2] = {(uint64_t)load_le32(remote->addr.bytes + 12) << 32 |
+                                 load_le32(local->bytes + 12),
+                             rest | 11ULL << 56};
+        return siphash24(&host->port_key, words, 2);
+    }
+    uint64_t words[5] = {load_le64(local->bytes), load_le64(local->bytes + 8),
+                         load_le64(remote->addr.bytes), load_le64(remote->addr.bytes + 8),
+                         rest | 35ULL << 56};
+    return siphash24(&host->port_key, words, 5);
 }
 
 static struct crowded_destination *find_crowded(const struct foyer_host *host, uint8_t protocol,

@@ -417,10 +417,10 @@ void tcp_sack_fill(struct tcb *tcb, struct wire_tcp_options *options);
 
 /* ---- tcp_options.c ---------------------------------------------------------------------------- */
 
-seq_t tcp_isn_for(const struct foyer_host *host, const struct foyer_endpoint *local,
+seq_t tcp_isn_for(struct foyer_host *host, const struct foyer_endpoint *local,
                   const struct foyer_endpoint *remote, foyer_time_ns now);
 seq_t tcp_isn(struct foyer_host *host, const struct sock *sock, foyer_time_ns now);
-uint32_t tcp_ts_offset_for(const struct foyer_host *host, const struct foyer_endpoint *local,
+uint32_t tcp_ts_offset_for(struct foyer_host *host, const struct foyer_endpoint *local,
                            const struct foyer_endpoint *remote);
 uint32_t tcp_ts_offset(struct foyer_host *host, const struct sock *sock);
 /* The MSS option for a peer; the socket's own limit counts. */

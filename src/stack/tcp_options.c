@@ -2,8 +2,8 @@
  * TCP options of both directions (RFC 9293 section 3.2, RFC 7323, RFC 2018), and what else a
  * connection's start depends on: the ISN and the segment size.
  */
-#include "base/siphash.h"
 #include "stack/ip.h"
+#include "stack/ports.h"
 #include "stack/tcp.h"
 
 #define TS_OPTION_SIZE 12u                          /* 10 bytes and padding */
@@ -11,28 +11,16 @@
 #define IP_TCP_HEADERS_V4 40u
 #define IP_TCP_HEADERS_V6 60u
 
-static uint32_t tuple_hash(const struct foyer_host *host, const struct foyer_endpoint *local,
-                           const struct foyer_endpoint *remote, uint8_t purpose)
-{
-    struct siphash_key key = siphash_key_from(host->config.secret);
-    uint8_t tuple[37];
-
-    memcpy(tuple, local->addr.bytes, 16);
-    memcpy(tuple + 16, remote->addr.bytes, 16);
-    memcpy(tuple + 32, &local->port, 2);
-    memcpy(tuple + 34, &remote->port, 2);
-    tuple[36] = purpose;
-    return (uint32_t)siphash(&key, tuple, sizeof(tuple));
-}
-
 /*
  * RFC 6528 section 3, RFC 9293 section 3.4.1 (MUST-8, SHLD-1, MUST-9): a 4 us clock plus a hash
  * of the 4-tuple under the host's secret.
  */
-seq_t tcp_isn_for(const struct foyer_host *host, const struct foyer_endpoint *local,
+seq_t tcp_isn_for(struct foyer_host *host, const struct foyer_endpoint *local,
                   const struct foyer_endpoint *remote, foyer_time_ns now)
 {
-    return SEQ(tuple_hash(host, local, remote, 1) + (uint32_t)(now / (4 * FOYER_NS_PER_US)));
+    uint32_t hash = (uint32_t)ports_tuple_secret(host, FOYER_TCP, local, remote);
+
+    return SEQ(hash + (uint32_t)(now / (4 * FOYER_NS_PER_US)));
 }
 
 seq_t tcp_isn(struct foyer_host *host, const struct sock *sock, foyer_time_ns now)
@@ -42,10 +30,11 @@ seq_t tcp_isn(struct foyer_host *host, const struct sock *sock, foyer_time_ns no
 
 /* RFC 7323 section 5.4: an offset of its own for each 4-tuple, and the same one whenever the
  * tuple comes back, so that a new incarnation's timestamps go on where the old one's ended. */
-uint32_t tcp_ts_offset_for(const struct foyer_host *host, const struct foyer_endpoint *local,
+uint32_t tcp_ts_offset_for(struct foyer_host *host, const struct foyer_endpoint *local,
                            const struct foyer_endpoint *remote)
 {
-    return tuple_hash(host, local, remote, 2);
+    return (uint32_t)(ports_tuple_secret(host, FOYER_TCP, local, remote) >>
+                      32); /* the other half */
 }
 
 uint32_t tcp_ts_offset(struct foyer_host *host, const struct sock *sock)

@@ -427,7 +427,9 @@ static bool output_new(struct foyer_host *host, struct sock *sock, struct tx *tx
         tcb->stalled_ms = tcp_ms(now);
         bool is_reduced = tcp_cc_restart_after_idle(tcb, now);
         tcp_pace_update(sock);
-        if (is_reduced && !choose_new_data(host, sock, &data)) /* cwnd is smaller now */
+        /* cwnd may be smaller now, or pacing let less out. */
+        if ((is_reduced || tcb->board->pace.rate_bytes_per_s != 0) &&
+            !choose_new_data(host, sock, &data))
             return false;
     }
     send_new(host, sock, tx, &data, now);

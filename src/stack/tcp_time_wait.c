@@ -124,7 +124,7 @@ struct foyer_endpoint time_wait_remote(const struct time_wait *wait)
     return (struct foyer_endpoint){wait->remote_addr, wait->remote_port};
 }
 
-struct time_wait *time_wait_find(const struct foyer_host *host, const struct foyer_endpoint *local,
+struct time_wait *time_wait_find(struct foyer_host *host, const struct foyer_endpoint *local,
                                  const struct foyer_endpoint *remote)
 {
     if (host->time_waits.table.count == 0)

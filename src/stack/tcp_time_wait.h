@@ -47,7 +47,7 @@ void time_waits_timer(struct foyer_host *host, foyer_time_ns now);
 
 /* The orphan in TIME-WAIT becomes a record and is freed, unless there is no memory. */
 void time_wait_take_over(struct foyer_host *host, struct sock *sock, foyer_time_ns now);
-struct time_wait *time_wait_find(const struct foyer_host *host, const struct foyer_endpoint *local,
+struct time_wait *time_wait_find(struct foyer_host *host, const struct foyer_endpoint *local,
                                  const struct foyer_endpoint *remote);
 struct foyer_endpoint time_wait_local(const struct time_wait *wait);
 struct foyer_endpoint time_wait_remote(const struct time_wait *wait);
