@@ -101,6 +101,14 @@ struct time_waits {
     struct timer timer;      /* kind TIMER_TIME_WAIT */
 };
 
+/* route.c: the way that was asked for last, with a given source. */
+struct way_memo {
+    struct foyer_addr src, dst;
+    struct neighbour *neighbour;
+    uint32_t generation; /* true while it is path_generation */
+    uint16_t mtu;
+};
+
 /* ports.c: the 4-tuple that was asked for last, and its hashes. */
 struct tuple_memo {
     uint64_t words[5];
@@ -188,6 +196,7 @@ struct foyer_host {
     struct learned_mtu learned_mtus[HOST_LEARNED_MTUS_MAX];
     uint32_t address_count, route_count;
     struct timer mtu_timer;
+    struct way_memo way_memo;
     uint32_t path_generation; /* moves when addresses, routes, neighbours or MTUs do */
     uint16_t ipv4_id;
 

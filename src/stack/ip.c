@@ -87,8 +87,8 @@ bool rx_checksum_ok(const struct rx *rx)
     return checksum_finish(&sum) == 0;
 }
 
-static void rx_fill(struct rx *rx, const struct foyer_packet *packet, size_t ip_offset,
-                    size_t transport_offset, size_t size)
+void rx_fill(struct rx *rx, const struct foyer_packet *packet, size_t ip_offset,
+             size_t transport_offset, size_t size)
 {
     const struct foyer_span *first = &packet->spans[0];
     rx->size = size;

@@ -174,6 +174,10 @@ void ip6_input(struct foyer_host *host, const struct foyer_packet *packet, bool 
 /* Hands a packet without IP header problems to its protocol. */
 void ip_deliver(struct foyer_host *host, struct rx *rx, foyer_time_ns now);
 
+/* What of rx follows from where in the packet the headers begin; size: transport and behind. */
+void rx_fill(struct rx *rx, const struct foyer_packet *packet, size_t ip_offset,
+             size_t transport_offset, size_t size);
+
 /* A datagram that frag.c put together: IP header and all in one run. */
 void ip_input_reassembled(struct foyer_host *host, const uint8_t *bytes, size_t size,
                           uint8_t family, foyer_time_ns arrival_ns, foyer_time_ns now);

@@ -575,7 +575,8 @@ static void stop_intercepting(struct foyer_host *host, struct sock *sock)
 {
     if ((sock->flags & SOCK_INTERCEPT) == 0)
         return;
-    host->interceptor_count--;
+    if (--host->interceptor_count == 0)
+        host->path_generation++; /* paths from the addresses of others end */
     for (size_t i = 0; i < 2; i++) {
         if (host->interceptors[i] == sock)
             host->interceptors[i] = NULL;

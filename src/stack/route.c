@@ -264,6 +264,12 @@ static bool is_given(const struct foyer_addr *src)
 int ip_find_way(struct foyer_host *host, const struct foyer_addr *dst, const struct foyer_addr *src,
                 struct ip_way *ret_way)
 {
+    struct way_memo *memo = &host->way_memo;
+    if (src != NULL && memo->generation == host->path_generation &&
+        foyer_addr_eq(&memo->dst, dst) && foyer_addr_eq(&memo->src, src)) {
+        *ret_way = (struct ip_way){.src = *src, .neighbour = memo->neighbour, .mtu = memo->mtu};
+        return 0;
+    }
     struct ip_way way = {.mtu = link_mtu(host, dst)};
     struct foyer_addr next_hop;
 
@@ -301,6 +307,9 @@ int ip_find_way(struct foyer_host *host, const struct foyer_addr *dst, const str
         if (way.neighbour == NULL)
             return -ENOBUFS;
         way.mtu = learned_mtu(host, dst);
+        /* neighbour_get may have let another neighbour go, and so moved the generation. */
+        if (is_given(src))
+            *memo = (struct way_memo){*src, *dst, way.neighbour, host->path_generation, way.mtu};
     }
     *ret_way = way;
     return 0;

@@ -212,6 +212,9 @@ bool rx_checksum_ok(const struct rx *rx);
 void tcp_input(struct foyer_host *host, const struct rx *rx, foyer_time_ns now);
 /* ahead.c: whose are the frames, HOST_LOOK_AHEAD at most? Asks for the memory of what it finds. */
 void host_look_ahead(struct foyer_host *host, const struct foyer_packet *packets, size_t count);
+/* The same where it is known whose it is: sock has a tcb. */
+void tcp_input_for(struct foyer_host *host, struct sock *sock, const struct rx *rx,
+                   foyer_time_ns now);
 /* A whole frame, before anybody has looked at it. False: it is not as simple as that, and nothing
  * was done; it goes the long way. */
 bool tcp_fast_input(struct foyer_host *host, const struct foyer_packet *packet, foyer_time_ns now);

@@ -5,8 +5,9 @@
  * and summed in one pass, before it is known to be right: until rcv_nxt moves over it, it lies in
  * the ring's free space.
  *
- * Whatever is not exactly as expected goes the long way (link.c, ip.c, tcp_in.c), where the rules
- * stand; nothing was done to it here. What is taken here ends as it would have there:
+ * A segment of a known connection that is not exactly as expected skips link.c and ip.c, and goes on
+ * in tcp_in.c, where the rules stand. Everything else goes the long way from the beginning; nothing
+ * was done to it here. What is taken here ends as it would have there:
  * tests/unit/stack/test_tcp_fast.c runs both ways beside each other.
  *
  * Why the addresses need no check of their own: the socket's were checked when the handshake came
@@ -47,9 +48,10 @@ static bool parse_ip(struct frame *frame, size_t ip_size)
 
     if (load_be16(ip - 2) == WIRE_ETHERTYPE_IPV4) {
         size_t total = load_be16(ip + 2);
-        if (ip[0] != (4 << 4 | WIRE_IPV4_SIZE / 4) || ip[9] != WIRE_PROTOCOL_TCP ||
-            (load_be16(ip + 6) & FRAGMENT_MASK) != 0 || total < WIRE_IPV4_SIZE + WIRE_TCP_SIZE ||
-            total > ip_size || wire_ipv4_sum(ip) != 0)
+        /* No host has an address of class E or network 0 (RFC 1122 section 3.2.1.3). */
+        if (ip[0] != (4 << 4 | WIRE_IPV4_SIZE / 4) || ip[9] != WIRE_PROTOCOL_TCP || ip[12] == 0 ||
+            ip[12] >= 240 || (load_be16(ip + 6) & FRAGMENT_MASK) != 0 ||
+            total < WIRE_IPV4_SIZE + WIRE_TCP_SIZE || total > ip_size || wire_ipv4_sum(ip) != 0)
             return false;
         frame->is_v4 = true;
         frame->tos = ip[1];
@@ -129,14 +131,20 @@ static struct sock *find_sock(struct foyer_host *host, const struct frame *frame
 
 /* ---- what is expected of it -------------------------------------------------------------------------- */
 
-static bool is_usual_sock(const struct foyer_host *host, const struct sock *sock)
+/* The addresses are still those of a path, and not of one inside. */
+static bool has_path(const struct foyer_host *host, const struct sock *sock)
+{
+    return sock->tcb != NULL && sock->path_generation == host->path_generation &&
+           !sock->path_is_local;
+}
+
+static bool is_usual_sock(const struct sock *sock)
 {
     const struct tcb *tcb = sock->tcb;
 
-    return sock->state == FOYER_STATE_ESTABLISHED && tcb != NULL &&
-           (tcb->flags & UNUSUAL_FLAGS) == 0 && (sock->flags & SOCK_ORPHAN) == 0 &&
-           sock->path_generation == host->path_generation && !sock->path_is_local &&
-           tcb->out_of_order == NULL && tcb->recovery == TCP_OPEN;
+    return sock->state == FOYER_STATE_ESTABLISHED && (tcb->flags & UNUSUAL_FLAGS) == 0 &&
+           (sock->flags & SOCK_ORPHAN) == 0 && tcb->out_of_order == NULL &&
+           tcb->recovery == TCP_OPEN;
 }
 
 /* The options: timestamps alone where they are negotiated, else none. */
@@ -229,6 +237,23 @@ static bool take_text(const struct sock *sock, const struct frame *frame)
     return checksum_finish(&sum) == 0;
 }
 
+/* IP has nothing to find out about it any more; tcp_in.c has. */
+static void take_unusual(struct foyer_host *host, struct sock *sock, const struct frame *frame,
+                         foyer_time_ns now)
+{
+    const uint8_t *first = frame->packet->spans[0].base;
+    struct rx rx = {.src = sock->remote.addr,
+                    .dst = sock->local.addr,
+                    .family = frame->is_v4 ? 4 : 6,
+                    .protocol = WIRE_PROTOCOL_TCP,
+                    .ttl = frame->is_v4 ? frame->ip[8] : frame->ip[7],
+                    .tos = frame->tos};
+
+    rx_fill(&rx, frame->packet, (size_t)(frame->ip - first), (size_t)(frame->transport - first),
+            frame->size);
+    tcp_input_for(host, sock, &rx, now);
+}
+
 /* ---- what it changes ------------------------------------------------------------------------------------ */
 
 /* An ACK that says nothing new to a sender that has nothing out. */
@@ -277,9 +302,13 @@ bool tcp_fast_input(struct foyer_host *host, const struct foyer_packet *packet, 
     if (!parse_frame(host, packet, &frame))
         return false;
     struct sock *sock = find_sock(host, &frame);
-    if (sock == NULL || !is_usual_sock(host, sock) || !parse_tcp(sock->tcb, &frame) ||
-        !has_place(sock, &frame) || !take_text(sock, &frame))
+    if (sock == NULL || !has_path(host, sock))
         return false;
+    if (!is_usual_sock(sock) || !parse_tcp(sock->tcb, &frame) || !has_place(sock, &frame) ||
+        !take_text(sock, &frame)) {
+        take_unusual(host, sock, &frame, now);
+        return true;
+    }
 
     struct tcb *tcb = sock->tcb;
     host->stats.tcp_in_segs++;

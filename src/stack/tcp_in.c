@@ -77,15 +77,30 @@ static uint32_t segment_length(const struct tcp_segment *seg)
            ((seg->tcp.flags & WIRE_TCP_FIN) != 0 ? 1u : 0u);
 }
 
+static bool begin_segment(struct foyer_host *host, const struct rx *rx, struct tcp_segment *seg)
+{
+    host->stats.tcp_in_segs++;
+    if (parse_segment(host, rx, seg))
+        return true;
+    host->stats.tcp_in_errs++;
+    return false;
+}
+
+void tcp_input_for(struct foyer_host *host, struct sock *sock, const struct rx *rx,
+                   foyer_time_ns now)
+{
+    struct tcp_segment seg;
+
+    if (begin_segment(host, rx, &seg))
+        tcp_segment_arrives(host, sock, &seg, now);
+}
+
 void tcp_input(struct foyer_host *host, const struct rx *rx, foyer_time_ns now)
 {
     struct tcp_segment seg;
 
-    host->stats.tcp_in_segs++;
-    if (!parse_segment(host, rx, &seg)) {
-        host->stats.tcp_in_errs++;
+    if (!begin_segment(host, rx, &seg))
         return;
-    }
     if (!has_valid_addresses(rx)) {
         host->stats.in_dropped_address++;
         return;

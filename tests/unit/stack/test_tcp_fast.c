@@ -302,6 +302,37 @@ static void cut_or_one_by_one(void **state)
     }
 }
 
+/* The short way does not ask whose the addresses are: it must know when that changes. */
+static void nothing_comes_in_for_a_removed_address(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 4; seed <= 8; seed += 4) { /* IPv6 and IPv4 */
+        struct world *world = world_open(seed, true, FRAMES_MAX);
+        struct foyer_endpoint self = endpoint(1, seed % 7 < 4, 0);
+        uint8_t bytes[100] = {0};
+
+        assert_int_equal(
+            foyer_socket_send(world->hosts[0], world->sockets[0], bytes, 100, world->now), 100);
+        carry(world, 0);
+        assert_int_equal(
+            foyer_socket_recv(world->hosts[1], world->sockets[1], bytes, 100, world->now), 100);
+        assert_true(world->taken > 0);
+        carry(world, 1); /* its ACK */
+        assert_int_equal(foyer_host_remove_address(world->hosts[1], &self.addr), 0);
+        assert_int_equal(
+            foyer_socket_send(world->hosts[0], world->sockets[0], bytes, 100, world->now), 100);
+        carry(world, 0);
+        assert_int_equal(
+            foyer_socket_recv(world->hosts[1], world->sockets[1], bytes, 100, world->now), -EAGAIN);
+        struct foyer_host_stats stats;
+        foyer_host_stats(world->hosts[1], &stats);
+        assert_int_equal(stats.in_dropped_address, 1);
+        for (unsigned i = 0; i < 2; i++)
+            foyer_host_destroy(world->hosts[i]);
+        free(world);
+    }
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 1) {
@@ -311,6 +342,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(both_ways_are_one),
         cmocka_unit_test(cut_or_one_by_one),
+        cmocka_unit_test(nothing_comes_in_for_a_removed_address),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
