@@ -223,6 +223,7 @@ void local_hang_up(struct psocket *psocket, bool reset)
         psocket_close(peer);
         return;
     }
+    atomic_fetch_or(&peer->slot->options, FOYER_SLOT_PEER_GONE);
     foyer_ring_take_reader_waiting(&tx);
     foyer_ring_take_writer_waiting(&rx);
     psocket_ring_bell(peer);

@@ -92,6 +92,11 @@ enum foyer_slot_options {
      * give the channel to the next connection between the same two arenas.
      */
     FOYER_SLOT_CHANNEL_LEFT = 1u << 16,
+    /*
+     * foyerd has seen the peer's end, after it has said so in the rings. Whoever is not told there
+     * has a peer that writes over it: the connection is reset.
+     */
+    FOYER_SLOT_PEER_GONE = 1u << 17,
 };
 
 struct foyer_slot {

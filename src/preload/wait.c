@@ -109,7 +109,9 @@ void socket_note_reset(struct socket_object *sock, int error)
 
 bool socket_is_reset(struct socket_object *sock, const struct channel *channel)
 {
-    if ((slot_options(sock) & FOYER_SLOT_RESET_SEEN) != 0)
+    /* Before the rings' states: these are older than PEER_GONE. */
+    uint32_t options = atomic_load_explicit(&sock->slot->options, memory_order_acquire);
+    if ((options & FOYER_SLOT_RESET_SEEN) != 0)
         return true;
     if (channel == NULL)
         return false;
@@ -117,7 +119,9 @@ bool socket_is_reset(struct socket_object *sock, const struct channel *channel)
     uint32_t reader = atomic_load_explicit(&channel->tx.shared->reader_state, memory_order_relaxed);
     if (likely(writer < FOYER_RING_RESET && reader < FOYER_RING_RESET &&
                foyer_ring_used(&channel->rx) != UINT32_MAX &&
-               foyer_ring_free(&channel->tx) != UINT32_MAX))
+               foyer_ring_free(&channel->tx) != UINT32_MAX &&
+               ((options & FOYER_SLOT_PEER_GONE) == 0 ||
+                (writer != FOYER_RING_OPEN && reader != FOYER_RING_OPEN))))
         return false;
     /* tcp_reset: in CLOSE-WAIT the error is EPIPE. */
     socket_note_reset(sock, writer == FOYER_RING_FIN ? EPIPE : ECONNRESET);

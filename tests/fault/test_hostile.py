@@ -1,0 +1,133 @@
+#!/usr/bin/env python3
+"""A hostile attached program spoils its own connections, and nothing else.
+
+scribbler.c writes over all memory that it shares, with foyerd and with its peer, rings every bell
+and sends nonsense. Meanwhile a pair of honest programs keeps its bytes and goes on; foyerd keeps
+running, and afterwards has given everything back. Under ASan in the sanitizer build.
+"""
+
+import json
+import os
+import pathlib
+import sys
+import threading
+import time
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "common"))
+from foyer_test import BUILD, Building, wait_until  # noqa: E402
+
+TESTS = BUILD / "tests"
+SCRIBBLER = str(TESTS / "scribbler")
+HONEST = str(TESTS / "plain_sockets")
+SECONDS = float(os.environ.get("FOYER_HOSTILE_SECONDS", "4"))
+SEED = int(os.environ.get("FOYER_HOSTILE_SEED", str(time.time_ns() % 1_000_000)))
+
+
+# An honest server that the attacker may connect to.
+PUBLIC = """
+import asyncio
+async def echo(reader, writer):
+    try:
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    except ConnectionError:
+        pass
+    writer.close()
+async def main():
+    server = await asyncio.start_server(echo, "0.0.0.0", 7002)
+    await server.serve_forever()
+asyncio.run(main())
+"""
+
+
+class Victim:
+    """An honest pair: how many transfers were whole; the first failure."""
+
+    def __init__(self, building, kind):
+        self.building, self.kind, self.done, self.failure = building, kind, 0, None
+        self.is_over = threading.Event()
+        if kind == "tcp":
+            self.command = ("tcp-ask", building.address("victim"), "7000", "1000000")
+        else:
+            self.command = ("udp-ask", building.address("victim"), "7001", "50")
+        self.thread = threading.Thread(target=self.run)
+        self.thread.start()
+
+    def run(self):
+        while not self.is_over.is_set() and self.failure is None:
+            try:
+                self.building.run("honest", HONEST, *self.command)
+                self.done += 1
+            except (AssertionError, OSError) as error:
+                self.failure = error
+
+    def during(self, seconds):
+        before = self.done
+        time.sleep(seconds)  # the interval that is measured
+        return (self.done - before) / seconds
+
+
+class Hostile(unittest.TestCase):
+    def foyerd(self):
+        return json.loads(self.building.foyer("status", "--json").stdout)["pid"]
+
+    def descriptors(self):
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    def sockets(self):
+        """Bound ones; those in TIME-WAIT are no program's."""
+        return sum(s["state"] != "TIME-WAIT" and s["pid"] != 0 for s in self.building.ports())
+
+    def setUp(self):
+        print(f"seed {SEED}: FOYER_HOSTILE_SEED={SEED}", flush=True)
+        self.building = self.enterContext(Building())
+        self.building.serve("victim", HONEST, "tcp-serve", "7000", port=7000)
+        self.building.serve("victim", HONEST, "udp-serve", "7001", "100000000", port=7001,
+                            protocol="udp")
+        self.public = self.building.serve("public", sys.executable, "-c", PUBLIC, port=7002)
+        self.pid = self.foyerd()
+
+    def test_scribbler(self):
+        resting = self.descriptors()
+        victims = [Victim(self.building, "tcp"), Victim(self.building, "udp")]
+        attackers = []
+        try:
+            calm = [victim.during(SECONDS / 2) for victim in victims]
+            target = self.building.serve("evil", SCRIBBLER, "serve", "666", port=666)
+            evil = self.building.address("evil")
+            public = self.building.address("public")
+            for i, (address, port) in enumerate(((evil, "666"), (public, "7002"))):
+                attackers.append(self.building.serve(
+                    f"attacker{i}", SCRIBBLER, address, port, str(SEED + i),
+                    str(int(SECONDS * 1000))))
+            stormy = [victim.during(SECONDS / 2) for victim in victims]
+            for attacker in attackers:
+                attacker.wait(SECONDS + 30)
+        finally:
+            for victim in victims:
+                victim.is_over.set()
+            for victim in victims:
+                victim.thread.join()
+        for victim, before, after in zip(victims, calm, stormy):
+            self.assertIsNone(victim.failure)
+            print(f"{victim.kind}: {before:.1f} transfers/s, under attack {after:.1f}", flush=True)
+            # They share the cores with four more processes; but they go on.
+            self.assertGreater(after, before / 20)
+        self.assertEqual(self.foyerd(), self.pid)
+        self.building.stop(target)
+        for attacker in attackers:
+            self.building.stop(attacker)
+        wait_until(lambda: self.sockets() == 3, "the sockets to be given back")
+        wait_until(lambda: self.descriptors() <= resting + 2, "the descriptors to be given back")
+        # And all is as it was, also for the server whose clients were hostile.
+        self.assertIsNone(self.public.poll())
+        self.building.run("honest", HONEST, "tcp-ask", self.building.address("public"), "7002",
+                          "1000000")
+        self.building.run("honest", HONEST, "tcp-ask", self.building.address("victim"), "7000",
+                          "1000000")
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

@@ -1,0 +1,100 @@
+#!/usr/bin/env python3
+"""kill -9 of either end at any moment, under load; nothing may leak and nobody may hang.
+
+FOYER_KILLS=10000 for the long run; the seed is printed and can be given as FOYER_KILLS_SEED.
+"""
+
+import json
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import time
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "common"))
+from foyer_test import BUILD, FOYER, Building, wait_until  # noqa: E402
+
+HONEST = str(BUILD / "tests" / "plain_sockets")
+KILLS = int(os.environ.get("FOYER_KILLS", "150"))
+SEED = int(os.environ.get("FOYER_KILLS_SEED", str(time.time_ns() % 1_000_000)))
+
+# Echoes, whatever happens to its clients.
+SERVER = """
+import asyncio
+async def echo(reader, writer):
+    try:
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    except ConnectionError:
+        pass
+    writer.close()
+async def main():
+    server = await asyncio.start_server(echo, "0.0.0.0", 7000)
+    await server.serve_forever()
+asyncio.run(main())
+"""
+
+
+class Kills(unittest.TestCase):
+    def setUp(self):
+        print(f"seed {SEED}: FOYER_KILLS_SEED={SEED}", flush=True)
+        self.random = random.Random(SEED)
+        self.building = self.enterContext(Building())
+        self.server = self.serve()
+        status = json.loads(self.building.foyer("status", "--json").stdout)
+        self.pid = status["pid"]
+        self.address = self.building.address("server")
+        self.resting = self.descriptors()
+
+    def serve(self):
+        return self.building.serve("server", sys.executable, "-c", SERVER, port=7000)
+
+    def descriptors(self):
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    def ask(self):
+        return subprocess.Popen([FOYER, "run", "--host", "client", "--", HONEST, "tcp-ask",
+                                 self.address, "7000", "1000000000"], env=self.building.env,
+                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def at_rest(self):
+        wait_until(lambda: sum(s["pid"] != 0 for s in self.building.ports()) == 1,
+                   "the sockets to be given back")
+        wait_until(lambda: self.descriptors() <= self.resting + 2,
+                   f"the descriptors to be given back: {self.descriptors()} of {self.resting}")
+        self.building.run("client", HONEST, "tcp-ask", self.address, "7000", "100000")
+
+    def test_clients_die(self):
+        running = [self.ask() for _ in range(3)]
+        for _ in range(KILLS):
+            time.sleep(self.random.random() * 0.015)  # any moment: that is the point
+            victim = running.pop(self.random.randrange(len(running)))
+            victim.kill()
+            victim.wait()
+            running.append(self.ask())
+        for victim in running:
+            victim.kill()
+            victim.wait()
+        self.at_rest()
+        self.assertIsNone(self.server.poll())
+
+    def test_servers_die(self):
+        for _ in range(max(KILLS // 15, 1)):
+            clients = [self.ask() for _ in range(3)]
+            time.sleep(self.random.random() * 0.05)
+            os.killpg(self.server.pid, signal.SIGKILL)
+            self.server.wait()
+            self.building.stop(self.server)
+            for client in clients:  # at once, not after a timeout: reset, or refused
+                self.assertEqual(client.wait(5), 1)
+            wait_until(lambda: not self.building.ports(), "the port to be free")
+            self.server = self.serve()
+        self.at_rest()
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
