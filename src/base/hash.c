@@ -69,6 +69,7 @@ int hash_table_init(struct hash_table *table, const struct foyer_allocator *allo
     memset(table, 0, sizeof(*table));
     table->allocator = *allocator;
     table->bucket_count = HASH_BUCKETS_MIN;
+    table->load = 1;
     table->segments[0] = first;
     return 0;
 }
@@ -116,7 +117,7 @@ static void split_one(struct hash_table *table)
 
 void hash_table_insert(struct hash_table *table, struct hash_node *node, uint32_t hash)
 {
-    if (table->count >= table->bucket_count)
+    if (table->count / table->load >= table->bucket_count)
         split_one(table);
     struct hash_node **bucket = bucket_at(table, bucket_of(table, hash));
     node->hash = hash;
@@ -139,6 +140,34 @@ void hash_table_remove(struct hash_table *table, struct hash_node *node)
     }
     node->next = NULL;
     node->is_linked = false;
+}
+
+/* The last bucket goes back to the one that it was split from. */
+static void join_one(struct hash_table *table)
+{
+    uint32_t last = table->bucket_count - 1;
+    struct hash_node **from = bucket_at(table, last);
+    struct hash_node **to = bucket_at(table, last - (1u << log2_floor(last)));
+
+    while (*to != NULL)
+        to = &(*to)->next;
+    *to = *from;
+    table->bucket_count = last;
+    unsigned segment = segment_of(last);
+    if (last == segment_first(segment)) {
+        table->allocator.free(table->allocator.context, table->segments[segment],
+                              segment_bytes(segment));
+        table->segments[segment] = NULL;
+    }
+}
+
+void hash_table_shrink(struct hash_table *table)
+{
+    for (int i = 0; i < 5; i++) {
+        if (table->bucket_count > HASH_BUCKETS_MIN &&
+            table->count / table->load < table->bucket_count / 4)
+            join_one(table);
+    }
 }
 
 static struct hash_node *match(struct hash_node *node, uint32_t hash)

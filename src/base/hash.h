@@ -4,8 +4,8 @@
  * Grows by linear hashing (Larson 1988): an insert beyond the load factor splits one bucket, so
  * no call ever moves more than one chain, and the bucket array is a list of segments that double
  * in size and are never copied nor cleared as a whole. Every call is O(1) expected. Insert can't
- * fail: where the allocator has no memory the chains become longer. Memory is not given back
- * before finish.
+ * fail: where the allocator has no memory the chains become longer. Where few nodes are left
+ * hash_table_shrink joins buckets again, a few at a time, and gives segments back.
  *
  * The caller computes the hash (siphash, where an outsider chooses the keys), keeps it in the
  * node and compares keys itself:
@@ -36,6 +36,7 @@ struct hash_table {
     struct foyer_allocator allocator;
     uint32_t count;        /* nodes */
     uint32_t bucket_count; /* in use; at least HASH_BUCKETS_MIN */
+    uint32_t load;         /* nodes per bucket: 1; a caller that prefers memory to time says more */
     struct hash_node **segments[HASH_SEGMENTS_MAX];
 };
 
@@ -50,6 +51,12 @@ void hash_table_finish(struct hash_table *table);
 void hash_table_insert(struct hash_table *table, struct hash_node *node, uint32_t hash);
 /* Does nothing for a node that is in no table. */
 void hash_table_remove(struct hash_table *table, struct hash_node *node);
+
+/*
+ * After a remove that is not part of a walk: where the table is less than a quarter full a few
+ * splits are undone, more than four per node, so that it has become small when it is empty.
+ */
+void hash_table_shrink(struct hash_table *table);
 
 static inline bool hash_node_is_linked(const struct hash_node *node)
 {

@@ -149,6 +149,7 @@ static void tuple_insert(struct foyer_host *host, struct sock *sock)
 static void tuple_forget(struct foyer_host *host, struct sock *sock)
 {
     hash_table_remove(&host->connected, &sock->connected_node);
+    hash_table_shrink(&host->connected);
     if (host->recent_sock == sock)
         host->recent_sock = NULL;
     for (uint32_t i = 0; i < host->hint_count; i++) {
@@ -207,6 +208,7 @@ static void bucket_drop_if_empty(struct foyer_host *host, struct port_bucket *bu
         return;
     port_bitmap_set(&ports_of(host, bucket->protocol)->held, bucket->port, false);
     hash_table_remove(&host->buckets, &bucket->node);
+    hash_table_shrink(&host->buckets);
     host_free(host, bucket, sizeof(*bucket));
 }
 

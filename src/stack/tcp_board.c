@@ -54,13 +54,25 @@ void tcp_unit_give(struct foyer_host *host, void *memory)
     tcp->free_unit_count++;
 }
 
-void tcp_unit_pool_grow(struct foyer_host *host)
+bool tcp_unit_pool_grow(struct foyer_host *host)
 {
     if (host->tcp.free_unit_count >= units_kept(&host->tcp))
-        return;
+        return true;
     struct tcp_unit *unit = host_alloc_raw(host, TCP_UNIT_BYTES);
     if (unit != NULL)
         tcp_unit_give(host, unit);
+    return unit != NULL;
+}
+
+void tcp_unit_pool_shrink(struct foyer_host *host)
+{
+    struct tcp_unit *unit = host->tcp.free_units;
+
+    if (host->tcp.free_unit_count <= units_kept(&host->tcp))
+        return;
+    host->tcp.free_units = unit->next;
+    host->tcp.free_unit_count--;
+    host_free(host, unit, TCP_UNIT_BYTES);
 }
 
 void tcp_unit_pool_finish(struct foyer_host *host)

@@ -169,8 +169,10 @@ struct tcp_delivery {
 /* Units of the host's pool, TCP_UNIT_BYTES each, contents undefined; NULL: no memory. */
 void *tcp_unit_take(struct foyer_host *host);
 void tcp_unit_give(struct foyer_host *host, void *memory);
-/* The pool keeps pace with the connections; called when one is made. */
-void tcp_unit_pool_grow(struct foyer_host *host);
+/* The pool keeps pace with the connections: one unit more where one was made, one less where one
+ * has ended. False: no memory. */
+bool tcp_unit_pool_grow(struct foyer_host *host);
+void tcp_unit_pool_shrink(struct foyer_host *host);
 void tcp_unit_pool_finish(struct foyer_host *host);
 
 /* A board with room for one more record; false where there is no memory for it. */

@@ -4,10 +4,10 @@
  *
  * A sender with bytes out needs a board, a receiver with a gap a list of ranges; both begin in a
  * unit of TCP_UNIT_BYTES. Idle connections hold none, so connections share a pool: it is filled
- * when connections are made (TCP_UNITS_MIN and one per TCP_UNITS_RATIO of them). Only when more
- * of them than that have bytes out or gaps at one time is the allocator asked, as it is for their
- * rings, and what is beyond the proportion goes back to it. Where it has nothing, TCP does
- * without: nothing new is sent for the time being, out-of-order segments are dropped (the peer
+ * when the host and its connections are made (TCP_UNITS_MIN and one per TCP_UNITS_RATIO). Only
+ * when more of them than that have bytes out or gaps at one time is the allocator asked, as it is
+ * for their rings, and what is beyond the proportion goes back to it. Where it has nothing, TCP
+ * does without: nothing new is sent for the time being, out-of-order segments are dropped (the peer
  * sends them again), SACK blocks are not believed.
  */
 #ifndef FOYER_STACK_TCP_HOST_H
@@ -18,7 +18,7 @@
 struct tcp_unit;
 
 #define TCP_UNITS_MIN 16u
-#define TCP_UNITS_RATIO 64u /* connections per unit: 16 bytes for each of them */
+#define TCP_UNITS_RATIO 64u /* connections per unit: 8 bytes for each of them */
 
 struct tcp_host {
     struct tcp_unit *free_units;

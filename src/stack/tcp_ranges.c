@@ -6,6 +6,7 @@
  * Every call is O(ranges); what is newest, beyond all others, is found first.
  */
 #include <assert.h>
+#include <errno.h>
 
 #include "stack/tcp.h"
 
@@ -16,6 +17,10 @@ int tcp_host_init(struct foyer_host *host)
     memset(&host->tcp, 0, sizeof(host->tcp));
     host->tcp.challenge_tokens = TCP_CHALLENGES_PER_S;
     host->tcp.challenge_refilled_ns = host->now_ns;
+    for (uint32_t i = 0; i < TCP_UNITS_MIN; i++) {
+        if (!tcp_unit_pool_grow(host))
+            return -ENOMEM;
+    }
     return 0;
 }
 

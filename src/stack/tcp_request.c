@@ -23,7 +23,9 @@ int requests_init(struct foyer_host *host)
     for (unsigned i = 0; i < REQUEST_LEVELS; i++)
         list_init(&requests->due[i]);
     requests->timer.kind = TIMER_REQUESTS;
-    return hash_table_init(&requests->table, &host->config.allocator);
+    int error = hash_table_init(&requests->table, &host->config.allocator);
+    requests->table.load = 2; /* a flood is paid for in these, too */
+    return error;
 }
 
 void requests_finish(struct foyer_host *host)
@@ -40,10 +42,10 @@ static uint32_t level_ms(unsigned level)
                : (uint32_t)(TCP_RTO_INITIAL_NS / FOYER_NS_PER_MS) << level; /* RFC 6298 (5.5) */
 }
 
-/* Milliseconds until the request is due; <= 0: it is. */
-static int32_t time_left_ms(const struct request *request, foyer_time_ns now)
+/* Microseconds until the request is due; <= 0: it is. */
+static int32_t time_left_us(const struct request *request, foyer_time_ns now)
 {
-    return (int32_t)(request->sent_ms + level_ms(request->level) - tcp_ms(now));
+    return (int32_t)(request->sent_us + level_ms(request->level) * 1000u - tcp_us(now));
 }
 
 static void wait_at_level(struct foyer_host *host, struct request *request, unsigned level,
@@ -53,8 +55,8 @@ static void wait_at_level(struct foyer_host *host, struct request *request, unsi
 
     list_remove(&request->due_node);
     request->level = (uint8_t)level;
-    request->sent_ms = tcp_ms(now);
     request->sent_us = tcp_us(now);
+    request->flags |= REQUEST_TIMED;
     list_push_back(&host->requests.due[level], &request->due_node);
     foyer_time_ns due = now + level_ms(level) * FOYER_NS_PER_MS;
     if (!timer_is_armed(timer) || timer->deadline_ns > due)
@@ -69,8 +71,8 @@ static void arm_timer(struct foyer_host *host, foyer_time_ns now)
         struct list_node *node = list_first(&host->requests.due[i]);
         if (node == NULL)
             continue;
-        int32_t left_ms = time_left_ms(LIST_ENTRY(node, struct request, due_node), now);
-        foyer_time_ns then = now + (left_ms > 0 ? (uint32_t)left_ms : 0) * FOYER_NS_PER_MS;
+        int32_t left_us = time_left_us(LIST_ENTRY(node, struct request, due_node), now);
+        foyer_time_ns then = now + (left_us > 0 ? (uint32_t)left_us : 0) * FOYER_NS_PER_US;
         if (then < due)
             due = then;
     }
@@ -114,6 +116,7 @@ struct request *request_from_handle(struct foyer_host *host, foyer_request handl
 void request_free(struct foyer_host *host, struct request *request)
 {
     hash_table_remove(&host->requests.table, &request->node);
+    hash_table_shrink(&host->requests.table);
     list_remove(&request->due_node);
     list_remove(&request->queue_node);
     request->listener->listen->request_count--;
@@ -342,7 +345,7 @@ void requests_timer(struct foyer_host *host, foyer_time_ns now)
         struct list_node *node;
         while ((node = list_first(&host->requests.due[i])) != NULL) {
             struct request *request = LIST_ENTRY(node, struct request, due_node);
-            if (time_left_ms(request, now) > 0)
+            if (time_left_us(request, now) > 0)
                 break;
             request_due(host, request, now);
         }
@@ -394,7 +397,8 @@ static bool check_segment(struct foyer_host *host, struct request *request,
         /* RFC 3168 section 6.1.1: who has received a SYN that does not ask SHOULD NOT set ECT. */
         if (!tcp_ecn_is_asked(seg))
             request->flags &= (uint8_t)~REQUEST_ECN;
-        request->sent_us = 0; /* Karn: which of the two is answered nobody knows */
+        request->flags &=
+            (uint8_t)~REQUEST_TIMED; /* Karn: which of the two is answered nobody knows */
         send_syn_ack(host, request, now);
         return false;
     }
@@ -452,7 +456,7 @@ void request_input(struct foyer_host *host, struct request *request, struct tcp_
         .iss = request->iss,
         .window = request->window,
         .has_ecn = (request->flags & REQUEST_ECN) != 0,
-        .is_timed = request->level == 0 && request->sent_us != 0,
+        .is_timed = request->level == 0 && (request->flags & REQUEST_TIMED) != 0,
         .sent_us = request->sent_us,
     };
     /* The request goes only where its socket came. */

@@ -36,7 +36,8 @@ enum request_flags {
     REQUEST_SACK = 1u << 1,
     REQUEST_TS = 1u << 2,
     REQUEST_MSS = 1u << 3,
-    REQUEST_ECN = 1u << 4, /* an ECN-setup SYN, to a listener that agrees */
+    REQUEST_ECN = 1u << 4,   /* an ECN-setup SYN, to a listener that agrees */
+    REQUEST_TIMED = 1u << 5, /* sent_us is when the only SYN-ACK left */
 };
 
 struct request {
@@ -47,15 +48,15 @@ struct request {
     struct foyer_endpoint local, remote;
     seq_t irs, iss; /* iss is void while it is held */
     uint32_t ts_recent;
-    uint32_t sent_us, sent_ms; /* of the last SYN-ACK; held: of the SYN. Modulo 2^32 */
-    uint32_t serial;           /* with node.hash the handle */
-    uint16_t mss, window;      /* as in the SYN */
+    uint32_t sent_us;     /* of the last SYN-ACK; held: of the SYN. Modulo 2^32 */
+    uint32_t serial;      /* with node.hash the handle */
+    uint16_t mss, window; /* as in the SYN */
     uint8_t snd_scale;
     uint8_t flags; /* enum request_flags */
     uint8_t level;
 };
 
-_Static_assert(sizeof(struct request) <= 128, "a flood is paid for in these");
+_Static_assert(sizeof(struct request) <= 120, "a flood is paid for in these");
 
 /* Per host. */
 struct requests {

@@ -17,7 +17,7 @@ struct tcb *tcp_create(struct foyer_host *host, struct sock *sock)
     if (tcb == NULL)
         return NULL;
     host->tcp.tcb_count++;
-    tcp_unit_pool_grow(host);
+    (void)tcp_unit_pool_grow(host);
     sock->tcb = tcb;
     tcb->rto_deadline_ns = FOYER_TIME_NEVER;
     tcb->ack_deadline_ns = FOYER_TIME_NEVER;
@@ -41,6 +41,7 @@ void tcp_free(struct foyer_host *host, struct tcb *tcb)
     tcp_ranges_drop(host, tcb);
     tcp_extra_give(host, tcb);
     host->tcp.tcb_count--;
+    tcp_unit_pool_shrink(host);
     host_free(host, tcb, sizeof(*tcb));
 }
 

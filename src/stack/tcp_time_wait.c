@@ -96,6 +96,7 @@ void time_wait_end(struct foyer_host *host, struct time_wait *wait)
 {
     slot_list_remove(host, &host->time_waits.by_end, &wait->slot, SLOT_LINK_QUEUE);
     hash_table_remove(&host->time_waits.table, &wait->node);
+    hash_table_shrink(&host->time_waits.table);
     ports_end_time_wait(host, wait);
     slot_give(host, &wait->slot);
     host_free(host, wait, sizeof(*wait));

@@ -73,6 +73,7 @@ static void model(uint32_t hash_mask, int fail_after)
         assert_ptr_equal(find(&table, key, hash), item->is_in ? item : NULL);
         if (item->is_in) {
             hash_table_remove(&table, &item->node);
+            hash_table_shrink(&table);
             count--;
         } else {
             item->key = key;
@@ -148,6 +149,14 @@ static void buckets_grow_with_count(void **state)
         longest = length > longest ? length : longest;
     }
     assert_true(longest < 16);
+    for (uint32_t i = 0; i < 100000; i++) {
+        hash_table_remove(&table, &items[i].node);
+        hash_table_shrink(&table);
+        if (i % 1000 == 0 && i + 1 < 100000)
+            assert_ptr_equal(find(&table, i + 1, (i + 1) << 8), &items[i + 1]);
+    }
+    assert_true(table.bucket_count <= 4 * HASH_BUCKETS_MIN);
+    assert_true(memory.used <= 1024);
     hash_table_finish(&table);
     assert_int_equal(memory.used, 0);
 }
