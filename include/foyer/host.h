@@ -66,7 +66,7 @@ struct foyer_host_config {
     uint32_t receive_buffer_size;     /* default ring size, power of two; 0: 262144 */
     uint32_t send_buffer_size;        /* default ring size, power of two; 0: 262144 */
     uint32_t behaviour;               /* enum foyer_host_behaviour; 0: none of it */
-    uint32_t max_requests; /* half-open passive connections, 128 bytes each; 0: 131072. Beyond it
+    uint32_t max_requests;   /* half-open passive connections, 128 bytes each; 0: 131072. Beyond it
                               SYNs are answered by cookies (RFC 4987), which cost no memory */
     uint32_t max_time_waits; /* closed connections in TIME-WAIT, 96 bytes each; 0: 65536. Beyond it,
                                 and where a new socket finds max_sockets used up, the oldest end
@@ -189,6 +189,7 @@ struct foyer_host_stats {
     uint64_t tcp_time_waits_shed; /* TIME-WAITs that ended early to make room */
     uint64_t tcp_cookies_sent, tcp_cookies_received, tcp_cookies_failed; /* RFC 4987 */
     uint64_t tcp_spurious_recoveries; /* reductions that were undone */
+    uint64_t tcp_mtu_black_holes, tcp_mtu_probes_good, tcp_mtu_probes_lost; /* RFC 8899 */
     uint64_t tcp_lost_retransmits, tcp_loss_probes, tcp_sack_reneged, tcp_ecn_reductions;
 };
 

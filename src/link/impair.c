@@ -135,6 +135,11 @@ static bool is_lost(struct impair *impair)
 void impair_push(struct impair *impair, const struct foyer_packet *packet, foyer_time_ns now)
 {
     impair->stats.frames++;
+    if (impair->config.frame_bytes_max > 0 &&
+        foyer_packet_size(packet) > impair->config.frame_bytes_max) {
+        impair->stats.too_large++;
+        return;
+    }
     if (is_lost(impair)) {
         impair->stats.lost++;
         return;

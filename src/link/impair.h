@@ -33,12 +33,14 @@ struct impair_config {
     foyer_time_ns reorder_ns; /* how much longer a reordered frame takes, at most; 0: delay_ns */
     uint64_t rate_bits_per_s; /* 0: infinite */
     size_t queue_bytes;       /* at the bottleneck; more is lost; 0: 1 MiB */
+    size_t frame_bytes_max;   /* larger ones vanish, as on a path of a smaller MTU; 0: none */
     uint32_t mark_ppm;        /* frames with ECT become CE: at random */
     size_t mark_bytes;        /* and where more than this waits at the bottleneck; 0: never */
 };
 
 struct impair_stats {
-    uint64_t frames, lost, lost_in_bursts, duplicated, reordered, damaged, overflowed, marked;
+    uint64_t frames, lost, lost_in_bursts, duplicated, reordered, damaged, overflowed, marked,
+        too_large;
 };
 
 struct impair {

@@ -238,8 +238,10 @@ void ip_group_mac(const struct foyer_addr *dst, bool is_broadcast, uint8_t ret_m
     }
 }
 
-static uint16_t link_mtu(const struct foyer_host *host, const struct foyer_addr *dst)
+uint16_t ip_link_mtu(const struct foyer_host *host, const struct foyer_addr *dst)
 {
+    if (ip_is_own(host, dst))
+        return IP_MTU_LOCAL;
     return foyer_addr_is_v4(dst) ? host->link_mtu_v4 : host->link_mtu_v6;
 }
 
@@ -247,13 +249,13 @@ static uint16_t learned_mtu(const struct foyer_host *host, const struct foyer_ad
 {
     /* The timer waits for the first to expire; where it does not wait there is none. */
     if (!timer_is_armed(&host->mtu_timer))
-        return link_mtu(host, dst);
+        return ip_link_mtu(host, dst);
     for (uint32_t i = 0; i < HOST_LEARNED_MTUS_MAX; i++) {
         const struct learned_mtu *learned = &host->learned_mtus[i];
         if (learned->mtu != 0 && foyer_addr_eq(&learned->dst, dst))
             return learned->mtu;
     }
-    return link_mtu(host, dst);
+    return ip_link_mtu(host, dst);
 }
 
 static bool is_given(const struct foyer_addr *src)
@@ -270,7 +272,7 @@ int ip_find_way(struct foyer_host *host, const struct foyer_addr *dst, const str
         *ret_way = (struct ip_way){.src = *src, .neighbour = memo->neighbour, .mtu = memo->mtu};
         return 0;
     }
-    struct ip_way way = {.mtu = link_mtu(host, dst)};
+    struct ip_way way = {.mtu = ip_link_mtu(host, dst)};
     struct foyer_addr next_hop;
 
     if (is_given(src)) {
@@ -374,14 +376,9 @@ static void arm_mtu_timer(struct foyer_host *host)
     timer_set(&host->timers, &host->mtu_timer, first);
 }
 
-void ip_learn_mtu(struct foyer_host *host, const struct foyer_addr *dst, uint16_t mtu,
-                  foyer_time_ns now)
+static void store_mtu(struct foyer_host *host, const struct foyer_addr *dst, uint16_t mtu,
+                      foyer_time_ns now)
 {
-    uint16_t min = (uint16_t)(foyer_addr_is_v4(dst) ? IP_MTU_MIN_V4 : IP_MTU_MIN_V6);
-    if (mtu < min)
-        mtu = min; /* RFC 8201 section 4: MUST NOT go below 1280 */
-    if (mtu >= learned_mtu(host, dst) || ip_is_own(host, dst))
-        return;
     /* The entry of the same destination, a free one, or the one that ends first. */
     struct learned_mtu *slot = &host->learned_mtus[0];
     for (uint32_t i = 0; i < HOST_LEARNED_MTUS_MAX; i++) {
@@ -396,6 +393,23 @@ void ip_learn_mtu(struct foyer_host *host, const struct foyer_addr *dst, uint16_
     *slot = (struct learned_mtu){.dst = *dst, .mtu = mtu, .expires_ns = now + LEARNED_MTU_TTL_NS};
     host->path_generation++;
     arm_mtu_timer(host);
+}
+
+void ip_learn_mtu(struct foyer_host *host, const struct foyer_addr *dst, uint16_t mtu,
+                  foyer_time_ns now)
+{
+    uint16_t min = (uint16_t)(foyer_addr_is_v4(dst) ? IP_MTU_MIN_V4 : IP_MTU_MIN_V6);
+    if (mtu < min)
+        mtu = min; /* RFC 8201 section 4: MUST NOT go below 1280 */
+    if (mtu < learned_mtu(host, dst) && !ip_is_own(host, dst))
+        store_mtu(host, dst, mtu, now);
+}
+
+void ip_set_mtu(struct foyer_host *host, const struct foyer_addr *dst, uint16_t mtu,
+                foyer_time_ns now)
+{
+    if (mtu != learned_mtu(host, dst) && !ip_is_own(host, dst))
+        store_mtu(host, dst, mtu, now);
 }
 
 void ip_mtu_timer(struct foyer_host *host, foyer_time_ns now)

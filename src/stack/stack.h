@@ -278,6 +278,11 @@ uint16_t ip_path_mtu(const struct foyer_host *host, const struct sock *sock);
 /* Remembers a smaller MTU for the destination (bounded below: 1280 for IPv6, 552 for IPv4). */
 void ip_learn_mtu(struct foyer_host *host, const struct foyer_addr *dst, uint16_t mtu,
                   foyer_time_ns now);
+/* The same, up or down: what was found by trying (RFC 8899). */
+void ip_set_mtu(struct foyer_host *host, const struct foyer_addr *dst, uint16_t mtu,
+                foyer_time_ns now);
+/* Of the link to it, whatever the path is known to take. */
+uint16_t ip_link_mtu(const struct foyer_host *host, const struct foyer_addr *dst);
 
 /*
  * Queues a small stateless packet (RST, ICMP, challenge ACK of TIME-WAIT): transport header and

@@ -8,6 +8,7 @@
  *   tcp_options.c   options of both directions, timestamps, PAWS, the ISN
  *   tcp_ecn.c       explicit congestion notification
  *   tcp_urgent.c    urgent data of both directions
+ *   tcp_mtu.c       black holes on the path, and probes for its MTU
  *   tcp_listen.c    SYN to a listener, the accept queue
  *   tcp_request.c   half-open connections, which have no socket yet
  *   tcp_cookie.c    those that have no memory at all
@@ -201,6 +202,17 @@ struct tcp_extra {
     seq_t snd_up; /* with TCPF_URG_OUT: SND.UP, the first byte that is not urgent */
     seq_t rcv_up; /* with TCPF_URG_IN: the last byte that is, RCV.UP less one */
     bool is_urgent_here, is_urgent_read; /* it was received; recv_urgent gave it */
+
+    /* tcp_mtu.c: text bytes per segment. mtu_low 0: no black hole was met, the rest is void. */
+    uint16_t mtu_low, mtu_high; /* works; may work */
+    uint16_t mtu_size;          /* being tried; 0: to be chosen */
+    uint8_t mtu_tries;          /* of that size */
+    bool is_mtu_probe_out;      /* mtu_start .. mtu_end - 1 is a probe */
+    bool is_mtu_repairing;      /* was one, and is not acknowledged yet */
+    bool is_mtu_top_tried, is_mtu_done;
+    bool is_mtu_unconfirmed; /* nothing came through since mtu_low was lowered */
+    seq_t mtu_start, mtu_end;
+    uint32_t mtu_done_ms;
 };
 
 struct tcb {
@@ -385,6 +397,24 @@ void tcp_urgent_input(struct foyer_host *host, struct sock *sock, const struct t
 /* With TCPF_URG_IN: text came. */
 void tcp_urgent_received(struct foyer_host *host, struct sock *sock);
 
+/* ---- tcp_mtu.c --------------------------------------------------------------------------------- */
+
+/* The lesser of mss and what is known to come through. */
+uint32_t tcp_mtu_bound(const struct tcb *tcb, uint32_t mss);
+/* Before the reaction to a timeout; tcb->retries counts it already. */
+void tcp_mtu_on_rto(struct foyer_host *host, struct sock *sock);
+void tcp_mtu_on_icmp(struct sock *sock, uint16_t mtu);
+/* The size that wants to be tried next; 0: none (now). */
+uint16_t tcp_mtu_probe_size(struct foyer_host *host, struct sock *sock, foyer_time_ns now);
+/* Is there enough of everything? *ret_must_wait: nearly, do not spend what there is. */
+bool tcp_mtu_may_probe(const struct sock *sock, uint16_t size, uint32_t unsent, uint32_t window,
+                       bool *ret_must_wait);
+void tcp_mtu_probe_sent(struct tcb *tcb, seq_t start, uint16_t size);
+/* snd_una moved; there is an extra. */
+void tcp_mtu_on_progress(struct foyer_host *host, struct sock *sock, foyer_time_ns now);
+/* Is what is lost a probe, and nothing else? Then it is noted: no reason to slow down. */
+bool tcp_mtu_is_probe_lost(struct foyer_host *host, struct tcb *tcb);
+
 /* ---- tcp_ack.c -------------------------------------------------------------------------------- */
 
 /* The ACK field of an acceptable segment, 3.10.7.4 fifth; false: the segment is dropped. */
@@ -441,6 +471,8 @@ bool tcp_paws_rejects(const struct tcb *tcb, const struct tcp_segment *seg, foye
 /* RFC 7323 section 4.3: TS.Recent of an acceptable segment. */
 void tcp_ts_update(struct tcb *tcb, const struct tcp_segment *seg, foyer_time_ns now);
 /* tcb->mss from the path MTU, the peer's MSS and the options that every segment carries. */
+/* The largest segment that link, peer and option allow, whatever the path is known to take. */
+uint16_t tcp_mss_limit(const struct foyer_host *host, const struct sock *sock);
 void tcp_mss_update(const struct foyer_host *host, struct sock *sock);
 /* The same at each pull: the path's MTU may have changed. */
 void tcp_mss_follow(const struct foyer_host *host, struct sock *sock);

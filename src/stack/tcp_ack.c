@@ -255,6 +255,8 @@ bool tcp_ack_input(struct foyer_host *host, struct sock *sock, const struct tcp_
     }
     if (acked_bytes > 0) {
         advance(host, sock, seg);
+        if (tcb->extra != NULL)
+            tcp_mtu_on_progress(host, sock, now);
         tcb->stalled_ms = tcp_ms(now);
     }
     deliver(host, tcb, seg, acked_bytes, &delivery);

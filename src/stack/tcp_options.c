@@ -148,11 +148,10 @@ void tcp_options_negotiate(const struct foyer_host *host, struct sock *sock,
     tcb->rcv_mss = tcb->mss;
 }
 
-/* RFC 9293 section 3.7.1 (MUST-16): Eff.snd.MSS. */
-static uint16_t effective_mss(const struct foyer_host *host, const struct sock *sock)
+static uint16_t mss_within(const struct sock *sock, uint32_t mtu)
 {
     const struct tcb *tcb = sock->tcb;
-    uint32_t mss = ip_path_mtu(host, sock) - headers_size(&sock->remote.addr);
+    uint32_t mss = mtu - headers_size(&sock->remote.addr);
 
     if (mss > tcb->peer_mss)
         mss = tcb->peer_mss;
@@ -160,6 +159,17 @@ static uint16_t effective_mss(const struct foyer_host *host, const struct sock *
     if ((tcb->flags & TCPF_TS_OK) != 0)
         mss -= TS_OPTION_SIZE;
     return (uint16_t)mss;
+}
+
+uint16_t tcp_mss_limit(const struct foyer_host *host, const struct sock *sock)
+{
+    return mss_within(sock, ip_link_mtu(host, &sock->remote.addr));
+}
+
+/* RFC 9293 section 3.7.1 (MUST-16): Eff.snd.MSS. */
+static uint16_t effective_mss(const struct foyer_host *host, const struct sock *sock)
+{
+    return (uint16_t)tcp_mtu_bound(sock->tcb, mss_within(sock, ip_path_mtu(host, sock)));
 }
 
 void tcp_mss_update(const struct foyer_host *host, struct sock *sock)

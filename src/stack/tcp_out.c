@@ -410,6 +410,28 @@ static void send_new(struct foyer_host *host, struct sock *sock, struct tx *tx,
     tcp_probe_reschedule(host, sock, now);
 }
 
+/* A segment that is larger than the path is known to take (tcp_mtu.c). */
+static bool output_mtu_probe(struct foyer_host *host, struct sock *sock, struct tx *tx,
+                             bool *ret_must_wait, foyer_time_ns now)
+{
+    struct tcb *tcb = sock->tcb;
+    uint16_t size = tcp_mtu_probe_size(host, sock, now);
+
+    *ret_must_wait = false;
+    if (size == 0 || !seq_lt(tcb->snd_nxt, tcb->snd_end) ||
+        !tcp_mtu_may_probe(sock, size, seq_distance(tcb->snd_end, tcb->snd_nxt),
+                           send_window_room(tcb), ret_must_wait) ||
+        !tcp_board_need(host, tcb))
+        return false;
+    struct new_data data = {.size = size};
+    uint16_t mss = tcb->mss;
+    tcp_mtu_probe_sent(tcb, tcb->snd_nxt, size);
+    tcb->mss = size; /* one segment, not a super-segment of two */
+    send_new(host, sock, tx, &data, now);
+    tcb->mss = mss;
+    return true;
+}
+
 static bool output_new(struct foyer_host *host, struct sock *sock, struct tx *tx, foyer_time_ns now)
 {
     struct tcb *tcb = sock->tcb;
@@ -421,6 +443,13 @@ static bool output_new(struct foyer_host *host, struct sock *sock, struct tx *tx
         return false;
     }
     tcb->flags &= ~(uint32_t)TCPF_CWND_LIMITED;
+    bool must_wait;
+    if (output_mtu_probe(host, sock, tx, &must_wait, now))
+        return true;
+    if (must_wait) {
+        tcb->flags |= TCPF_CWND_LIMITED;
+        return false;
+    }
     if (!choose_new_data(host, sock, &data) || !tcp_board_need(host, tcb))
         return false;
     if (tcp_flight(tcb) == 0) {

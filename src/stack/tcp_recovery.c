@@ -454,6 +454,15 @@ static bool finds_loss(struct foyer_host *host, struct tcb *tcb,
     return board->lost_bytes > 0;
 }
 
+/* RFC 8899 section 3: the loss of a probe is no congestion. It is only sent again. */
+static bool is_mere_probe(struct foyer_host *host, struct tcb *tcb)
+{
+    if (tcb->recovery != TCP_OPEN || !tcp_mtu_is_probe_lost(host, tcb))
+        return false;
+    tcb->flags |= TCPF_FORCE_RXT;
+    return true;
+}
+
 static void run_state(struct foyer_host *host, struct tcb *tcb, const struct tcp_delivery *delivery,
                       uint32_t lost_bytes, foyer_time_ns now)
 {
@@ -462,6 +471,8 @@ static void run_state(struct foyer_host *host, struct tcb *tcb, const struct tcp
         tcb->board->recovery_point = seq_max(tcb->board->recovery_point, tcb->snd_una);
         if (!finds_loss(host, tcb, delivery))
             break;
+        if (is_mere_probe(host, tcb))
+            return;
         enter_recovery(host, tcb, delivery, now);
         prr_update(tcb, tcp_has_sack(tcb) ? delivery->delivered_bytes : tcb->mss, false);
         break;
@@ -532,7 +543,8 @@ void tcp_recovery_on_reorder_timer(struct foyer_host *host, struct sock *sock, f
     uint32_t lost_bytes = tcp_rack_detect(host, tcb, tcp_us(now), &wait_us);
 
     if (lost_bytes > 0) {
-        if (tcb->recovery == TCP_OPEN || tcb->recovery == TCP_CWR) {
+        bool may_enter = tcb->recovery == TCP_OPEN || tcb->recovery == TCP_CWR;
+        if (may_enter && !is_mere_probe(host, tcb)) {
             enter_recovery(host, tcb, &nothing, now);
             prr_update(tcb, 0, false);
         }

@@ -420,6 +420,7 @@ void tcp_icmp_error(struct foyer_host *host, struct sock *sock, const struct icm
     if (error->mtu > 0) {
         ip_learn_mtu(host, &sock->remote.addr, error->mtu, now);
         ip_path(host, sock);
+        tcp_mtu_on_icmp(sock, ip_path_mtu(host, sock));
         reduce_mss(host, sock, now);
         return;
     }

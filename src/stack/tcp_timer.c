@@ -174,10 +174,12 @@ static bool rto_fires(struct foyer_host *host, struct sock *sock, foyer_time_ns 
         /* The machine slept: the board's times have come round, and nothing is young. */
         if (is_long_past && tcb->board != NULL)
             tcp_board_lose_all(tcb);
-        if (tcp_is_synchronized(sock))
+        if (tcp_is_synchronized(sock)) {
+            tcp_mtu_on_rto(host, sock);
             tcp_recovery_on_rto(host, sock, now);
-        else
+        } else {
             tcb->flags |= TCPF_SYN_PENDING | TCPF_SYN_LOST;
+        }
         if (tcb->backoff < UINT8_MAX)
             tcb->backoff++; /* RFC 6298 (5.5) */
         tcp_rto_restart(host, sock, now);
