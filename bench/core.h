@@ -29,6 +29,8 @@ extern const struct subject lwip_bulk, lwip_requests, lwip_connects, lwip_idle_h
     lwip_port;
 /* Of the kernel's loopback, in a network namespace of its own (core_kernel.c). */
 extern const struct subject kernel_connects, kernel_port;
+/* Of one stream over a TAP, and of the kernel's over veth (core_tap.c). */
+extern const struct subject foyer_tap, lwip_tap, kernel_veth;
 /* The copies of foyer_bulk and nothing else (core_foyer.c). */
 extern const struct subject bare_copies;
 

@@ -24,7 +24,8 @@ static void *absent_open(long argument)
         absent_open, NULL, NULL                                                                    \
     }
 const struct subject lwip_bulk = ABSENT, lwip_requests = ABSENT, lwip_connects = ABSENT,
-                     lwip_idle_heap = ABSENT, lwip_demux = ABSENT, lwip_port = ABSENT;
+                     lwip_idle_heap = ABSENT, lwip_demux = ABSENT, lwip_port = ABSENT,
+                     lwip_tap = ABSENT;
 
 #else
 
@@ -44,6 +45,8 @@ const struct subject lwip_bulk = ABSENT, lwip_requests = ABSENT, lwip_connects =
 #include <lwip/tcp.h>
 #include <lwip/timeouts.h>
 #include <netif/ethernet.h>
+
+#include "core_tap.h"
 
 #define PORT 7
 #define CHUNK_BYTES 65536u
@@ -583,5 +586,149 @@ static double port_measure(void *state, double seconds)
 }
 
 const struct subject lwip_port = {port_open, port_measure, duo_close};
+
+/* ---- over a TAP ----------------------------------------------------------------------------------------- */
+
+struct tap_end {
+    struct tap tap;
+    struct stack stack;
+    struct tcp_pcb *pcb;
+    bool is_inward, is_connected;
+    uint64_t received;
+};
+
+static err_t tap_send(struct netif *netif, struct pbuf *frame)
+{
+    struct tap_end *end = netif->state;
+    struct foyer_packet packet = {.spans = {{frame->payload, frame->len}}, .span_count = 1};
+    CORE_CHECK(frame->next == NULL);
+    CORE_CHECK(link_send(end->tap.link, &packet, 1, 0) == 1);
+    return ERR_OK;
+}
+
+static err_t tap_setup(struct netif *netif)
+{
+    struct tap_end *end = netif->state;
+    netif->mtu = 1500;
+    netif->hwaddr_len = 6;
+    netif->flags =
+        NETIF_FLAG_BROADCAST | NETIF_FLAG_ETHARP | NETIF_FLAG_ETHERNET | NETIF_FLAG_LINK_UP;
+    netif->output = end->stack.api.etharp_output;
+    netif->linkoutput = tap_send;
+    return ERR_OK;
+}
+
+static err_t tap_on_data(void *arg, struct tcp_pcb *pcb, struct pbuf *data, err_t error)
+{
+    struct tap_end *end = arg;
+    struct api *api = &end->stack.api;
+    CORE_CHECK(error == ERR_OK && data != NULL);
+    end->received += api->pbuf_copy_partial(data, end->tap.to, data->tot_len, 0);
+    api->tcp_recved(pcb, data->tot_len);
+    api->pbuf_free(data);
+    return ERR_OK;
+}
+
+static err_t tap_on_connected(void *arg, struct tcp_pcb *pcb, err_t error)
+{
+    struct tap_end *end = arg;
+    (void)pcb;
+    CORE_CHECK(error == ERR_OK);
+    end->is_connected = true;
+    return ERR_OK;
+}
+
+static void tap_pump(struct tap_end *end)
+{
+    struct stack *stack = &end->stack;
+    struct foyer_packet packets[32];
+    int count;
+    while ((count = link_receive(end->tap.link, packets, 32, 0)) > 0)
+        for (int i = 0; i < count; i++) {
+            const struct foyer_span *span = &packets[i].spans[0];
+            struct pbuf *copy = stack->api.pbuf_alloc(PBUF_RAW, (uint16_t)span->size, PBUF_RAM);
+            CORE_CHECK(copy != NULL && span->size <= FRAME_BYTES_MAX);
+            memcpy(copy->payload, span->base, span->size);
+            (void)stack->netif.input(copy, &stack->netif);
+        }
+    stack->api.sys_check_timeouts();
+}
+
+static void tap_close_lwip(void *state)
+{
+    struct tap_end *end = state;
+    if (end->stack.library != NULL)
+        dlclose(end->stack.library);
+    tap_close(&end->tap);
+    free(end);
+}
+
+static void *tap_open_lwip(long argument)
+{
+    struct tap_end *end = calloc(1, sizeof(*end));
+    CORE_CHECK(end != NULL);
+    if (!tap_open(&end->tap, true)) {
+        free(end);
+        return NULL;
+    }
+    if (!load(&end->stack)) {
+        tap_close_lwip(end);
+        return NULL;
+    }
+    struct api *api = &end->stack.api;
+    ip_addr_t self = IPADDR4_INIT(PP_HTONL(TAP_STACK_ADDR)),
+              remote = IPADDR4_INIT(PP_HTONL(TAP_KERNEL_ADDR));
+    ip4_addr_t mask, any;
+    IP4_ADDR(&mask, 255, 255, 255, 0);
+    IP4_ADDR(&any, 0, 0, 0, 0);
+    end->is_inward = argument == 1;
+    api->lwip_init();
+    CORE_CHECK(api->netif_add(&end->stack.netif, ip_2_ip4(&self), &mask, &any, end, tap_setup,
+                              api->ethernet_input) != NULL);
+    memcpy(end->stack.netif.hwaddr, (uint8_t[6]){2, 0, 0, 0, 0, 9}, 6);
+    api->netif_set_default(&end->stack.netif);
+    api->netif_set_up(&end->stack.netif);
+    end->pcb = api->tcp_new();
+    CORE_CHECK(end->pcb != NULL);
+    api->tcp_arg(end->pcb, end);
+    api->tcp_recv(end->pcb, tap_on_data);
+    CORE_CHECK(api->tcp_connect(end->pcb, &remote, TAP_PORT, tap_on_connected) == ERR_OK);
+    while (!end->is_connected || !tap_kernel_accept(&end->tap))
+        tap_pump(end);
+    return end;
+}
+
+static double tap_measure(void *state, double seconds)
+{
+    struct tap_end *end = state;
+    struct api *api = &end->stack.api;
+    uint64_t received = 0, before = end->received;
+    double start = core_seconds(), now;
+    do {
+        for (unsigned i = 0; i < 16; i++) {
+            if (end->is_inward) {
+                tap_kernel_send(&end->tap);
+                tap_pump(end);
+                continue;
+            }
+            uint16_t size;
+            while ((size = tcp_sndbuf(end->pcb)) > 0) {
+                if (size > 8 * TCP_MSS)
+                    size = 8 * TCP_MSS;
+                if (api->tcp_write(end->pcb, end->tap.from, size, TCP_WRITE_FLAG_COPY) != ERR_OK)
+                    break;
+            }
+            (void)api->tcp_output(end->pcb);
+            received += tap_kernel_recv(&end->tap);
+            tap_pump(end);
+        }
+        now = core_seconds();
+    } while (now - start < seconds);
+    if (end->is_inward)
+        received = end->received - before;
+    return (double)received * 8 / 1e9 / (now - start);
+}
+
+const struct subject lwip_tap = {tap_open_lwip, tap_measure, tap_close_lwip};
 
 #endif

@@ -19,16 +19,20 @@
 #define TUN_F_USO6 0x40
 #endif
 
-#define BUFFERS 32
-/* Rounded up so that buffers start on their own cache line. */
-#define BUFFER_SIZE ((LINK_FRAME_MAX + 63u) & ~63u)
+/*
+ * A batch ends where the largest frame might not fit any more: three super-segments, or more small
+ * frames than anybody asks for. They lie one behind the other, so that what the next batch is read
+ * to is still in the cache.
+ */
+#define BUFFER_SIZE (4u * 65536u)
+#define FRAME_ALIGN 64u /* each frame starts on its own cache line */
 
 struct tap_link {
     struct link link;
     int fd;
     bool has_vnet_header;
     struct link_tap_stats stats;
-    uint8_t *buffers; /* BUFFERS of BUFFER_SIZE; the kernel gives memory to what is touched */
+    uint8_t *buffer; /* BUFFER_SIZE bytes */
 };
 
 static struct tap_link *tap_link(const struct link *link)
@@ -92,11 +96,11 @@ static int tap_receive(struct link *link, struct foyer_packet *ret_packets, size
 {
     struct tap_link *tap = tap_link(link);
     size_t header_size = tap->has_vnet_header ? sizeof(struct virtio_net_hdr) : 0;
-    size_t count = 0;
-    while (count < max && count < BUFFERS) {
-        uint8_t *buffer = tap->buffers + count * BUFFER_SIZE;
+    size_t count = 0, used = 0;
+    while (count < max && BUFFER_SIZE - used >= LINK_FRAME_MAX) {
+        uint8_t *frame = tap->buffer + used;
         struct virtio_net_hdr header = {0};
-        struct iovec iov[2] = {{&header, header_size}, {buffer, BUFFER_SIZE}};
+        struct iovec iov[2] = {{&header, header_size}, {frame, BUFFER_SIZE - used}};
         ssize_t got = readv(tap->fd, iov, 2);
         if (got < 0 && errno == EINTR)
             continue;
@@ -111,12 +115,13 @@ static int tap_receive(struct link *link, struct foyer_packet *ret_packets, size
             tap->stats.receive_drops++;
             continue;
         }
-        packet.spans[0] = (struct foyer_span){buffer, (size_t)got - header_size};
+        packet.spans[0] = (struct foyer_span){frame, (size_t)got - header_size};
         if (vnet_parse(&header, packet.spans[0].size, &packet) < 0) {
             tap->stats.receive_drops++;
             continue;
         }
         ret_packets[count++] = packet;
+        used += (packet.spans[0].size + FRAME_ALIGN - 1) & ~(size_t)(FRAME_ALIGN - 1);
     }
     return (int)count;
 }
@@ -130,7 +135,7 @@ static void tap_close(struct link *link)
 {
     struct tap_link *tap = tap_link(link);
     close(tap->fd);
-    free(tap->buffers);
+    free(tap->buffer);
     free(tap);
 }
 
@@ -175,15 +180,15 @@ int link_tap_from_fd(int fd, const struct link_tap_config *config, struct link *
     tap->link.ops = &tap_ops;
     tap->fd = fd;
     tap->has_vnet_header = (request.ifr_flags & IFF_VNET_HDR) != 0;
-    tap->buffers = aligned_alloc(64, (size_t)BUFFERS * BUFFER_SIZE);
-    int error = tap->buffers == NULL ? -ENOMEM : 0;
+    tap->buffer = aligned_alloc(FRAME_ALIGN, BUFFER_SIZE);
+    int error = tap->buffer == NULL ? -ENOMEM : 0;
     if (error == 0 && tap->has_vnet_header)
         error = set_offloads(tap, config != NULL && config->no_receive_offload);
     int flags = fcntl(fd, F_GETFL);
     if (error == 0 && (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0))
         error = -errno;
     if (error < 0) {
-        free(tap->buffers);
+        free(tap->buffer);
         free(tap);
         return error;
     }
