@@ -171,7 +171,7 @@ struct preload_config {
     char env_socket[160], env_host[FOYER_NAME_MAX + 16], env_fd[32];
     char env_supervisor[PRELOAD_PATH_MAX]; /* foyer-supervise; empty: not installed */
     bool is_supervised;                    /* it is above this process already */
-    char own_path[PRELOAD_PATH_MAX]; /* the part of LD_PRELOAD that is this module */
+    char own_path[PRELOAD_PATH_MAX];       /* the part of LD_PRELOAD that is this module */
 };
 
 extern struct preload_config preload_config;

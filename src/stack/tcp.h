@@ -379,8 +379,6 @@ void tcp_segment_arrives(struct foyer_host *host, struct sock *sock, struct tcp_
  */
 bool tcp_syn_is_newer(const struct tcp_segment *seg, bool has_timestamps, uint32_t ts_recent,
                       seq_t rcv_nxt);
-/* CLOSED of 3.10.7.1: the answer to a segment that nobody expects. */
-void tcp_answer_closed(struct foyer_host *host, const struct tcp_segment *seg);
 
 /* ---- tcp_urgent.c ------------------------------------------------------------------------------ */
 

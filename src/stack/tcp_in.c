@@ -5,7 +5,7 @@
  *     request_input                 SYN-RECEIVED of a passive open, tcp_request.c
  *     time_wait_input               TIME-WAIT that has no socket any more, tcp_time_wait.c
  *     tcp_listen_input              LISTEN (3.10.7.2), tcp_listen.c
- *     tcp_answer_closed             CLOSED (3.10.7.1)
+ *     tcp_send_rst_for              CLOSED (3.10.7.1), tcp_reply.c
  *     tcp_segment_arrives
  *       syn_sent_input              SYN-SENT (3.10.7.3)
  *       take_over_time_wait         a SYN that may reuse a TIME-WAIT (RFC 6191)
@@ -125,14 +125,7 @@ void tcp_input(struct foyer_host *host, const struct rx *rx, foyer_time_ns now)
     if (sock != NULL && sock->state == FOYER_STATE_LISTEN)
         tcp_listen_input(host, sock, &seg, now);
     else
-        tcp_answer_closed(host, &seg);
-}
-
-/* RFC 9293 section 3.10.7.1. */
-void tcp_answer_closed(struct foyer_host *host, const struct tcp_segment *seg)
-{
-    if ((seg->tcp.flags & WIRE_TCP_RST) == 0)
-        tcp_send_rst_for(host, seg);
+        tcp_send_rst_for(host, &seg); /* RFC 9293 section 3.10.7.1 */
 }
 
 /* ---- SYN-SENT (RFC 9293 section 3.10.7.3) ----------------------------------------------------- */

@@ -150,9 +150,11 @@ static void unknown_protocol_is_answered(void **state)
     frame[at + 2] = 1, frame[at + 3] = 4;
     lan_input(lan, frame, at + 24);
     expect_error(lan, 4, 1, 40); /* the destination options' */
+    uint64_t sent = lan_stats(lan).icmp_out;
     struct foyer_addr all = foyer_addr_v4(10, 0, 0, 255);
     at = lan_ip(frame, &lan_peer4, &all, 200, 16);
     lan_input(lan, frame, at + 16);
+    assert_int_equal(lan_stats(lan).icmp_out, sent);
     assert_int_equal(lan_pull(lan), 0);
 }
 
@@ -408,6 +410,26 @@ static void advertisements_and_the_cache(void **state)
     }
 }
 
+/* [test RFC4861 7.1.2a] */
+static void solicited_advertisement_to_a_group_is_discarded(void **state)
+{
+    struct lan *lan = *state;
+    const struct foyer_addr group = {{0xff, 2, [15] = 1}};
+    struct wire_ndp ndp = {.type = WIRE_ICMP6_NEIGHBOUR_ADVERTISEMENT,
+                           .target = lan_peer6,
+                           .is_solicited = true,
+                           .is_override = true,
+                           .has_target_mac = true};
+    memcpy(ndp.target_mac, lan_peer_mac, 6);
+    struct neighbour *neighbour = neighbour_get(lan->host, &lan_peer6);
+    send_ndp_message(lan, &ndp, &lan_peer6, &group);
+    assert_int_equal(neighbour->state, NEIGHBOUR_INCOMPLETE);
+    assert_int_equal(lan_stats(lan).in_dropped_malformed, 1);
+    ndp.is_solicited = false;
+    send_ndp_message(lan, &ndp, &lan_peer6, &group);
+    assert_int_equal(neighbour->state, NEIGHBOUR_STALE);
+}
+
 static void slaac(struct foyer_host_config *config)
 {
     config->behaviour = FOYER_HOST_SLAAC;
@@ -484,6 +506,7 @@ int main(void)
         TEST(identifications_differ),
         TEST(solicitations_make_stale_entries_or_none),
         cmocka_unit_test(advertisements_and_the_cache),
+        TEST(solicited_advertisement_to_a_group_is_discarded),
         cmocka_unit_test(router_solicitation_without_address_tells_no_mac),
         TEST(group_is_joined_before_the_first_probe),
     };

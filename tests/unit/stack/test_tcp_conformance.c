@@ -9,6 +9,7 @@
 
 #include "base/bytes.h"
 #include "base/checksum.h"
+#include "stack/ports.h"
 #include "stack/tcp.h"
 #include "wire/icmp.h"
 
@@ -357,6 +358,23 @@ static void isn_depends_on_the_secret(void **state)
     assert_int_not_equal(isn_with_secret(1), isn_with_secret(2));
 }
 
+/* Or anybody could make connections collide in the table. */
+static void table_hash_depends_on_the_secret(void **state)
+{
+    (void)state;
+    for (int v4 = 0; v4 < 2; v4++) {
+        uint32_t hashes[2];
+        for (uint8_t i = 0; i < 2; i++) {
+            secret_byte = i + 1;
+            struct lan *lan = lan_create(0, choose_secret);
+            struct foyer_endpoint local = {LAN_DST(v4), 80}, remote = {LAN_SRC(v4), 4000};
+            hashes[i] = ports_tuple_hash(lan->host, FOYER_TCP, &local, &remote);
+            lan_destroy(lan);
+        }
+        assert_int_not_equal(hashes[0], hashes[1]);
+    }
+}
+
 /* Two listeners of one port on two addresses, and a third that comes while they are connected.
  * [test RFC9293 MUST-41 MUST-42] */
 static void listeners_of_one_port_do_not_meddle(void **state)
@@ -623,6 +641,7 @@ int main(void)
         cmocka_unit_test(text_within_a_shrunk_window_is_sent_again),
         cmocka_unit_test(one_ack_for_all_that_waits),
         cmocka_unit_test(isn_depends_on_the_secret),
+        cmocka_unit_test(table_hash_depends_on_the_secret),
         TEST(listeners_of_one_port_do_not_meddle),
         TEST(source_is_the_bound_address_or_what_ip_says),
         TEST(open_to_a_group_is_refused),

@@ -225,6 +225,29 @@ static void cookie_overtaken_by_later_segments_still_counts(void **state)
     peer_destroy(peer);
 }
 
+/* A listener that sends cookies all the time forgets the old ones all the same. */
+static void cookie_of_long_ago_is_refused_beside_fresh_ones(void **state)
+{
+    (void)state;
+    struct peer *peer = with_full_queue();
+    peer_send(peer, (struct seg){.flags = SYN, .window = 60000});
+    peer_expect(peer, SYN | ACK, 0, 1, 0);
+    uint32_t iss = peer->host_iss;
+    peer->is_silent = true;
+    peer_advance(peer, 200 * S); /* the requests are gone */
+    for (uint32_t i = 0; i <= TCP_REQUESTS_MIN; i++)
+        syn_from(peer, (uint16_t)(2000 + i), NULL);
+    peer_drain(peer);
+    peer->is_silent = false;
+    assert_int_equal(peer_stats(peer).tcp_cookies_sent, 2);
+    peer->host_iss = iss;
+    peer_send(peer, (struct seg){.flags = ACK, .seq = 1, .ack = 1, .window = 500});
+    peer_expect(peer, RST, 1, 0, 0);
+    peer_events(peer);
+    assert_int_equal(peer->socket.value, 0);
+    peer_destroy(peer);
+}
+
 static void no_cookie_counts_where_none_was_sent(void **state)
 {
     (void)state;
@@ -476,6 +499,7 @@ int main(void)
         cmocka_unit_test(cookie_keeps_options_in_the_timestamp),
         cmocka_unit_test(cookie_forged_or_old_is_refused),
         cmocka_unit_test(cookie_overtaken_by_later_segments_still_counts),
+        cmocka_unit_test(cookie_of_long_ago_is_refused_beside_fresh_ones),
         cmocka_unit_test(no_cookie_counts_where_none_was_sent),
         cmocka_unit_test(flood_costs_no_memory),
         cmocka_unit_test(held_is_told_and_silent),

@@ -152,6 +152,26 @@ static void acks_without_news_are_no_duplicate_acks(void **state)
     peer_destroy(peer);
 }
 
+/* What the timer measured was the retransmission's wait. [test RFC9293 MUST-18] */
+static void fast_retransmission_gives_no_round_trip(void **state)
+{
+    struct peer *peer = establish(false);
+    uint32_t rtt_us = peer_info(peer).rtt_us;
+
+    (void)state;
+    peer_write(peer, 5000);
+    peer_drain(peer);
+    peer_advance(peer, RTT);
+    for (uint32_t right = 4001; right <= 6001; right += 1000)
+        sack(peer, 2001, 3001, right);
+    peer_drain(peer);
+    assert_int_equal(peer_stats(peer).tcp_retrans_segs, 1);
+    peer_advance(peer, 150 * MS);
+    ack(peer, 7001);
+    assert_int_equal(peer_info(peer).rtt_us, rtt_us);
+    peer_destroy(peer);
+}
+
 /* It was the original that arrived: its time, not the retransmission's, counts as the newest
  * delivery, or all that was sent in between were lost at once. [test RFC8985 6.2b] */
 static void early_ack_of_a_retransmission_is_the_originals(void **state)
@@ -285,6 +305,7 @@ int main(void)
         cmocka_unit_test(earliest_timestamp_is_echoed),
         cmocka_unit_test(timestamp_clock_ticks_in_milliseconds),
         cmocka_unit_test(acks_without_news_are_no_duplicate_acks),
+        cmocka_unit_test(fast_retransmission_gives_no_round_trip),
         cmocka_unit_test(early_ack_of_a_retransmission_is_the_originals),
         cmocka_unit_test(one_probe_then_a_whole_timeout),
         cmocka_unit_test(probe_is_new_text_where_there_is_some),
