@@ -593,6 +593,10 @@ static void source_quench_is_discarded_in_silence(void **state)
     assert_int_equal(after.ssthresh_bytes, before.ssthresh_bytes);
     assert_int_equal(foyer_socket_take_error(lan->host, socket), 0);
     assert_int_equal(after.state, FOYER_STATE_ESTABLISHED);
+    /* Nor does it say why the connection ends, should it end. */
+    foyer_socket_set_option(lan->host, socket, FOYER_OPT_USER_TIMEOUT_MS, 5000);
+    lan_live(lan, 6 * FOYER_NS_PER_S);
+    assert_int_equal(foyer_socket_take_error(lan->host, socket), -ETIMEDOUT);
 }
 
 /* R1 is three retransmissions: then the neighbour, though known until now, is asked whether it is
