@@ -28,6 +28,15 @@ test_packages=(
     dnsmasq-base:dnsmasq iputils-ping:ping passt:passt
     libxdp-dev:pc=libxdp libbpf-dev:pc=libbpf libuv1-dev:pc=libuv
 )
+# For scripts/portability.sh. Debian's gcc-multilib conflicts with all cross compilers; who has it
+# keeps it, and those tests are skipped.
+if ! dpkg-query -W -f='${db:Status-Status}' gcc-multilib 2>/dev/null | grep -qx installed; then
+    test_packages+=(
+        gcc-i686-linux-gnu:i686-linux-gnu-gcc libc6-dev-i386-cross:dpkg
+        gcc-s390x-linux-gnu:s390x-linux-gnu-gcc libc6-dev-s390x-cross:dpkg
+        qemu-user-static:qemu-s390x-static
+    )
+fi
 bench_packages=(sockperf:sockperf iperf3:iperf3 redis-server:redis-server
     redis-tools:redis-benchmark wrk:wrk liblwip-dev:dpkg liblwip0:dpkg valgrind:valgrind
     memcached:memcached libmemcached-tools:memcaslap)

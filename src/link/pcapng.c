@@ -86,8 +86,12 @@ static int write_head(int fd, const char *interface)
     at += put(block + at, &section.size, 4);
 
     size_t start = at;
-    uint32_t words[4] = {BLOCK_INTERFACE, 0, LINKTYPE_ETHERNET, 0}; /* snaplen 0: no limit */
-    at += put(block + at, words, sizeof(words));
+    struct {
+        uint32_t type, size;
+        uint16_t link_type, reserved;
+        uint32_t snap_size; /* 0: no limit */
+    } description = {BLOCK_INTERFACE, 0, LINKTYPE_ETHERNET, 0, 0};
+    at += put(block + at, &description, sizeof(description));
     if (interface != NULL)
         at += put_option(block + at, OPTION_IF_NAME, interface,
                          (uint16_t)strnlen(interface, NAME_MAX_SIZE));

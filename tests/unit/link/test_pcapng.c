@@ -27,6 +27,14 @@ static uint32_t word(size_t at)
     return value;
 }
 
+static uint16_t half_word(size_t at)
+{
+    uint16_t value;
+    assert_true(at + 2 <= file_size);
+    memcpy(&value, file + at, 2);
+    return value;
+}
+
 static void read_file(const char *path)
 {
     FILE *stream = fopen(path, "rb");
@@ -74,7 +82,8 @@ static void recording_link(void **state)
     assert_int_equal(word(8), 0x1a2b3c4d);
     size_t interface = at;
     at = block(at, 1);
-    assert_int_equal(word(interface + 8), 1); /* Ethernet */
+    assert_int_equal(half_word(interface + 8), 1); /* Ethernet */
+    assert_int_equal(half_word(interface + 10), 0);
     size_t first = at;
     at = block(at, 6);
     assert_int_equal(word(first + 12), 1u << 8); /* 2^40 */
@@ -82,7 +91,8 @@ static void recording_link(void **state)
     assert_int_equal(word(first + 20), 17);
     assert_int_equal(word(first + 24), 17);
     assert_memory_equal(file + first + 28, "0123456789abcdxyz", 17);
-    assert_int_equal(word(first + 28 + 20), 2 | 4u << 16); /* epb_flags, 4 bytes */
+    assert_int_equal(half_word(first + 28 + 20), 2); /* epb_flags, 4 bytes */
+    assert_int_equal(half_word(first + 28 + 22), 4);
     assert_int_equal(word(first + 28 + 24), PCAPNG_OUTBOUND);
     size_t second = at;
     at = block(at, 6);

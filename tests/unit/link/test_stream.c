@@ -102,8 +102,9 @@ static void full_socket_keeps_frames_whole(void **state)
         uint8_t head[14];
         memset(head, 0, sizeof(head));
         store_be32(head, sent);
-        size_t size = random_below(&random, 4) == 0 ? random_below(&random, LINK_FRAME_MAX - 13)
-                                                    : random_below(&random, 300);
+        size_t size = random_below(&random, 4) == 0
+                          ? (size_t)random_below(&random, LINK_FRAME_MAX - 13)
+                          : (size_t)random_below(&random, 300);
         memset(body, (int)(sent & 0xff), size);
         struct foyer_packet packet = {.spans = {{head, 14}, {body, size}}, .span_count = 2};
         int taken = link_send(link, &packet, 1, now++);
@@ -111,7 +112,7 @@ static void full_socket_keeps_frames_whole(void **state)
         sent += (uint32_t)taken;
         rests += link_deadline(link) != FOYER_TIME_NEVER;
 
-        size_t room = 1 + random_below(&random, sizeof(stream) - filled);
+        size_t room = 1 + (size_t)random_below(&random, sizeof(stream) - filled);
         ssize_t got = recv(fd, stream + filled, room, MSG_DONTWAIT);
         filled += got > 0 ? (size_t)got : 0;
         while (filled >= 4 && filled - 4 >= load_be32(stream)) {
