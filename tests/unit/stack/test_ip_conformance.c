@@ -77,6 +77,37 @@ static void datagrams_go_out_as_the_program_says(void **state)
     }
 }
 
+/* RFC 7126 section 4.3; other options are passed over. */
+static void source_routed_packets_are_dropped(void **state)
+{
+    struct lan *lan = *state;
+    static const struct {
+        uint8_t options[8];
+        bool is_taken;
+    } rows[] = {
+        {{1, 1, 1, 1, 1, 1, 1, 0}, true},
+        {{68, 8, 5, 0, 0, 0, 0, 0}, true},
+        {{131, 7, 4, 10, 0, 0, 2, 0}, false},
+        {{1, 137, 7, 4, 10, 0, 0, 2}, false},
+    };
+    foyer_socket socket = receiver(lan);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        size_t size = lan_udp(frame, &lan_peer4, 9, &lan_host4, 53, "x", 1);
+        uint8_t *ip = frame + WIRE_ETH_SIZE, byte;
+        memmove(ip + 28, ip + 20, size - WIRE_ETH_SIZE - WIRE_IPV4_SIZE);
+        memcpy(ip + 20, rows[i].options, 8);
+        ip[0] = 0x47;
+        store_be16(ip + 2, (uint16_t)(size - WIRE_ETH_SIZE + 8));
+        store_be16(ip + 10, 0);
+        store_be16(ip + 10, checksum_of(ip, 28));
+        lan_input(lan, frame, size + 8);
+        int64_t got = foyer_socket_recv(lan->host, socket, &byte, 1, lan->now);
+        if (got != (rows[i].is_taken ? 1 : -EAGAIN))
+            fail_msg("row %zu: %lld", i, (long long)got);
+    }
+    assert_int_equal(lan_stats(lan).in_dropped_address, 2);
+}
+
 /* RFC 768, RFC 8200 section 8.1: zero would mean that there is none. [test RFC8200 8.1b] */
 static void ipv6_checksum_of_zero_becomes_ffff(void **state)
 {
@@ -494,6 +525,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(small_ttl_is_no_reason_to_drop),
         TEST(datagrams_go_out_as_the_program_says),
+        TEST(source_routed_packets_are_dropped),
         TEST(ipv6_checksum_of_zero_becomes_ffff),
         TEST(unknown_icmp_is_discarded_in_silence),
         TEST(unknown_protocol_is_answered),
