@@ -204,6 +204,8 @@ static void one_probe_then_a_whole_timeout(void **state)
     peer_advance_to_deadline(peer, FOYER_NS_PER_S);
     peer_expect(peer, ACK | PSH, 6001, 1, 1000);
     assert_int_equal(peer_stats(peer).tcp_loss_probes, 1);
+    /* The path is alive, but that is no reason for another. */
+    peer_send(peer, (struct seg){.flags = ACK, .seq = 1, .ack = 2001, .window = 59000});
     foyer_time_ns rto = peer_info(peer).rto_us * FOYER_NS_PER_US;
     foyer_time_ns waited = peer_advance_to_deadline(peer, 10 * FOYER_NS_PER_S);
     assert_in_range(waited, rto, rto + 2 * MS);
