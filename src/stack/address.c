@@ -285,6 +285,7 @@ int foyer_host_remove_address(struct foyer_host *host, const struct foyer_addr *
     return 0;
 }
 
+/* [RFC4862 5.3a] */
 int addresses_init(struct foyer_host *host)
 {
     host->address_timer.kind = TIMER_ADDRESS;

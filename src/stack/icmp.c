@@ -198,6 +198,7 @@ static uint16_t plateau_below(uint16_t size)
     return 576;
 }
 
+/* [RFC1122 3.2.2.4a 3.2.2.5a] */
 static void error4_input(struct foyer_host *host, const struct rx *rx, const struct wire_icmp *icmp,
                          foyer_time_ns now)
 {

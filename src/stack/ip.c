@@ -106,6 +106,7 @@ void rx_fill(struct rx *rx, const struct foyer_packet *packet, size_t ip_offset,
 
 /* ---- up ------------------------------------------------------------------------------------------ */
 
+/* [RFC8200 4b 4.7a] */
 void ip_deliver(struct foyer_host *host, struct rx *rx, foyer_time_ns now)
 {
     bool is_v4 = rx->family == 4;

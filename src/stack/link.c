@@ -190,6 +190,7 @@ static void neighbour_ask(struct foyer_host *host, struct neighbour *neighbour, 
 
 /* ---- states ------------------------------------------------------------------------------------------ */
 
+/* [RFC4861 7.3.3a] */
 bool neighbour_use(struct foyer_host *host, struct neighbour *neighbour, foyer_time_ns now)
 {
     neighbour->used_ns = now;
@@ -220,6 +221,7 @@ void neighbour_park(struct neighbour *neighbour, struct sock *sock)
     list_push_back(&neighbour->waiters, &sock->output_node);
 }
 
+/* [RFC4861 7.2.2d] */
 void neighbour_hold(struct foyer_host *host, struct neighbour *neighbour, uint8_t protocol,
                     const struct foyer_addr *src, const struct foyer_addr *dst, uint8_t ttl,
                     uint8_t tos, const void *bytes, size_t size)
@@ -290,7 +292,7 @@ void neighbour_learn(struct foyer_host *host, struct neighbour *neighbour, const
         neighbour_resolved(host, neighbour);
 }
 
-/* The third question was not answered. */
+/* The third question was not answered. [RFC4861 7.2.2c] */
 static void neighbour_fail(struct foyer_host *host, struct neighbour *neighbour, foyer_time_ns now)
 {
     struct list_node failed;
@@ -312,6 +314,7 @@ static void neighbour_fail(struct foyer_host *host, struct neighbour *neighbour,
     }
 }
 
+/* [RFC4861 7.2.2b 7.3.3b] */
 void neighbour_timer(struct foyer_host *host, struct neighbour *neighbour, foyer_time_ns now)
 {
     switch ((enum neighbour_state)neighbour->state) {

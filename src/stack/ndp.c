@@ -19,6 +19,7 @@ static void send_ndp(struct foyer_host *host, const struct wire_ndp *ndp,
     host->stats.icmp_out++;
 }
 
+/* [RFC4861 7.2.2a] */
 void ndp_solicit(struct foyer_host *host, const struct neighbour *neighbour, bool is_unicast)
 {
     struct wire_ndp ndp = {.type = WIRE_ICMP6_NEIGHBOUR_SOLICITATION,
@@ -94,7 +95,7 @@ static bool is_mac_usable(const uint8_t mac[6])
     return (mac[0] & 1) == 0;
 }
 
-/* RFC 4861 sections 7.1.1 and 7.2.3 */
+/* RFC 4861 sections 7.1.1 and 7.2.3 [RFC4861 7.2.4a 7.2.4b] */
 static void solicitation_input(struct foyer_host *host, const struct rx *rx,
                                const struct wire_ndp *ndp, foyer_time_ns now)
 {

@@ -431,6 +431,7 @@ int ports_bind(struct foyer_host *host, struct sock *sock, const struct foyer_en
     return 0;
 }
 
+/* [RFC9293 MUST-41 MUST-42] */
 int ports_listen(struct foyer_host *host, struct sock *sock, foyer_socket *ret_holder)
 {
     /* As Linux does, the rules are asked once more: two reusers may bind, one may listen. */

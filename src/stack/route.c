@@ -158,6 +158,7 @@ int route_add(struct foyer_host *host, const struct foyer_addr *prefix, uint8_t 
     return 0;
 }
 
+/* [RFC1122 3.3.1.6a] */
 int foyer_host_add_route(struct foyer_host *host, const struct foyer_addr *prefix,
                          uint8_t prefix_length, const struct foyer_addr *gateway)
 {
@@ -180,7 +181,8 @@ int foyer_host_remove_route(struct foyer_host *host, const struct foyer_addr *pr
 
 /* ---- the choice of next hop and source ------------------------------------------------------------- */
 
-/* The next hop by the longest prefix; an on-link prefix wins over a route as long. */
+/* The next hop by the longest prefix; an on-link prefix wins over a route as long.
+ * [RFC1122 3.3.1.1a] */
 static bool find_next_hop(const struct foyer_host *host, const struct foyer_addr *dst,
                           struct foyer_addr *ret_next_hop)
 {
@@ -319,6 +321,7 @@ int ip_find_way(struct foyer_host *host, const struct foyer_addr *dst, const str
 
 /* ---- a socket's path ---------------------------------------------------------------------------------- */
 
+/* [RFC9293 MUST-46a MUST-46b] */
 int ip_path(struct foyer_host *host, struct sock *sock)
 {
     if (sock->path_generation == host->path_generation)

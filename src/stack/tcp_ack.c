@@ -163,7 +163,8 @@ static bool is_duplicate_ack(const struct tcb *tcb, const struct tcp_segment *se
     return delivery->is_bare && !delivery->is_window_changed && seq_eq(seg->tcp.ack, tcb->snd_una);
 }
 
-/* RFC 5961 section 5.2: MAX.SND.WND bounds how old an ACK may be. False: dropped, answered. */
+/* RFC 5961 section 5.2: MAX.SND.WND bounds how old an ACK may be. False: dropped, answered.
+ * [RFC9293 MAY-12] */
 static bool check_ack_range(struct foyer_host *host, struct sock *sock,
                             const struct tcp_segment *seg, foyer_time_ns now)
 {

@@ -379,6 +379,7 @@ static bool is_company(const struct tcb *tcb, const struct tcp_sent *sent, bool 
            sent->is_again == is_again && now_us - sent->sent_us <= tcp_board_grain_us(tcb);
 }
 
+/* [RFC8985 5.1b] */
 void tcp_board_sent(struct foyer_host *host, struct tcb *tcb, seq_t start, seq_t end,
                     uint32_t now_us)
 {
@@ -494,6 +495,7 @@ void tcp_board_ack(struct tcb *tcb, seq_t una, struct tcp_delivery *delivery)
     }
 }
 
+/* [RFC6675 4a] */
 void tcp_board_sack(struct foyer_host *host, struct tcb *tcb, seq_t start, seq_t end,
                     struct tcp_delivery *delivery)
 {

@@ -43,7 +43,7 @@ void tcp_cc_init(struct tcb *tcb)
     tcp_cc_select(tcb, tcb->cc_id);
 }
 
-/* RFC 5681 section 3.1 with byte counting: cwnd grows by what was acknowledged. */
+/* RFC 5681 section 3.1 with byte counting: cwnd grows by what was acknowledged. [RFC9438 4.10a] */
 uint32_t tcp_cc_slow_start(struct tcb *tcb, uint32_t acked_bytes)
 {
     if (tcb->cwnd_bytes >= tcb->ssthresh_bytes)

@@ -30,7 +30,7 @@ static uint32_t cubic_k_ms(uint32_t deficit_bytes, uint32_t mss)
     return cube_root((uint64_t)deficit_bytes * 2500000000ull / mss);
 }
 
-/* Section 4.2, figure 1: W_cubic(t) = C * (t - K)^3 + W_max, in bytes. */
+/* Section 4.2, figure 1: W_cubic(t) = C * (t - K)^3 + W_max, in bytes. [RFC9438 4.2a] */
 static uint32_t cubic_window(const struct tcp_cubic *cubic, uint32_t mss, uint32_t t_ms)
 {
     int64_t distance = (int64_t)t_ms - (int64_t)cubic->k_ms;
@@ -76,7 +76,7 @@ static void hystart_end(struct tcb *tcb)
         memset(&tcb->cc.cubic, 0, sizeof(tcb->cc.cubic));
 }
 
-/* Section 4.2: a round ends with the ACK of what was out at its beginning. */
+/* Section 4.2: a round ends with the ACK of what was out at its beginning. [RFC9438 4.10b] */
 static void hystart_round(struct tcb *tcb)
 {
     struct tcp_cubic *cubic = &tcb->cc.cubic;
@@ -142,6 +142,7 @@ static void cubic_init(struct tcb *tcb)
 
 /* ---- congestion avoidance ------------------------------------------------------------------------ */
 
+/* [RFC9438 4.8b] */
 static void epoch_start(struct tcb *tcb, foyer_time_ns now)
 {
     struct tcp_cubic *cubic = &tcb->cc.cubic;
@@ -176,6 +177,7 @@ static void estimate_reno(struct tcb *tcb, uint32_t acked_bytes)
         cubic->w_est_bytes = CWND_MAX_BYTES;
 }
 
+/* [RFC9438 4.3a 4.4a 4.4b] */
 static void cubic_on_ack(struct tcb *tcb, uint32_t acked_bytes, foyer_time_ns now)
 {
     struct tcp_cubic *cubic = &tcb->cc.cubic;
@@ -212,6 +214,7 @@ static void cubic_on_ack(struct tcb *tcb, uint32_t acked_bytes, foyer_time_ns no
         tcb->cwnd_bytes = CWND_MAX_BYTES;
 }
 
+/* [RFC9438 4.6a 4.6b 4.7a] */
 static void cubic_on_loss(struct tcb *tcb, uint32_t flight_bytes, foyer_time_ns now)
 {
     struct tcp_cubic *cubic = &tcb->cc.cubic;
@@ -232,14 +235,14 @@ static void cubic_on_loss(struct tcb *tcb, uint32_t flight_bytes, foyer_time_ns 
     tcb->ssthresh_bytes = reduced > floor_bytes ? reduced : floor_bytes;
 }
 
-/* Section 4.8. */
+/* Section 4.8. [RFC9438 4.8a] */
 static void cubic_on_rto(struct tcb *tcb, uint32_t flight_bytes, foyer_time_ns now)
 {
     cubic_on_loss(tcb, flight_bytes, now);
     tcb->cc.cubic.after_rto = true;
 }
 
-/* Section 4.9. */
+/* Section 4.9. [RFC9438 4.9a] */
 static void cubic_on_undo(struct tcb *tcb)
 {
     if (tcb->ssthresh_bytes == UINT32_MAX) {
@@ -251,7 +254,7 @@ static void cubic_on_undo(struct tcb *tcb)
     tcb->cc.cubic.in_epoch = false;
 }
 
-/* Section 5.8: idle time is no time of growth. */
+/* Section 5.8: idle time is no time of growth. [RFC9438 4.2b] */
 static void cubic_on_idle(struct tcb *tcb, uint32_t idle_ms)
 {
     struct tcp_cubic *cubic = &tcb->cc.cubic;

@@ -34,7 +34,8 @@ uint16_t tcp_ecn_syn_flags(const struct sock *sock, bool is_reply)
 }
 
 /* Section 6.1.1. Who asks with the SYN agrees with ECE alone: both flags in a reply are a broken
- * echo of ours. After a SYN that did not ask nothing is agreed on (MUST NOT set ECT). */
+ * echo of ours. After a SYN that did not ask nothing is agreed on (MUST NOT set ECT).
+ * [RFC9293 SHLD-8] */
 void tcp_ecn_negotiate(struct sock *sock, const struct tcp_segment *seg)
 {
     struct tcb *tcb = sock->tcb;

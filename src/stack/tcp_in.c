@@ -274,6 +274,7 @@ static void reset_by_peer(struct foyer_host *host, struct sock *sock)
  * Second check, RFC 5961 section 3.2: only a RST at exactly RCV.NXT resets; one elsewhere in the
  * window is answered with a challenge ACK; others are dropped. A receiver of reordered data also
  * takes a RST just beyond what it SACKed last: the peer stood there (Linux does the same).
+ * [RFC9293 SHLD-2]
  */
 static void handle_rst(struct foyer_host *host, struct sock *sock, const struct tcp_segment *seg,
                        foyer_time_ns now)
@@ -360,6 +361,7 @@ static void other_states_input(struct foyer_host *host, struct sock *sock, struc
         tcp_text_input(host, sock, seg, now);
 }
 
+/* [RFC9293 SHLD-4] */
 bool tcp_syn_is_newer(const struct tcp_segment *seg, bool has_timestamps, uint32_t ts_recent,
                       seq_t rcv_nxt)
 {

@@ -106,6 +106,7 @@ void tcp_options_for_syn(const struct foyer_host *host, const struct sock *sock,
     }
 }
 
+/* [RFC9293 MUST-65] */
 void tcp_options_for_segment(const struct tcb *tcb, struct wire_tcp_options *ret_options,
                              foyer_time_ns now)
 {
@@ -166,7 +167,7 @@ uint16_t tcp_mss_limit(const struct foyer_host *host, const struct sock *sock)
     return mss_within(sock, ip_link_mtu(host, &sock->remote.addr));
 }
 
-/* RFC 9293 section 3.7.1 (MUST-16): Eff.snd.MSS. */
+/* RFC 9293 section 3.7.1 (MUST-16): Eff.snd.MSS. [RFC8200 8.3a] */
 static uint16_t effective_mss(const struct foyer_host *host, const struct sock *sock)
 {
     return (uint16_t)tcp_mtu_bound(sock->tcb, mss_within(sock, ip_path_mtu(host, sock)));

@@ -326,7 +326,8 @@ static bool is_push(const struct tcb *tcb, uint32_t size, uint32_t unsent, uint3
     return size == unsent || (size > tcb->mss && room - size < min_u32(tcb->mss, unsent - size));
 }
 
-/* Bytes that the peer's window leaves, FIN included; MUST-34: the edge may have gone back. */
+/* Bytes that the peer's window leaves, FIN included; MUST-34: the edge may have gone back.
+ * [RFC7323 2.4a] */
 static uint32_t send_window_room(const struct tcb *tcb)
 {
     int32_t room = seq_sub(seq_add(tcb->snd_una, tcb->snd_wnd), tcb->snd_nxt);
@@ -334,7 +335,8 @@ static uint32_t send_window_room(const struct tcb *tcb)
     return room > 0 ? (uint32_t)room : 0;
 }
 
-/* The sender's SWS avoidance, RFC 9293 section 3.8.6.2.1 (MUST-38, SHLD-28). False: not now. */
+/* The sender's SWS avoidance, RFC 9293 section 3.8.6.2.1 (MUST-38, SHLD-28). False: not now.
+ * [RFC9293 SHLD-15] */
 static bool choose_new_data(const struct foyer_host *host, struct sock *sock,
                             struct new_data *ret_data)
 {

@@ -115,7 +115,8 @@ void tcp_rack_recovered(struct tcb *tcb)
 
 /* ---- what is lost --------------------------------------------------------------------------------- */
 
-/* RFC 6675 IsLost's threshold, which step 4 takes over: DupThresh segments beyond a hole. */
+/* RFC 6675 IsLost's threshold, which step 4 takes over: DupThresh segments beyond a hole.
+ * [RFC6675 4b] */
 static bool is_threshold_reached(const struct tcb *tcb)
 {
     return tcb->board->sacked_count >= TCP_DUP_THRESH ||
@@ -173,7 +174,7 @@ uint32_t tcp_rack_detect(struct foyer_host *host, struct tcb *tcb, uint32_t now_
     return board->lost_bytes - lost_before;
 }
 
-/* Section 6.3: the first segment, and what is late by RACK's measure. */
+/* Section 6.3: the first segment, and what is late by RACK's measure. [RFC8985 6.3a] */
 void tcp_rack_on_rto(struct foyer_host *host, struct tcb *tcb, uint32_t now_us)
 {
     struct tcp_board *board = tcb->board;
@@ -190,7 +191,8 @@ void tcp_rack_on_rto(struct foyer_host *host, struct tcb *tcb, uint32_t now_us)
 
 /* ---- the loss probe (section 7) ---------------------------------------------------------------------- */
 
-/* Section 7.4.2: detecting that the probe repaired a loss, which congestion control must hear of. */
+/* Section 7.4.2: detecting that the probe repaired a loss, which congestion control must hear of.
+ * [RFC8985 7.4a 7.4b] */
 void tcp_probe_on_ack(struct foyer_host *host, struct tcb *tcb, const struct tcp_delivery *delivery,
                       foyer_time_ns now)
 {
@@ -215,7 +217,7 @@ void tcp_probe_on_ack(struct foyer_host *host, struct tcb *tcb, const struct tcp
         board->flags &= ~(uint32_t)(TCPB_TLP | TCPB_TLP_AGAIN);
 }
 
-/* Section 7.2, TLP_calc_PTO. */
+/* Section 7.2, TLP_calc_PTO. [RFC8985 7.2a] */
 static foyer_time_ns probe_delay_ns(const struct tcb *tcb)
 {
     if (tcb->srtt_us8 == 0)
@@ -226,7 +228,7 @@ static foyer_time_ns probe_delay_ns(const struct tcb *tcb)
     return delay_ns;
 }
 
-/* Section 7.2: what must be true for a probe to be scheduled. */
+/* Section 7.2: what must be true for a probe to be scheduled. [RFC8985 5.1a 7.2b] */
 static bool wants_probe(const struct tcb *tcb)
 {
     const struct tcp_board *board = tcb->board;

@@ -88,7 +88,7 @@ static void check_reneging(struct foyer_host *host, struct tcb *tcb)
     tcp_board_revive(tcb, TCP_SENT_SACKED);
 }
 
-/* RFC 6675 SetPipe; without SACK each duplicate ACK tells of a segment that left. */
+/* RFC 6675 SetPipe; without SACK each duplicate ACK tells of a segment that left. [RFC6675 4c] */
 uint32_t tcp_pipe(const struct tcb *tcb)
 {
     const struct tcp_board *board = tcb->board;

@@ -143,7 +143,7 @@ static void persist_fires(struct foyer_host *host, struct sock *sock, foyer_time
     tcp_rto_restart(host, sock, now);
 }
 
-/* MUST-20a (SHLD-10): IP shall doubt the next hop and look for another way. */
+/* MUST-20a (SHLD-10): IP shall doubt the next hop and look for another way. [RFC1122 3.3.1.4b] */
 static void advise_ip(struct foyer_host *host, struct sock *sock)
 {
     struct neighbour *next_hop =

@@ -122,6 +122,7 @@ static void deliver_to_group(struct foyer_host *host, const struct rx *rx,
     }
 }
 
+/* [RFC1122 4.1.3.4a 4.1.3.4b 4.1.3.4c] */
 static bool is_checksum_right(const struct rx *rx, const struct wire_udp *udp)
 {
     if (rx->checksum_valid)
@@ -225,7 +226,7 @@ static int64_t peek_record(const struct sock *sock, struct foyer_datagram_header
     return record_size <= used ? (int64_t)record_size : -ECONNRESET;
 }
 
-/* Where the record goes. 0, or the error that the sender is told. */
+/* Where the record goes. 0, or the error that the sender is told. [RFC1122 3.3.3a] */
 static int find_destination(struct foyer_host *host, struct sock *sock,
                             const struct foyer_datagram_header *header,
                             struct foyer_endpoint *ret_remote, struct ip_way *ret_way)
@@ -318,7 +319,8 @@ static void advance(struct foyer_host *host, struct sock *sock, uint32_t size, u
         sock->udp_tx_offset += size;
 }
 
-/* The record is good and has a way: makes a packet of it or of its next segment. */
+/* The record is good and has a way: makes a packet of it or of its next segment.
+ * [RFC1122 3.2.1.5a 3.2.1.7c 4.1.4a] */
 static enum udp_step send_record(struct foyer_host *host, struct sock *sock,
                                  const struct foyer_datagram_header *header,
                                  const struct foyer_endpoint *remote, struct tx *tx,

@@ -38,7 +38,7 @@ static int parse_options(const uint8_t *bytes, size_t size, bool *ret_has_source
     return 0;
 }
 
-/* The fixed fields; the header must be whole, the payload need not be. */
+/* The fixed fields; the header must be whole, the payload need not be. [RFC1122 3.2.1.1a] */
 static int parse_fields(const uint8_t *bytes, size_t size, struct wire_ipv4 *ret)
 {
     if (size < WIRE_IPV4_SIZE || bytes[0] >> 4 != 4)

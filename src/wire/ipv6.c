@@ -147,7 +147,7 @@ static int read_fragment(struct walk *walk, struct wire_ipv6_chain *chain)
     return 0;
 }
 
-/* One extension header. Its size, or an error. */
+/* One extension header. Its size, or an error. [RFC8200 4c 4.4a 4.4b] */
 static int step(struct walk *walk, uint8_t type, struct wire_ipv6_chain *chain)
 {
     if (walk->end - walk->at < 8)
@@ -186,6 +186,7 @@ static bool is_extension(uint8_t type)
            type == EXTENSION_FRAGMENT || type == EXTENSION_DESTINATION;
 }
 
+/* [RFC8200 4a] */
 int wire_ipv6_walk(const uint8_t *packet, size_t size, const struct wire_ipv6 *ip,
                    struct wire_ipv6_chain *ret, struct wire_ipv6_problem *ret_problem)
 {

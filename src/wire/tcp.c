@@ -84,6 +84,7 @@ static int parse_option(const uint8_t *option, size_t option_size, struct wire_t
     }
 }
 
+/* [RFC9293 MUST-4 MUST-5 MUST-64] */
 int wire_tcp_options_parse(const uint8_t *bytes, size_t size, struct wire_tcp_options *ret)
 {
     /* Nearly every segment: timestamps as RFC 7323 appendix A lays them out. */
@@ -145,7 +146,8 @@ size_t wire_tcp_options_size(const struct wire_tcp_options *options)
     return fixed_options_size(options) + (sack_count > 0 ? 4 + 8 * sack_count : 0);
 }
 
-/* Every option is padded in front, so that its 32-bit fields are aligned. */
+/* Every option is padded in front, so that its 32-bit fields are aligned.
+ * [RFC9293 MUST-68 MUST-69] */
 static size_t emit_options(uint8_t *bytes, const struct wire_tcp_options *options)
 {
     uint8_t *at = bytes;

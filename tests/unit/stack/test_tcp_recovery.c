@@ -231,6 +231,7 @@ static void absurd_sack_is_ignored(void **state)
     for (int i = 0; i < 5; i++)
         sack(peer, 2001, row->left, row->right);
     assert_int_equal(peer_info(peer).sacked_bytes, 0);
+    assert_int_equal(peer_stats(peer).tcp_sack_reneged, 0);
     assert_int_equal(peer_stats(peer).tcp_retrans_segs, 0);
     assert_int_equal(peer_stats(peer).tcp_fast_recoveries, 0);
     assert_int_equal(peer_state(peer), FOYER_STATE_ESTABLISHED);
