@@ -13,6 +13,10 @@ static bool same_options(const struct wire_tcp_options *a, const struct wire_tcp
     if (a->mss != b->mss || a->window_scale != b->window_scale ||
         a->timestamp_value != b->timestamp_value || a->timestamp_echo != b->timestamp_echo)
         return false;
+    if (a->has_fastopen != b->has_fastopen || a->fastopen_size != b->fastopen_size ||
+        a->fastopen_is_experimental != b->fastopen_is_experimental ||
+        memcmp(a->fastopen, b->fastopen, sizeof(a->fastopen)) != 0)
+        return false;
     for (unsigned i = 0; i < b->sack_count; i++) {
         if (!seq_eq(a->sack[i].left, b->sack[i].left) ||
             !seq_eq(a->sack[i].right, b->sack[i].right))

@@ -191,7 +191,21 @@ struct foyer_host_stats {
     uint64_t tcp_spurious_recoveries; /* reductions that were undone */
     uint64_t tcp_mtu_black_holes, tcp_mtu_probes_good, tcp_mtu_probes_lost; /* RFC 8899 */
     uint64_t tcp_lost_retransmits, tcp_loss_probes, tcp_sack_reneged, tcp_ecn_reductions;
+    /* RFC 7413. active: SYNs whose data was acknowledged, and was not; passive: SYNs whose data was
+     * taken, and that brought a cookie which is none of ours, or found no memory. */
+    uint64_t tcp_fastopen_active, tcp_fastopen_active_fails;
+    uint64_t tcp_fastopen_passive, tcp_fastopen_passive_fails;
 };
+
+/*
+ * The keys of TCP Fast Open's cookies (RFC 7413 section 4.1.2), 16 bytes each, which are copied.
+ * The primary makes cookies and both check them, so keys rotate: the new one first, the old one
+ * as backup, until clients have had the time to come back. NULL: no backup. Without this call the
+ * key comes from the config's secret. The cookie is Linux's, so a key may be shared with other
+ * servers behind one name.
+ */
+FOYER_API void foyer_host_set_fastopen_keys(struct foyer_host *host, const uint8_t primary[16],
+                                            const uint8_t backup[16]);
 
 FOYER_API void foyer_host_stats(const struct foyer_host *host, struct foyer_host_stats *ret_stats);
 

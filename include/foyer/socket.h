@@ -108,6 +108,21 @@ FOYER_API int foyer_socket_listen(struct foyer_host *host, foyer_socket socket, 
 FOYER_API int foyer_socket_connect(struct foyer_host *host, foyer_socket socket,
                                    const struct foyer_endpoint *remote, foyer_time_ns now);
 
+/*
+ * TCP: connects and sends; what the socket writes first may travel in the SYN (TCP Fast Open, RFC
+ * 7413; FOYER_OPT_FASTOPEN is set by it). That is so once the server has given a cookie to an
+ * earlier connection between the same two addresses; else the bytes wait for the handshake, and a
+ * cookie is asked for. A SYN may arrive twice: send only what the server may safely see twice
+ * (section 6.1).
+ *
+ * How many bytes were taken, to be followed by foyer_socket_send once the socket is connected, or
+ * -EINPROGRESS where size is 0. Errors as foyer_socket_connect; -ENOMEM. After an error nothing was
+ * taken.
+ */
+FOYER_API int64_t foyer_socket_connect_send(struct foyer_host *host, foyer_socket socket,
+                                            const struct foyer_endpoint *remote, const void *bytes,
+                                            size_t size, foyer_time_ns now);
+
 /* Takes one established connection from a listener. -EAGAIN when there is none. */
 FOYER_API int foyer_socket_accept(struct foyer_host *host, foyer_socket listener, uint64_t owner,
                                   foyer_socket *ret_socket);
@@ -266,6 +281,10 @@ enum foyer_option {
     FOYER_OPT_OOBINLINE, /* 0 or 1; urgent data is data like other: see foyer_socket_recv_urgent */
     FOYER_OPT_PACING,    /* enum foyer_pacing */
     FOYER_OPT_MAX_PACING_RATE, /* bytes per second; 0: none. Paces whatever FOYER_OPT_PACING says */
+    FOYER_OPT_FASTOPEN, /* RFC 7413; 0: off. A listener: how many connections whose data came with
+                           the SYN may wait for the end of their handshake (with FOYER_OPT_HOLD:
+                           none). Else: whether connect uses it, for what is in the ring */
+    FOYER_OPT_FASTOPEN_WITHOUT_COOKIE, /* 0 or 1; only where nobody can forge addresses */
 };
 
 /*
@@ -341,6 +360,7 @@ struct foyer_socket_info {
     enum foyer_congestion congestion;   /* as in use */
     uint8_t backoff;                    /* doublings of the retransmission timeout */
     uint8_t probes;                     /* keep-alives that found no answer */
+    bool has_syn_data;                  /* Fast Open: data came or went with the SYN */
 };
 
 FOYER_API int foyer_socket_info(struct foyer_host *host, foyer_socket socket,

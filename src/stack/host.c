@@ -105,6 +105,7 @@ struct foyer_host *foyer_host_create(const struct foyer_host_config *config, foy
     timer_queue_init(&host->timers, now);
     link_init(host);
     frag_init(host);
+    fastopen_init(host);
     if (sockets_init(host) != 0 || ports_init(host) != 0 || route_init(host) != 0 ||
         output_init(host) != 0 || tcp_host_init(host) != 0 || requests_init(host) != 0 ||
         time_waits_init(host) != 0) {
@@ -121,6 +122,7 @@ void foyer_host_destroy(struct foyer_host *host)
     dhcp_finish(host);
     sockets_finish(host); /* first: sockets are in everybody's lists */
     requests_finish(host);
+    fastopen_finish(host);
     tcp_host_finish(host);
     time_waits_finish(host);
     ports_finish(host);

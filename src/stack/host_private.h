@@ -8,6 +8,7 @@
 #define FOYER_STACK_HOST_PRIVATE_H
 
 #include "base/siphash.h"
+#include "stack/tcp_fastopen.h"
 #include "stack/tcp_host.h"
 #include "stack/tcp_request.h"
 
@@ -132,6 +133,7 @@ struct foyer_host {
     struct siphash_key hash_key, port_key; /* the two halves of config.secret */
     struct tcp_host tcp;
     struct requests requests; /* tcp_request.c */
+    struct fastopen fastopen; /* tcp_fastopen.c */
     struct time_waits time_waits;
 
     /* socket.c */

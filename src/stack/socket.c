@@ -336,6 +336,47 @@ int foyer_socket_listen(struct foyer_host *host, foyer_socket socket, uint32_t b
     return 0;
 }
 
+/* Into the socket's own empty ring, before there is a connection. How many bytes; -ENOMEM. */
+static int64_t put_early(struct foyer_host *host, struct sock *sock, const void *bytes, size_t size)
+{
+    if (sock_need_tx(host, sock) != 0)
+        return -ENOMEM;
+    uint32_t room = foyer_ring_free(&sock->rings->tx);
+    if (room == UINT32_MAX)
+        return -ECONNRESET;
+    uint32_t count = size < room ? (uint32_t)size : room;
+    uint32_t head = foyer_ring_head(&sock->rings->tx);
+    foyer_ring_put(&sock->rings->tx, head, bytes, count);
+    foyer_ring_publish_head(&sock->rings->tx, head + count);
+    return count;
+}
+
+int64_t foyer_socket_connect_send(struct foyer_host *host, foyer_socket socket,
+                                  const struct foyer_endpoint *remote, const void *bytes,
+                                  size_t size, foyer_time_ns now)
+{
+    const struct sock *sock = sock_from_handle(host, socket);
+    if (sock == NULL)
+        return -EBADF;
+    if (sock->protocol != FOYER_TCP)
+        return -EOPNOTSUPP;
+    if (sock->options->fastopen == 0) {
+        int error = foyer_socket_set_option(host, socket, FOYER_OPT_FASTOPEN, 1);
+        if (error != 0)
+            return error;
+    }
+    int error = foyer_socket_connect(host, socket, remote, now);
+    if (error != -EINPROGRESS || size == 0)
+        return error;
+    /* The SYN leaves with the next pull, and takes what is there then. */
+    int64_t count = put_early(host, sock_from_handle(host, socket), bytes, size);
+    if (count < 0) {
+        (void)foyer_socket_shutdown(host, socket, FOYER_SHUTDOWN_WRITE, now);
+        return count;
+    }
+    return count;
+}
+
 int foyer_socket_accept(struct foyer_host *host, foyer_socket listener, uint64_t owner,
                         foyer_socket *ret_socket)
 {

@@ -266,7 +266,7 @@ int64_t foyer_socket_send(struct foyer_host *host, foyer_socket socket, const vo
         return -EOPNOTSUPP; /* the caller carries the bytes */
     if (sock->tcb == NULL)
         return sock->remote.port == 0 ? -ENOTCONN : -EPIPE;
-    if (sock->state == FOYER_STATE_SYN_SENT || sock->state == FOYER_STATE_SYN_RECEIVED)
+    if (!tcp_may_write(sock))
         return -EAGAIN;
     if (size == 0)
         return 0;

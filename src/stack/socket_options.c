@@ -32,6 +32,8 @@ static const struct option_rule rules[] = {
     [FOYER_OPT_ECN] = {FOYER_ECN_ACCEPT, FOYER_ECN_OFF, true},
     [FOYER_OPT_PACING] = {FOYER_PACING_AUTO, FOYER_PACING_ON, true},
     [FOYER_OPT_MAX_PACING_RATE] = {0, INT64_MAX, true},
+    [FOYER_OPT_FASTOPEN] = {0, UINT16_MAX, true},
+    [FOYER_OPT_FASTOPEN_WITHOUT_COOKIE] = {0, 1, true},
     [FOYER_OPT_HOLD] = {0, 1, true},
     [FOYER_OPT_INTERCEPT] = {FOYER_INTERCEPT_OFF, FOYER_INTERCEPT_ALL, true},
     [FOYER_OPT_MULTICAST_TTL] = {0, 255, false},
@@ -174,6 +176,10 @@ static int64_t get_option(const struct sock *sock, enum foyer_option option)
         return sock->options->pacing;
     case FOYER_OPT_MAX_PACING_RATE:
         return (int64_t)sock->options->max_pacing_rate_bytes_per_s;
+    case FOYER_OPT_FASTOPEN:
+        return sock->options->fastopen;
+    case FOYER_OPT_FASTOPEN_WITHOUT_COOKIE:
+        return sock->options->fastopen_without_cookie;
     case FOYER_OPT_USER_TIMEOUT_MS:
         return sock->options->user_timeout_ms;
     case FOYER_OPT_MAXSEG:
@@ -238,6 +244,12 @@ static int set_rare_option(struct foyer_host *host, struct sock *sock, enum foye
         break;
     case FOYER_OPT_MAX_PACING_RATE:
         options->max_pacing_rate_bytes_per_s = (uint64_t)value;
+        break;
+    case FOYER_OPT_FASTOPEN:
+        options->fastopen = (uint16_t)value;
+        break;
+    case FOYER_OPT_FASTOPEN_WITHOUT_COOKIE:
+        options->fastopen_without_cookie = value != 0;
         break;
     case FOYER_OPT_USER_TIMEOUT_MS:
         options->user_timeout_ms = (uint32_t)value;

@@ -68,6 +68,8 @@ struct sock_options {
     uint8_t keep_count;
     uint8_t ecn;    /* enum foyer_ecn */
     uint8_t pacing; /* enum foyer_pacing */
+    uint16_t fastopen;
+    bool fastopen_without_cookie;
 };
 
 /* What only a listener has. */
@@ -80,6 +82,9 @@ struct listen {
     uint32_t request_count;  /* in both lists */
     foyer_time_ns cookie_ns; /* with has_sent_cookie: when the last one was sent */
     bool has_sent_cookie;
+    /* RFC 7413 section 5.1: children in SYN-RECEIVED, those included that were reset lately. */
+    uint32_t fastopen_count, fastopen_reset_count;
+    foyer_time_ns fastopen_reset_ns; /* the last reset */
 };
 
 /*
@@ -300,6 +305,8 @@ void icmp_send_unreachable(struct foyer_host *host, const struct rx *rx, bool is
 /* ---- TCP's side of the socket calls (tcp_socket.c); arguments are checked by socket.c --------- */
 
 int tcp_connect(struct foyer_host *host, struct sock *sock, foyer_time_ns now);
+/* Whether the handshake is far enough for the program's bytes. tcb is not NULL. */
+bool tcp_may_write(const struct sock *sock);
 void tcp_poke(struct foyer_host *host, struct sock *sock, foyer_time_ns now);
 /* The same where it is known what was done, by send or recv. */
 void tcp_written(struct foyer_host *host, struct sock *sock, foyer_time_ns now);

@@ -12,6 +12,7 @@
  *   tcp_listen.c    SYN to a listener, the accept queue
  *   tcp_request.c   half-open connections, which have no socket yet
  *   tcp_cookie.c    those that have no memory at all
+ *   tcp_fastopen.c  data in the SYN (RFC 7413)
  *   tcp_out.c       the next segment to send
  *   tcp_reply.c     segments outside of the pull: RST, challenge ACK
  *   tcp_timer.c     the logical deadlines behind the one timer
@@ -30,7 +31,8 @@
  *   CLOSED        sock->tcb is NULL: fresh, or over. Timers and tables know nothing of it.
  *   LISTEN        tcb is NULL. Half-open connections are struct request.
  *   SYN-SENT      our SYN is or will be out: snd_una == iss, rcv_nxt is void. No data moves.
- *   SYN-RECEIVED  a simultaneous open: the peer's SYN is known. (TCPF_PASSIVE: for the moment in
+ *   SYN-RECEIVED  a simultaneous open: the peer's SYN is known. With TCPF_FASTOPEN and
+ *                 TCPF_PASSIVE: a SYN's data was taken, and data may be sent. (TCPF_PASSIVE: for the moment in
  *                 which a request becomes a socket.)
  *   ESTABLISHED   both directions open.
  *   CLOSE-WAIT    TCPF_FIN_RECEIVED; rx ring says FIN; we may send.
@@ -57,6 +59,7 @@
 #include "base/seq.h"
 #include "stack/stack.h"
 #include "stack/tcp_board.h"
+#include "stack/tcp_fastopen.h"
 #include "wire/tcp.h"
 
 /* ---- constants ------------------------------------------------------------------------------ */
@@ -162,6 +165,8 @@ enum tcp_flags {
     TCPF_ECE = 1u << 23,          /* echo congestion until CWR comes */
     TCPF_CWR = 1u << 24,          /* say in the next new data that cwnd was reduced */
     TCPF_SYN_ACKED = 1u << 25,    /* the peer has acknowledged our SYN */
+    TCPF_FASTOPEN = 1u << 26,     /* before: the handshake is a Fast Open; after: it had data */
+    TCPF_TFO_OFFER = 1u << 27,    /* the SYN-ACK brings a cookie */
     TCPF_URG_OUT = 1u << 30,      /* extra->snd_up is beyond SND.UNA */
     TCPF_URG_IN = 1u << 31,       /* the reader has not passed extra->rcv_up */
 };
@@ -251,8 +256,19 @@ struct tcb {
     uint32_t rx_offset;
 
     /* Round trips (RFC 6298). */
-    uint32_t srtt_us8, rttvar_us4;   /* scaled by 8 and by 4; srtt 0: no sample yet */
-    uint32_t min_rtt_us, min_rtt_ms; /* RFC 8985 RACK.min_RTT, and when it was; 0: none */
+    uint32_t srtt_us8, rttvar_us4; /* scaled by 8 and by 4; srtt 0: no sample yet */
+    union {
+        struct {
+            uint32_t min_rtt_us, min_rtt_ms; /* RFC 8985 RACK.min_RTT, and when it was; 0: none */
+        };
+        /* With TCPF_FASTOPEN until TCPF_SYN_ACKED, then 0. */
+        union {
+            struct { /* TCPF_PASSIVE: who counts it */
+                uint32_t listener_index, listener_generation;
+            };
+            uint32_t syn_data_bytes; /* else: that our SYN carried; snd_nxt does not count them */
+        } handshake;
+    };
     uint32_t rtt_start_us;
     seq_t rtt_seq; /* the timed segment's end */
 
@@ -297,6 +313,7 @@ struct tcp_segment {
     uint32_t size;      /* text bytes that are left */
     uint32_t text_size; /* as received */
     bool is_fin;        /* FIN flag, unless trimmed away */
+    uint8_t fastopen;   /* enum fastopen_verdict, of a SYN to a listener */
     bool was_syn;       /* a SYN whose flag was taken off: its window is not scaled */
     bool has_isn_floor; /* it takes over a TIME-WAIT: our ISN must be beyond isn_floor */
     seq_t isn_floor;
@@ -354,6 +371,13 @@ static inline uint64_t tcp_bytes_received(const struct tcb *tcb)
 static inline bool tcp_has_gaps(const struct tcb *tcb)
 {
     return tcb->out_of_order != NULL && tcb->out_of_order->count > 0;
+}
+
+/* RFC 7413 section 4.2.2: a server may send before the handshake is complete. */
+static inline bool tcp_is_fast_child(const struct sock *sock)
+{
+    return sock->state == FOYER_STATE_SYN_RECEIVED &&
+           (sock->tcb->flags & (TCPF_FASTOPEN | TCPF_PASSIVE)) == (TCPF_FASTOPEN | TCPF_PASSIVE);
 }
 
 /* Whether losses are told by SACK (RFC 8985) or by counting duplicate ACKs (RFC 6582). */

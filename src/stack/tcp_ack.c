@@ -6,12 +6,30 @@
  */
 #include "stack/tcp.h"
 
+/* Data of our SYN is acknowledged with it (RFC 7413 section 4.2.1): as if sent just now. */
+static void take_syn_data(struct foyer_host *host, struct sock *sock, uint32_t size)
+{
+    struct tcb *tcb = sock->tcb;
+
+    tcb->snd_una = seq_add(tcb->snd_una, size);
+    tcb->snd_nxt = tcb->snd_una;
+    if ((tcb->flags & TCPF_TX_MAPPED) == 0)
+        return;
+    foyer_ring_publish_tail(&sock->rings->tx, tcb->snd_una.value - tcb->tx_offset);
+    sock_event(host, sock, FOYER_EVENT_WRITABLE);
+}
+
 /* The handshake is done: snd_una moves over our SYN. Used by both ends of it. */
 void tcp_established(struct foyer_host *host, struct sock *sock, const struct tcp_segment *seg,
                      foyer_time_ns now)
 {
     struct tcb *tcb = sock->tcb;
+    bool was_fast_child = tcp_is_fast_child(sock);
+    uint32_t syn_data_bytes = fastopen_syn_acked(host, sock, seg, now);
 
+    fastopen_leave(host, tcb, false, now);
+    tcb->min_rtt_us = 0; /* what shared their place is of no more use */
+    tcb->min_rtt_ms = 0;
     tcb->snd_una = seq_add(tcb->iss, 1);
     sock->state = FOYER_STATE_ESTABLISHED;
     tcb->flags &= ~(uint32_t)TCPF_SYN_PENDING;
@@ -29,7 +47,10 @@ void tcp_established(struct foyer_host *host, struct sock *sock, const struct tc
     tcb->flags &= ~(uint32_t)TCPF_RTT_TIMED;
     tcb->retries = 0;
     tcb->backoff = 0;
-    tcp_cc_init(tcb);
+    if (syn_data_bytes > 0)
+        take_syn_data(host, sock, syn_data_bytes);
+    if (!was_fast_child)
+        tcp_cc_init(tcb);
     tcp_keepalive_restart(sock, now);
     /* A close that came early: FIN is queued behind the data (RFC 9293 section 3.10.4). */
     if ((tcb->flags & TCPF_FIN_QUEUED) != 0)
@@ -44,7 +65,7 @@ static bool complete_handshake(struct foyer_host *host, struct sock *sock,
 {
     struct tcb *tcb = sock->tcb;
 
-    if (seq_le(seg->tcp.ack, tcb->snd_una) || seq_gt(seg->tcp.ack, tcb->snd_nxt)) {
+    if (seq_le(seg->tcp.ack, tcb->snd_una) || seq_gt(seg->tcp.ack, fastopen_highest_ack(tcb))) {
         tcp_send_rst_for(host, seg);
         return false;
     }
@@ -54,7 +75,10 @@ static bool complete_handshake(struct foyer_host *host, struct sock *sock,
     tcb->snd_wnd = (uint32_t)seg->tcp.window << (seg->was_syn ? 0 : tcb->snd_scale);
     tcb->snd_wnd_max = tcb->snd_wnd;
     tcb->snd_wl1 = seg->tcp.seq;
+    bool was_fast_child = tcp_is_fast_child(sock);
     tcp_established(host, sock, seg, now);
+    if (was_fast_child)
+        return true; /* who takes it from the queue knows it as connected */
     if ((sock->flags & SOCK_CHILD) != 0)
         tcp_request_established(host, sock);
     else
@@ -232,8 +256,9 @@ bool tcp_ack_input(struct foyer_host *host, struct sock *sock, const struct tcp_
 {
     struct tcb *tcb = sock->tcb;
 
-    if (sock->state == FOYER_STATE_SYN_RECEIVED)
-        return complete_handshake(host, sock, seg, now);
+    if (sock->state == FOYER_STATE_SYN_RECEIVED &&
+        (!complete_handshake(host, sock, seg, now) || seq_eq(seg->tcp.ack, tcb->snd_una)))
+        return sock->state != FOYER_STATE_SYN_RECEIVED;
     if (!check_ack_range(host, sock, seg, now))
         return false;
     /* Only now: a blind segment (RFC 5961 section 5) must not move what PAWS judges by. */

@@ -171,7 +171,8 @@ static void syn_sent_input(struct foyer_host *host, struct sock *sock, struct tc
     bool is_rst = (seg->tcp.flags & WIRE_TCP_RST) != 0;
 
     /* First: an ACK of anything but our SYN. */
-    if (is_ack && (seq_le(seg->tcp.ack, tcb->iss) || seq_gt(seg->tcp.ack, tcb->snd_nxt))) {
+    if (is_ack &&
+        (seq_le(seg->tcp.ack, tcb->iss) || seq_gt(seg->tcp.ack, fastopen_highest_ack(tcb)))) {
         if (!is_rst)
             tcp_send_rst_for(host, seg);
         return;
@@ -252,7 +253,8 @@ static void reset_by_peer(struct foyer_host *host, struct sock *sock)
     switch (sock->state) {
     case FOYER_STATE_SYN_RECEIVED:
         host->stats.tcp_attempt_fails++;
-        tcp_finish(host, sock, -ECONNREFUSED);
+        fastopen_leave(host, sock->tcb, true, host->now_ns);
+        tcp_finish(host, sock, tcp_is_fast_child(sock) ? -ECONNRESET : -ECONNREFUSED);
         break;
     case FOYER_STATE_CLOSE_WAIT:
         host->stats.tcp_estab_resets++;
@@ -321,7 +323,7 @@ static bool syn_received_syn(struct foyer_host *host, struct sock *sock, struct 
         sock_want_output(host, sock);
         return true;
     }
-    if (!seq_eq(seg->tcp.ack, tcb->snd_nxt))
+    if (seq_lt(seg->tcp.ack, tcb->snd_nxt) || seq_gt(seg->tcp.ack, fastopen_highest_ack(tcb)))
         return false;
     seg->tcp.flags &= (uint16_t)~WIRE_TCP_SYN;
     seg->was_syn = true;

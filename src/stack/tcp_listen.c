@@ -25,6 +25,19 @@ static bool request_queue_is_full(const struct foyer_host *host, const struct so
            host->requests.table.count >= host->config.max_requests;
 }
 
+/* RFC 7413 section 4.2.2. True: the SYN has its socket. */
+static bool fastopen_input(struct foyer_host *host, struct sock *listener, struct tcp_segment *seg,
+                           foyer_time_ns now)
+{
+    seg->fastopen = (uint8_t)fastopen_judge(host, listener, seg, now);
+    if (seg->fastopen != FASTOPEN_GOOD && seg->fastopen != FASTOPEN_GOOD_OLD)
+        return false;
+    if (handshake_begin_fast(host, listener, seg, now))
+        return true;
+    host->stats.tcp_fastopen_passive_fails++;
+    return false;
+}
+
 /* RFC 9293 section 3.10.7.2. */
 void tcp_listen_input(struct foyer_host *host, struct sock *listener, struct tcp_segment *seg,
                       foyer_time_ns now)
@@ -50,6 +63,8 @@ void tcp_listen_input(struct foyer_host *host, struct sock *listener, struct tcp
         cookie_answer(host, listener, seg, now);
         return;
     }
+    if (!is_held && fastopen_input(host, listener, seg, now))
+        return;
     if (request_create(host, listener, seg, is_held, now) != NULL && is_held)
         sock_event(host, listener, FOYER_EVENT_REQUEST);
 }

@@ -104,6 +104,8 @@ void tcp_options_for_syn(const struct foyer_host *host, const struct sock *sock,
         ret_options->timestamp_value = tcp_ts_now(tcb, now);
         ret_options->timestamp_echo = is_reply ? tcb->ts_recent : 0;
     }
+    if (is_reply && (tcb->flags & TCPF_TFO_OFFER) != 0)
+        fastopen_offer(host, &sock->remote.addr, &sock->local.addr, false, ret_options);
 }
 
 /* [RFC9293 MUST-65] */

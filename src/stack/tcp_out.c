@@ -201,8 +201,12 @@ static bool output_syn(struct foyer_host *host, struct sock *sock, struct tx *tx
     struct wire_tcp_options options;
     bool is_reply = sock->state == FOYER_STATE_SYN_RECEIVED;
 
+    /* RFC 7413: what the program wrote before it connected may go with the SYN. */
+    if (sock->options->fastopen != 0 && !is_reply && !tcp_send_look(host, sock, now))
+        return false;
     tcb->flags &= ~(uint32_t)TCPF_SYN_PENDING;
     tcp_options_for_syn(host, sock, is_reply, &options, now);
+    uint32_t size = fastopen_fill_syn(host, sock, &options, now);
     uint32_t window = tcp_syn_window(sock);
     if (is_reply)
         tcb->rcv_adv = seq_max(tcb->rcv_adv, seq_add(tcb->rcv_nxt, window));
@@ -210,7 +214,7 @@ static bool output_syn(struct foyer_host *host, struct sock *sock, struct tx *tx
     flags |= tcp_ecn_syn_flags(sock, is_reply);
     struct wire_tcp tcp = header_of(sock, tcb->iss, flags, window);
     note_header(host, sock, tx, wire_tcp_emit(tx->header + TX_TRANSPORT_OFFSET, &tcp, &options));
-    tx->payload_count = 0;
+    fill_payload(sock, tx, seq_add(tcb->iss, 1), size);
     if (is_reply)
         note_ack_sent(tcb);
     /* Karn: timed when it is the first, not after (MUST-18). */
@@ -539,7 +543,7 @@ static bool may_send_data(const struct sock *sock)
     case FOYER_STATE_LAST_ACK:
         return true;
     default:
-        return false;
+        return tcp_is_fast_child(sock);
     }
 }
 

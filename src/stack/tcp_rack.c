@@ -233,7 +233,8 @@ static bool wants_probe(const struct tcb *tcb)
 {
     const struct tcp_board *board = tcb->board;
 
-    return (tcb->flags & (TCPF_SACK_OK | TCPF_PERSIST)) == TCPF_SACK_OK &&
+    return (tcb->flags & (TCPF_SACK_OK | TCPF_PERSIST | TCPF_SYN_ACKED)) ==
+               (TCPF_SACK_OK | TCPF_SYN_ACKED) &&
            (tcb->recovery == TCP_OPEN || tcb->recovery == TCP_CWR) && tcp_flight(tcb) > 0 &&
            board->sacked_bytes == 0 && board->lost_bytes == 0 && (board->flags & TCPB_TLP) == 0;
 }

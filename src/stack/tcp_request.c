@@ -167,6 +167,9 @@ void syn_ack_send(struct foyer_host *host, const struct syn_ack *syn_ack)
         .timestamp_value = syn_ack->ts_value,
         .timestamp_echo = peer->timestamp_value,
     };
+    if (peer->has_fastopen)
+        fastopen_offer(host, &syn_ack->remote->addr, &syn_ack->local->addr,
+                       peer->fastopen_is_experimental, &options);
 
     send_bare(host, listener, syn_ack->local, syn_ack->remote, &tcp, &options);
 }
@@ -181,6 +184,8 @@ static struct wire_tcp_options options_of_peer(const struct request *request)
         .has_sack_permitted = (request->flags & REQUEST_SACK) != 0,
         .has_timestamps = (request->flags & REQUEST_TS) != 0,
         .timestamp_value = request->ts_recent,
+        .has_fastopen = (request->flags & REQUEST_FASTOPEN) != 0,
+        .fastopen_is_experimental = (request->flags & REQUEST_FASTOPEN_OLD) != 0,
     };
 }
 
@@ -257,7 +262,9 @@ static void take_syn(struct request *request, const struct tcp_segment *seg)
                                (options->has_window_scale ? REQUEST_WS : 0u) |
                                (options->has_sack_permitted ? REQUEST_SACK : 0u) |
                                (options->has_timestamps ? REQUEST_TS : 0u) |
-                               (syn_asks_ecn(request->listener, seg) ? REQUEST_ECN : 0u));
+                               (syn_asks_ecn(request->listener, seg) ? REQUEST_ECN : 0u) |
+                               (seg->fastopen != FASTOPEN_NONE ? REQUEST_FASTOPEN : 0u) |
+                               (options->fastopen_is_experimental ? REQUEST_FASTOPEN_OLD : 0u));
 }
 
 void request_answer(struct foyer_host *host, struct request *request, foyer_time_ns now)
@@ -270,6 +277,18 @@ void request_answer(struct foyer_host *host, struct request *request, foyer_time
     wait_at_level(host, request, 0, now);
     host->stats.tcp_passive_opens++;
     send_syn_ack(host, request, now);
+}
+
+/* The ISS for the connection that a SYN begins. */
+static seq_t syn_iss(struct foyer_host *host, const struct tcp_segment *seg, foyer_time_ns now)
+{
+    struct foyer_endpoint local = {seg->rx->dst, seg->tcp.dst_port};
+    struct foyer_endpoint remote = {seg->rx->src, seg->tcp.src_port};
+    seq_t iss = tcp_isn_for(host, &local, &remote, now);
+
+    if (seg->has_isn_floor && seq_le(iss, seg->isn_floor))
+        iss = seq_add(seg->isn_floor, UINT16_MAX + 2u); /* RFC 9293 section 3.6.1 */
+    return iss;
 }
 
 struct request *request_create(struct foyer_host *host, struct sock *listener,
@@ -300,9 +319,7 @@ struct request *request_create(struct foyer_host *host, struct sock *listener,
         wait_at_level(host, request, REQUEST_LEVEL_HELD, now);
         return request;
     }
-    request->iss = tcp_isn_for(host, &request->local, &request->remote, now);
-    if (seg->has_isn_floor && seq_le(request->iss, seg->isn_floor))
-        request->iss = seq_add(seg->isn_floor, UINT16_MAX + 2u); /* RFC 9293 section 3.6.1 */
+    request->iss = syn_iss(host, seg, now);
     request_answer(host, request, now);
     return request;
 }
@@ -506,19 +523,19 @@ static struct sock *make_child(struct foyer_host *host, struct sock *listener,
     return child;
 }
 
-bool handshake_complete(struct foyer_host *host, const struct handshake *handshake,
-                        struct tcp_segment *seg, foyer_time_ns now)
+/* RFC 9293 section 3.10.7.2, third: the child in SYN-RECEIVED, or NULL. */
+static struct sock *enter_syn_received(struct foyer_host *host, const struct handshake *handshake,
+                                       const struct tcp_segment *seg, foyer_time_ns now)
 {
     struct sock *child = make_child(host, handshake->listener, seg);
 
     if (child == NULL)
-        return false;
+        return NULL;
     struct tcb *tcb = child->tcb;
     struct tcp_segment syn = {
         .tcp.flags = handshake->has_ecn ? WIRE_TCP_SYN | WIRE_TCP_ECE | WIRE_TCP_CWR : WIRE_TCP_SYN,
         .options = *handshake->peer,
     };
-    /* RFC 9293 section 3.10.7.2, third. */
     tcb->irs = handshake->irs;
     tcb->rcv_nxt = seq_add(tcb->irs, 1);
     tcb->rcv_adv = seq_add(tcb->rcv_nxt, syn_window(child));
@@ -531,15 +548,26 @@ bool handshake_complete(struct foyer_host *host, const struct handshake *handsha
     tcb->snd_wnd = handshake->window;
     tcb->snd_wnd_max = tcb->snd_wnd;
     tcb->flags |= TCPF_PASSIVE;
+    child->state = FOYER_STATE_SYN_RECEIVED;
+    child->listener = handshake->listener;
+    child->flags |= SOCK_CHILD;
+    return child;
+}
+
+bool handshake_complete(struct foyer_host *host, const struct handshake *handshake,
+                        struct tcp_segment *seg, foyer_time_ns now)
+{
+    struct sock *child = enter_syn_received(host, handshake, seg, now);
+
+    if (child == NULL)
+        return false;
+    struct tcb *tcb = child->tcb;
     if (handshake->is_timed) {
         tcb->flags |= TCPF_RTT_TIMED;
         tcb->rtt_start_us = handshake->sent_us;
     } else {
         tcb->flags |= TCPF_SYN_LOST;
     }
-    child->state = FOYER_STATE_SYN_RECEIVED;
-    child->listener = handshake->listener;
-    child->flags |= SOCK_CHILD;
     uint32_t index = child->slot.index, generation = child->slot.generation;
     tcp_segment_arrives(host, child, seg, now);
     /* What was checked before lets it pass; a socket without a place must not stay. */
@@ -547,5 +575,37 @@ bool handshake_complete(struct foyer_host *host, const struct handshake *handsha
     if (child != NULL && child->slot.generation == generation &&
         child->state == FOYER_STATE_SYN_RECEIVED)
         tcp_finish(host, child, 0);
+    return true;
+}
+
+bool handshake_begin_fast(struct foyer_host *host, struct sock *listener, struct tcp_segment *seg,
+                          foyer_time_ns now)
+{
+    struct handshake handshake = {
+        .listener = listener,
+        .peer = &seg->options,
+        .irs = seg->tcp.seq,
+        .iss = syn_iss(host, seg, now),
+        .window = seg->tcp.window,
+        .has_ecn = syn_asks_ecn(listener, seg),
+    };
+    struct sock *child = enter_syn_received(host, &handshake, seg, now);
+
+    if (child == NULL)
+        return false;
+    fastopen_enter(listener, child->tcb);
+    child->tcb->flags |= TCPF_SYN_PENDING;
+    if (seg->fastopen == FASTOPEN_GOOD_OLD)
+        child->tcb->flags |= TCPF_TFO_OFFER;
+    host->stats.tcp_passive_opens++;
+    host->stats.tcp_fastopen_passive++;
+    tcp_cc_init(child->tcb);
+    tcp_rto_restart(host, child, now);
+    sock_want_output(host, child);
+    tcp_request_established(host, child);
+    /* Section 4.2.2: the SYN-ACK acknowledges what of the data found room. */
+    seg->seq = child->tcb->rcv_nxt;
+    if (seg->size > 0)
+        tcp_text_input(host, child, seg, now);
     return true;
 }

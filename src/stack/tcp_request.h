@@ -36,8 +36,10 @@ enum request_flags {
     REQUEST_SACK = 1u << 1,
     REQUEST_TS = 1u << 2,
     REQUEST_MSS = 1u << 3,
-    REQUEST_ECN = 1u << 4,   /* an ECN-setup SYN, to a listener that agrees */
-    REQUEST_TIMED = 1u << 5, /* sent_us is when the only SYN-ACK left */
+    REQUEST_ECN = 1u << 4,          /* an ECN-setup SYN, to a listener that agrees */
+    REQUEST_TIMED = 1u << 5,        /* sent_us is when the only SYN-ACK left */
+    REQUEST_FASTOPEN = 1u << 6,     /* the SYN-ACK brings a cookie (RFC 7413) */
+    REQUEST_FASTOPEN_OLD = 1u << 7, /* in the experimental option, as the SYN had it */
 };
 
 struct request {
@@ -117,6 +119,13 @@ struct handshake {
  */
 bool handshake_complete(struct foyer_host *host, const struct handshake *handshake,
                         struct tcp_segment *seg, foyer_time_ns now);
+
+/*
+ * RFC 7413 section 4.2.2: the SYN brought a good cookie. Makes the socket in SYN-RECEIVED, takes
+ * the data, puts the socket in the accept queue and answers. False: as above.
+ */
+bool handshake_begin_fast(struct foyer_host *host, struct sock *listener, struct tcp_segment *seg,
+                          foyer_time_ns now);
 
 /* ---- tcp_cookie.c --------------------------------------------------------------------------------- */
 

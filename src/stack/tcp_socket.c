@@ -37,6 +37,7 @@ void tcp_free(struct foyer_host *host, struct tcb *tcb)
 {
     if (tcb == NULL)
         return;
+    fastopen_leave(host, tcb, false, host->now_ns);
     tcp_board_give(host, tcb);
     tcp_ranges_drop(host, tcb);
     tcp_extra_give(host, tcb);
@@ -103,6 +104,8 @@ int tcp_connect(struct foyer_host *host, struct sock *sock, foyer_time_ns now)
     tcb->snd_nxt = seq_add(tcb->iss, 1);
     tcb->snd_end = tcb->snd_nxt;
     tcb->flags |= TCPF_SYN_PENDING;
+    if (sock->options->fastopen != 0)
+        (void)fastopen_need_table(host); /* without it there is no cookie, and no harm */
     sock->state = FOYER_STATE_SYN_SENT;
     host->stats.tcp_active_opens++;
     tcp_rto_restart(host, sock, now);
@@ -129,6 +132,11 @@ void tcp_queue_fin(struct foyer_host *host, struct sock *sock, foyer_time_ns now
     sock_want_output(host, sock);
 }
 
+bool tcp_may_write(const struct sock *sock)
+{
+    return tcp_is_synchronized(sock) || tcp_is_fast_child(sock);
+}
+
 static void reset_hostile(struct foyer_host *host, struct sock *sock)
 {
     tcp_send_rst(host, sock);
@@ -149,7 +157,7 @@ void tcp_poke(struct foyer_host *host, struct sock *sock, foyer_time_ns now)
         reset_hostile(host, sock);
         return;
     }
-    if (tcp_is_synchronized(sock) && tcp_has_unsent(tcb)) {
+    if (tcp_may_write(sock) && tcp_has_unsent(tcb)) {
         if (tcb->rto_deadline_ns == FOYER_TIME_NEVER)
             tcb->stalled_ms = tcp_ms(now);
         tcp_rto_ensure(host, sock, now);
@@ -280,8 +288,10 @@ void tcp_info(const struct foyer_host *host, const struct sock *sock,
     ret_info->send_window_bytes = tcb->snd_wnd;
     ret_info->receive_window_bytes = seq_distance(tcb->rcv_adv, tcb->rcv_nxt);
     ret_info->flight_bytes = tcp_flight(tcb);
-    ret_info->min_rtt_us = tcb->min_rtt_us;
+    ret_info->min_rtt_us = (tcb->flags & TCPF_SYN_ACKED) != 0 ? tcb->min_rtt_us : 0;
     ret_info->congestion = (enum foyer_congestion)tcb->cc_id;
+    ret_info->has_syn_data =
+        (tcb->flags & TCPF_FASTOPEN) != 0 && (tcp_is_synchronized(sock) || tcp_is_fast_child(sock));
     ret_info->backoff = tcb->backoff;
     ret_info->probes = tcb->probes;
     if (tcb->board == NULL)
@@ -394,6 +404,13 @@ static void reduce_mss(struct foyer_host *host, struct sock *sock, foyer_time_ns
     uint16_t mss_before = tcb->mss;
 
     tcp_mss_update(host, sock);
+    /* RFC 7413 section 4.1.3: the SYN was too long with its data; it goes again without. */
+    if (sock->state == FOYER_STATE_SYN_SENT && (tcb->flags & TCPF_FASTOPEN) != 0 &&
+        (tcb->flags & TCPF_SYN_LOST) == 0) {
+        tcb->flags |= TCPF_SYN_PENDING | TCPF_SYN_LOST;
+        sock_want_output(host, sock);
+        return;
+    }
     if (tcb->mss >= mss_before || !tcp_is_synchronized(sock) || tcp_flight(tcb) == 0)
         return;
     tcp_recovery_on_too_big(host, tcb);

@@ -14,7 +14,11 @@ enum option {
     OPTION_SACK_PERMITTED = 4,
     OPTION_SACK = 5,
     OPTION_TIMESTAMPS = 8,
+    OPTION_FASTOPEN = 34,
+    OPTION_EXPERIMENTAL = 254,
 };
+
+#define FASTOPEN_MAGIC 0xf989u /* RFC 6994's experiment identifier */
 
 #define FLAGS_MASK 0x1ffu
 
@@ -37,6 +41,19 @@ int wire_tcp_parse(const uint8_t *bytes, size_t size, struct wire_tcp *ret)
         .urgent = load_be16(bytes + 18),
     };
     return (int)header_size;
+}
+
+/* RFC 7413 section 4.1.1: another size than a cookie's is as no option. */
+static void parse_fastopen(const uint8_t *cookie, size_t size, bool is_experimental,
+                           struct wire_tcp_options *options)
+{
+    if (size != 0 &&
+        (size < WIRE_TCP_FASTOPEN_MIN || size > WIRE_TCP_FASTOPEN_MAX || size % 2 != 0))
+        return;
+    options->has_fastopen = true;
+    options->fastopen_is_experimental = is_experimental;
+    options->fastopen_size = (uint8_t)size;
+    memcpy(options->fastopen, cookie, size);
 }
 
 /* One option of option_size bytes, kind and length included. */
@@ -78,6 +95,13 @@ static int parse_option(const uint8_t *option, size_t option_size, struct wire_t
         options->has_timestamps = true;
         options->timestamp_value = load_be32(option + 2);
         options->timestamp_echo = load_be32(option + 6);
+        return 0;
+    case OPTION_FASTOPEN:
+        parse_fastopen(option + 2, option_size - 2, false, options);
+        return 0;
+    case OPTION_EXPERIMENTAL:
+        if (option_size >= 4 && load_be16(option + 2) == FASTOPEN_MAGIC)
+            parse_fastopen(option + 4, option_size - 4, true, options);
         return 0;
     default: /* RFC 9293 section 3.1, MUST-6: ignore what is not implemented */
         return 0;
@@ -125,12 +149,16 @@ static size_t fixed_options_size(const struct wire_tcp_options *options)
         size += 4;
     if (options->has_window_scale)
         size += 4;
+    if (options->has_fastopen)
+        size += (2u + (options->fastopen_is_experimental ? 2u : 0u) + options->fastopen_size + 3) &
+                ~(size_t)3;
     return size;
 }
 
 uint8_t wire_tcp_sack_room(const struct wire_tcp_options *options)
 {
-    size_t room = (WIRE_TCP_OPTIONS_MAX - fixed_options_size(options) - 4) / 8;
+    size_t fixed = fixed_options_size(options) + 4;
+    size_t room = fixed < WIRE_TCP_OPTIONS_MAX ? (WIRE_TCP_OPTIONS_MAX - fixed) / 8 : 0;
     return (uint8_t)(room < WIRE_TCP_SACK_MAX ? room : WIRE_TCP_SACK_MAX);
 }
 
@@ -146,7 +174,25 @@ size_t wire_tcp_options_size(const struct wire_tcp_options *options)
     return fixed_options_size(options) + (sack_count > 0 ? 4 + 8 * sack_count : 0);
 }
 
-/* Every option is padded in front, so that its 32-bit fields are aligned.
+static uint8_t *emit_fastopen(uint8_t *at, const struct wire_tcp_options *options)
+{
+    const uint8_t *start = at;
+    uint8_t size = options->fastopen_size;
+
+    *at++ = options->fastopen_is_experimental ? OPTION_EXPERIMENTAL : OPTION_FASTOPEN;
+    *at++ = (uint8_t)(2 + (options->fastopen_is_experimental ? 2 : 0) + size);
+    if (options->fastopen_is_experimental) {
+        store_be16(at, FASTOPEN_MAGIC);
+        at += 2;
+    }
+    memcpy(at, options->fastopen, size);
+    at += size;
+    while ((at - start) % 4 != 0)
+        *at++ = OPTION_NOP;
+    return at;
+}
+
+/* Every other option is padded in front, so that its 32-bit fields are aligned.
  * [RFC9293 MUST-68 MUST-69] */
 static size_t emit_options(uint8_t *bytes, const struct wire_tcp_options *options)
 {
@@ -180,6 +226,8 @@ static size_t emit_options(uint8_t *bytes, const struct wire_tcp_options *option
         *at++ = 3;
         *at++ = options->window_scale;
     }
+    if (options->has_fastopen)
+        at = emit_fastopen(at, options);
     unsigned sack_count = sack_count_sent(options);
     if (sack_count > 0) {
         *at++ = OPTION_NOP;

@@ -1,4 +1,4 @@
-/* TCP header and options (RFC 9293 section 3.1 and 3.2, RFC 7323, RFC 2018). */
+/* TCP header and options (RFC 9293 section 3.1 and 3.2, RFC 7323, RFC 2018, RFC 7413). */
 #ifndef FOYER_WIRE_TCP_H
 #define FOYER_WIRE_TCP_H
 
@@ -14,6 +14,8 @@
 #define WIRE_TCP_OPTIONS_MAX 40
 #define WIRE_TCP_CHECKSUM_OFFSET 16
 #define WIRE_TCP_SACK_MAX 4
+#define WIRE_TCP_FASTOPEN_MIN 4 /* bytes of a cookie, an even number of them */
+#define WIRE_TCP_FASTOPEN_MAX 16
 #define WIRE_TCP_WINDOW_SCALE_MAX 14 /* RFC 7323 section 2.3 */
 /* NOP, NOP, kind 8, length 10: what timestamps without other options begin with. */
 #define WIRE_TCP_TIMESTAMPS_ALONE 0x0101080au
@@ -52,6 +54,11 @@ struct wire_tcp_options {
     uint32_t timestamp_value, timestamp_echo;
     uint8_t sack_count;
     struct wire_tcp_sack sack[WIRE_TCP_SACK_MAX];
+    /* RFC 7413 section 4.1.1. size 0: a request for a cookie. Parse: absent where the size is
+     * wrong. Experimental: as option 254 with the magic of RFC 6994, which came before kind 34. */
+    bool has_fastopen, fastopen_is_experimental;
+    uint8_t fastopen_size;
+    uint8_t fastopen[WIRE_TCP_FASTOPEN_MAX];
 };
 
 /*

@@ -254,6 +254,22 @@ void listener_open(struct listener *listener, struct sim_host *host, enum foyer_
     SIM_CHECK(host->sim, foyer_socket_listen(host->host, listener->socket, backlog, NULL) == 0);
 }
 
+static void connect_with_data(struct stream *stream)
+{
+    uint8_t bytes[4000];
+    struct sim *sim = stream->host->sim;
+    uint64_t size = random_below(&sim->random, sizeof(bytes));
+    if (size > stream->to_send)
+        size = stream->to_send;
+    for (uint64_t i = 0; i < size; i++)
+        bytes[i] = pattern_byte(stream->send_pattern, i);
+    int64_t taken = foyer_socket_connect_send(stream->host->host, stream->socket, &stream->remote,
+                                              bytes, (size_t)size, sim->now);
+    if (taken < 0 && taken != -EINPROGRESS)
+        sim_fail(sim, "connect: %s", strerror((int)-taken));
+    stream->sent = taken > 0 ? (uint64_t)taken : 0;
+}
+
 void stream_connect(struct stream *stream, struct sim_host *host, enum foyer_family family,
                     const struct foyer_endpoint *remote, uint64_t user)
 {
@@ -267,6 +283,10 @@ void stream_connect(struct stream *stream, struct sim_host *host, enum foyer_fam
     SIM_CHECK(sim,
               foyer_socket_set_option(host->host, stream->socket, FOYER_OPT_ECN, stream->ecn) == 0);
     stream->is_open = true;
+    if (stream->is_fast) {
+        connect_with_data(stream);
+        return;
+    }
     int error = foyer_socket_connect(host->host, stream->socket, remote, sim->now);
     if (error != -EINPROGRESS)
         sim_fail(sim, "connect: %s", strerror(-error));

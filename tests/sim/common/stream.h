@@ -28,6 +28,7 @@ struct stream {
     struct foyer_endpoint remote;
     enum foyer_family family;
     enum foyer_ecn ecn; /* of a stream that connects */
+    bool is_fast;       /* it sends with the SYN (TCP Fast Open) */
 };
 
 struct listener {

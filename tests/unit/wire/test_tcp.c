@@ -94,6 +94,49 @@ static void options_round_trip(void **state)
     }
 }
 
+/* RFC 7413 section 4.1.1: kind 34, and 254 with the magic of RFC 6994. */
+static void fastopen_option(void **state)
+{
+    (void)state;
+    static const struct {
+        uint8_t size, bytes[24];
+        int cookie_size; /* -1: absent */
+        bool is_experimental;
+    } rows[] = {
+        {2, {34, 2}, 0, false},
+        {6, {34, 6, 1, 2, 3, 4}, 4, false},
+        {18, {34, 18, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}, 16, false},
+        {4, {34, 4, 1, 2}, -1, false},
+        {7, {34, 7, 1, 2, 3, 4, 5}, -1, false},
+        {20, {34, 20}, -1, false},
+        {4, {254, 4, 0xf9, 0x89}, 0, true},
+        {8, {254, 8, 0xf9, 0x89, 1, 2, 3, 4}, 4, true},
+        {8, {254, 8, 0xf9, 0x88, 1, 2, 3, 4}, -1, false},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct wire_tcp_options options;
+        assert_int_equal(wire_tcp_options_parse(rows[i].bytes, rows[i].size, &options),
+                         rows[i].size);
+        assert_int_equal(options.has_fastopen, rows[i].cookie_size >= 0);
+        if (rows[i].cookie_size < 0)
+            continue;
+        assert_int_equal(options.fastopen_size, rows[i].cookie_size);
+        assert_int_equal(options.fastopen_is_experimental, rows[i].is_experimental);
+        options.has_mss = options.has_timestamps = options.has_window_scale = true;
+        options.has_sack_permitted = true;
+        options.sack_count = 4;
+        uint8_t bytes[60];
+        size_t size = wire_tcp_emit(bytes, &plain, &options);
+        assert_true(size <= 60 && size % 4 == 0);
+        assert_int_equal(size, 20 + wire_tcp_options_size(&options));
+        struct wire_tcp_options again;
+        assert_true(wire_tcp_options_parse(bytes + 20, size - 20, &again) > 0);
+        assert_true(again.has_fastopen && again.has_mss && again.has_window_scale);
+        assert_int_equal(again.fastopen_size, options.fastopen_size);
+        assert_memory_equal(again.fastopen, options.fastopen, WIRE_TCP_FASTOPEN_MAX);
+    }
+}
+
 static void sack_room(void **state)
 {
     (void)state;
@@ -160,11 +203,9 @@ static void window_scale_is_capped(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(emit_then_parse),
-        cmocka_unit_test(options_round_trip),
-        cmocka_unit_test(sack_room),
-        cmocka_unit_test(options_hostile),
-        cmocka_unit_test(window_scale_is_capped),
+        cmocka_unit_test(emit_then_parse), cmocka_unit_test(options_round_trip),
+        cmocka_unit_test(fastopen_option), cmocka_unit_test(sack_room),
+        cmocka_unit_test(options_hostile), cmocka_unit_test(window_scale_is_capped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
