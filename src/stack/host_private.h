@@ -162,6 +162,7 @@ struct foyer_host {
     seq_t isn_floor;
     struct sock *interceptors[2]; /* FOYER_INTERCEPT_ALL: for IPv4 and for IPv6, or NULL */
     uint32_t interceptor_count;   /* sockets with SOCK_INTERCEPT */
+    uint32_t intercepted_count;   /* connections with SOCK_INTERCEPTED, which may outlive them */
 
     /* address.c */
     struct host_address addresses[HOST_ADDRESSES_MAX + HOST_AUTO_ADDRESSES_MAX];

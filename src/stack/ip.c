@@ -16,6 +16,7 @@
 #include "base/checksum.h"
 #include "stack/dhcp.h"
 #include "stack/ip.h"
+#include "stack/ports.h"
 #include "wire/dhcp4.h"
 #include "wire/membership.h"
 #include "wire/tcp.h"
@@ -145,11 +146,11 @@ static bool is_source_valid(const struct foyer_host *host, const struct foyer_ad
                                       src->bytes[12] != 0 && !ip_is_broadcast(host, src));
 }
 
-/* Is somebody listening for what others are meant to get (FOYER_OPT_INTERCEPT)? TCP only. */
+/* Does somebody take what others are meant to get (FOYER_OPT_INTERCEPT)? TCP only. */
 static bool is_intercepted(const struct foyer_host *host, const struct foyer_addr *dst,
                            uint8_t protocol, bool is_group)
 {
-    return host->interceptor_count > 0 && protocol == WIRE_PROTOCOL_TCP && !is_group &&
+    return ports_has_foreign(host) && protocol == WIRE_PROTOCOL_TCP && !is_group &&
            !foyer_addr_is_multicast(dst) && !foyer_addr_is_any(dst) &&
            !foyer_addr_is_loopback(dst) && !ip_is_broadcast(host, dst);
 }

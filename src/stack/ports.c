@@ -146,6 +146,13 @@ static void tuple_insert(struct foyer_host *host, struct sock *sock)
     ports_note_tuple(host, sock->protocol, &sock->local, &sock->remote, true);
 }
 
+/* Paths from the addresses of others end with the last who uses them. */
+static void note_foreign_gone(struct foyer_host *host)
+{
+    if (!ports_has_foreign(host))
+        host->path_generation++;
+}
+
 static void tuple_forget(struct foyer_host *host, struct sock *sock)
 {
     hash_table_remove(&host->connected, &sock->connected_node);
@@ -156,7 +163,11 @@ static void tuple_forget(struct foyer_host *host, struct sock *sock)
         if (host->hints[i] == sock)
             host->hints[i] = NULL;
     }
-    sock->flags &= ~(uint32_t)SOCK_CONNECTED;
+    if ((sock->flags & SOCK_INTERCEPTED) != 0) {
+        host->intercepted_count--;
+        note_foreign_gone(host);
+    }
+    sock->flags &= ~(uint32_t)(SOCK_CONNECTED | SOCK_INTERCEPTED);
 }
 
 static void tuple_remove(struct foyer_host *host, struct sock *sock)
@@ -530,6 +541,10 @@ int ports_adopt(struct foyer_host *host, struct sock *sock, struct sock *listene
         return error;
     }
     count_bind(host, sock->port_group->bucket, true);
+    if (!ip_is_own(host, &sock->local.addr)) {
+        sock->flags |= SOCK_INTERCEPTED;
+        host->intercepted_count++;
+    }
     return 0;
 }
 
@@ -578,8 +593,8 @@ static void stop_intercepting(struct foyer_host *host, struct sock *sock)
 {
     if ((sock->flags & SOCK_INTERCEPT) == 0)
         return;
-    if (--host->interceptor_count == 0)
-        host->path_generation++; /* paths from the addresses of others end */
+    host->interceptor_count--;
+    note_foreign_gone(host);
     for (size_t i = 0; i < 2; i++) {
         if (host->interceptors[i] == sock)
             host->interceptors[i] = NULL;
@@ -655,7 +670,7 @@ struct sock *ports_find_bound(struct foyer_host *host, uint8_t protocol,
 {
     struct port_bucket *bucket = ports_bucket(host, protocol, local->port);
     struct sock *interceptor = host->interceptors[foyer_addr_is_v4(&local->addr) ? 0 : 1];
-    bool is_foreign = host->interceptor_count > 0 && !ip_is_own(host, &local->addr);
+    bool is_foreign = ports_has_foreign(host) && !ip_is_own(host, &local->addr);
     struct port_group *best = NULL;
     unsigned best_score = 0;
 

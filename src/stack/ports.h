@@ -60,6 +60,12 @@ int ports_regroup(struct foyer_host *host, struct sock *sock);
 struct sock *ports_group_receiver(struct foyer_host *host, const struct foyer_endpoint *local,
                                   const struct foyer_endpoint *remote, uint32_t index);
 
+/* Whether the host stands for others: packets to and from addresses that are not its own. */
+static inline bool ports_has_foreign(const struct foyer_host *host)
+{
+    return host->interceptor_count > 0 || host->intercepted_count > 0;
+}
+
 static inline struct port_protocol *ports_of(struct foyer_host *host, uint8_t protocol)
 {
     return protocol == FOYER_TCP ? &host->ports_tcp : &host->ports_udp;

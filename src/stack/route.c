@@ -9,6 +9,7 @@
 
 #include "base/bytes.h"
 #include "stack/ip.h"
+#include "stack/ports.h"
 
 #define LEARNED_MTU_TTL_NS (600 * FOYER_NS_PER_S) /* RFC 1191 section 6.3, RFC 8201 section 4 */
 
@@ -281,7 +282,7 @@ int ip_find_way(struct foyer_host *host, const struct foyer_addr *dst, const str
         if (foyer_addr_is_v4(src) != foyer_addr_is_v4(dst))
             return -ENETUNREACH;
         /* Interceptors answer in the name of others. */
-        if (!ip_is_own(host, src) && host->interceptor_count == 0)
+        if (!ip_is_own(host, src) && !ports_has_foreign(host))
             return -EADDRNOTAVAIL;
         way.src = *src;
     }

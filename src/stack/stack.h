@@ -43,7 +43,8 @@ enum sock_flags {
     SOCK_HOLD = 1u << 14,           /* FOYER_OPT_HOLD */
     SOCK_INTERCEPT = 1u << 15,      /* FOYER_OPT_INTERCEPT is not off */
     SOCK_INTERCEPT_ALL = 1u << 16,
-    SOCK_CHILD = 1u << 17, /* of a listener, and not yet accepted */
+    SOCK_CHILD = 1u << 17,       /* of a listener, and not yet accepted */
+    SOCK_INTERCEPTED = 1u << 18, /* a connection that was meant for somebody else */
 };
 
 /* A socket's two rings. Sockets that have none yet all point at sock_no_rings. */

@@ -22,6 +22,7 @@
  */
 #include <errno.h>
 
+#include "stack/ip.h"
 #include "stack/tcp.h"
 #include "stack/tcp_request.h"
 #include "stack/tcp_time_wait.h"
@@ -124,6 +125,8 @@ void tcp_input(struct foyer_host *host, const struct rx *rx, foyer_time_ns now)
     sock = ports_find_bound(host, FOYER_TCP, &local, &remote);
     if (sock != NULL && sock->state == FOYER_STATE_LISTEN)
         tcp_listen_input(host, sock, &seg, now);
+    else if (host->interceptor_count == 0 && !ip_is_own(host, &rx->dst))
+        host->stats.in_dropped_address++; /* it came for an intercepted connection's sake */
     else
         tcp_send_rst_for(host, &seg); /* RFC 9293 section 3.10.7.1 */
 }

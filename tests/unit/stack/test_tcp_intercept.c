@@ -114,6 +114,41 @@ static void every_destination_is_taken(void **state)
     assert_int_equal(lan_stats(lan).in_dropped_address, dropped + 1);
 }
 
+/* What was accepted lives on without the listener; nobody is answered anew. */
+static void connections_outlive_the_listener(void **state)
+{
+    struct lan *lan = *state;
+    struct foyer_addr elsewhere = foyer_addr_v4(8, 8, 8, 8), other = foyer_addr_v4(8, 8, 4, 4);
+    struct foyer_endpoint any = {.port = 443};
+    foyer_socket plain, child;
+    struct tcp_view view;
+    char bytes[8];
+    lan_introduce_peer(lan);
+    assert_int_equal(foyer_socket_open(lan->host, FOYER_FAMILY_V6, FOYER_TCP, 1, &plain), 0);
+    assert_int_equal(foyer_socket_bind(lan->host, plain, &any, NULL), 0);
+    assert_int_equal(foyer_socket_listen(lan->host, plain, 10, NULL), 0);
+    foyer_socket listener = interceptor(lan, FOYER_FAMILY_V6, 80, FOYER_INTERCEPT_ALL);
+    send_tcp(lan, &elsewhere, 443, WIRE_TCP_SYN, 100, 0);
+    assert_true(answer(lan, &view));
+    uint32_t iss = view.tcp.seq.value;
+    send_tcp(lan, &elsewhere, 443, WIRE_TCP_ACK, 101, iss + 1);
+    assert_int_equal(foyer_socket_accept(lan->host, listener, 1, &child), 0);
+    foyer_socket_close(lan->host, listener, lan->now);
+    lan_pull(lan);
+    assert_int_equal(foyer_socket_send(lan->host, child, "hello", 5, lan->now), 5);
+    assert_true(answer(lan, &view));
+    assert_true(foyer_addr_eq(&view.ip.src, &elsewhere));
+    send_tcp(lan, &elsewhere, 443, WIRE_TCP_ACK | WIRE_TCP_FIN, 101, iss + 6);
+    assert_true(answer(lan, &view));
+    assert_int_equal(foyer_socket_recv(lan->host, child, bytes, sizeof(bytes), lan->now), 0);
+    send_tcp(lan, &other, 443, WIRE_TCP_SYN, 100, 0);
+    assert_false(answer(lan, &view));
+    foyer_socket_abort(lan->host, child, lan->now);
+    lan_pull(lan);
+    send_tcp(lan, &elsewhere, 443, WIRE_TCP_ACK, 102, iss + 6);
+    assert_false(answer(lan, &view));
+}
+
 static void others_are_not_reached(void **state)
 {
     struct lan *lan = *state;
@@ -179,6 +214,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, lan_setup, lan_teardown)
     const struct CMUnitTest tests[] = {
         TEST(every_destination_is_taken),
+        TEST(connections_outlive_the_listener),
         TEST(others_are_not_reached),
         TEST(option_rules),
     };
