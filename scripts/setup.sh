@@ -22,7 +22,7 @@ test_packages=(
     clang:clang clang-tidy:clang-tidy clang-format:clang-format libclang-rt-14-dev:dpkg
     cppcheck:cppcheck shellcheck:shellcheck codespell:codespell scdoc:scdoc
     python3:python3 redis-server:redis-server redis-tools:redis-benchmark
-    iperf3:iperf3 socat:socat netcat-openbsd:nc wrk:wrk tcpdump:tcpdump
+    iperf3:iperf3 socat:socat netcat-openbsd:nc wrk:wrk tcpdump:tcpdump tshark:tshark
     busybox-static:dpkg hey:hey webhook:webhook
     libcap2-bin:setcap util-linux:unshare passwd:useradd
     dnsmasq-base:dnsmasq iputils-ping:ping passt:passt
