@@ -51,6 +51,9 @@ enum foyer_host_behaviour {
     /* Tells the link of added addresses: gratuitous ARP (RFC 5227 section 2.3), unsolicited
      * neighbour advertisements (RFC 4861 section 7.2.6). */
     FOYER_HOST_ANNOUNCE = 1u << 3,
+    /* Stays with its routes where a router redirects it (RFC 1122 section 3.2.2.2, RFC 4861
+     * section 8). Without it, redirects of the current first hop are followed. */
+    FOYER_HOST_IGNORE_REDIRECTS = 1u << 4,
 };
 
 struct foyer_host_config {
@@ -179,6 +182,7 @@ struct foyer_host_stats {
     uint64_t in_reassembly_failed; /* those that did not: time, overlap, limits */
     uint64_t out_control_full;     /* resets, ICMP or ARP that found the queue full */
     uint64_t icmp_in, icmp_out, icmp_out_limited;
+    uint64_t icmp_redirects_refused;
     uint64_t ndp_router_advertisements; /* valid ones */
     uint64_t address_conflicts;         /* another spoke as the owner of one of ours */
     uint64_t udp_in_datagrams, udp_out_datagrams, udp_no_ports, udp_in_errors, udp_full;

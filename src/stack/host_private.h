@@ -19,6 +19,7 @@
 #define HOST_ROUTERS_MAX 8u
 #define HOST_PREFIXES_MAX 16u
 #define HOST_ROUTES_MAX 64u
+#define HOST_REDIRECTS_MAX 32u
 #define HOST_NEIGHBOURS_MAX 1024u
 #define HOST_LEARNED_MTUS_MAX 64u
 #define HOST_CONTROL_RING_BYTES (256u * 1024u) /* the largest datagram three times */
@@ -77,6 +78,11 @@ struct host_route {
     struct foyer_addr prefix;
     struct foyer_addr gateway; /* a wildcard: on the link */
     uint8_t prefix_length;     /* of the 128 bits */
+};
+
+/* redirect.c */
+struct host_redirect {
+    struct foyer_addr dst, next_hop;
 };
 
 struct learned_mtu {
@@ -197,7 +203,8 @@ struct foyer_host {
     /* ip.c */
     struct host_route routes[HOST_ROUTES_MAX];
     struct learned_mtu learned_mtus[HOST_LEARNED_MTUS_MAX];
-    uint32_t address_count, route_count;
+    struct host_redirect redirects[HOST_REDIRECTS_MAX]; /* the oldest first */
+    uint32_t address_count, route_count, redirect_count;
     struct timer mtu_timer;
     struct way_memo way_memo;
     uint32_t path_generation; /* moves when addresses, routes, neighbours or MTUs do */

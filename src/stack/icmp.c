@@ -3,7 +3,7 @@
  *
  * An error that comes in is believed only as far as it can be checked: it must quote a packet
  * that this host can have sent (source, 4-tuple of a living socket), and TCP looks at the quoted
- * sequence number besides (RFC 5927). Redirects and source quench (RFC 6633) are ignored.
+ * sequence number besides (RFC 5927). Source quench (RFC 6633) is ignored.
  */
 #include <errno.h>
 
@@ -296,6 +296,9 @@ void icmp4_input(struct foyer_host *host, const struct rx *rx, foyer_time_ns now
         if (!foyer_addr_is_multicast(&rx->dst) && !ip_is_broadcast(host, &rx->dst))
             send_echo_reply(host, rx, WIRE_ICMP_ECHO_REPLY);
         break;
+    case WIRE_ICMP_REDIRECT:
+        redirect4_input(host, rx);
+        break;
     case WIRE_ICMP_UNREACHABLE:
     case WIRE_ICMP_TIME_EXCEEDED:
     case WIRE_ICMP_PARAMETER_PROBLEM:
@@ -333,6 +336,7 @@ void icmp6_input(struct foyer_host *host, const struct rx *rx, foyer_time_ns now
     case WIRE_ICMP6_ROUTER_ADVERTISEMENT:
     case WIRE_ICMP6_NEIGHBOUR_SOLICITATION:
     case WIRE_ICMP6_NEIGHBOUR_ADVERTISEMENT:
+    case WIRE_ICMP6_REDIRECT:
         ndp_input(host, rx, rx->transport, rx->size, now);
         break;
     case WIRE_MLD_QUERY:

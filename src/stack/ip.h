@@ -164,6 +164,21 @@ void ip_group_mac(const struct foyer_addr *dst, bool is_broadcast, uint8_t ret_m
 void ip_mtu_timer(struct foyer_host *host, foyer_time_ns now);
 struct foyer_addr ip_solicited_node(const struct foyer_addr *addr);
 
+/* The neighbour that packets to dst go to; false: there is no way. */
+bool ip_next_hop(const struct foyer_host *host, const struct foyer_addr *dst,
+                 struct foyer_addr *ret_next_hop);
+
+/* ---- redirect.c: other next hops for single destinations ----------------------------------------- */
+
+bool redirect_find(const struct foyer_host *host, const struct foyer_addr *dst,
+                   struct foyer_addr *ret_next_hop);
+/* It does not answer, or is a router no more. */
+void redirect_forget(struct foyer_host *host, const struct foyer_addr *next_hop);
+/* The checksum is right, 8 bytes are there. */
+void redirect4_input(struct foyer_host *host, const struct rx *rx);
+void redirect6_input(struct foyer_host *host, const struct rx *rx, const struct wire_ndp *ndp,
+                     foyer_time_ns now);
+
 /* ---- ip.c: headers off and on ------------------------------------------------------------------ */
 
 /* packet: the whole frame; its Ethernet header is checked. is_group: sent to many by the link. */

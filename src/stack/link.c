@@ -301,6 +301,7 @@ static void neighbour_fail(struct foyer_host *host, struct neighbour *neighbour,
     list_init(&failed);
     list_splice_back(&failed, &neighbour->waiters);
     router_unreachable(host, &neighbour->addr);
+    redirect_forget(host, &neighbour->addr);
     neighbour_free(host, neighbour);
     while ((node = list_first(&failed)) != NULL) {
         struct sock *sock = LIST_ENTRY(node, struct sock, output_node);

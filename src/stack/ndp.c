@@ -3,8 +3,7 @@
  * in link.c's cache, which ARP shares.
  *
  * What router advertisements say is router.c's, duplicate address detection address.c's; their
- * messages are written and read here. Redirects are ignored (RFC 4861 section 8.3 lets a host:
- * SHOULD): with one link they save a hop at best, and anybody on it can forge them.
+ * messages are written and read here. What redirects say is redirect.c's.
  */
 #include "stack/ip.h"
 
@@ -209,6 +208,9 @@ void ndp_input(struct foyer_host *host, const struct rx *rx, const uint8_t *byte
         break;
     case WIRE_ICMP6_ROUTER_ADVERTISEMENT:
         router_advertisement_input(host, rx, &ndp, now);
+        break;
+    case WIRE_ICMP6_REDIRECT:
+        redirect6_input(host, rx, &ndp, now);
         break;
     default:
         break; /* solicitations are for routers */

@@ -184,11 +184,14 @@ int foyer_host_remove_route(struct foyer_host *host, const struct foyer_addr *pr
 
 /* The next hop by the longest prefix; an on-link prefix wins over a route as long.
  * [RFC1122 3.3.1.1a] */
-static bool find_next_hop(const struct foyer_host *host, const struct foyer_addr *dst,
-                          struct foyer_addr *ret_next_hop)
+bool ip_next_hop(const struct foyer_host *host, const struct foyer_addr *dst,
+                 struct foyer_addr *ret_next_hop)
 {
     bool is_v4 = foyer_addr_is_v4(dst);
     int best = -1;
+    /* RFC 1122 section 3.3.1.2, RFC 4861 section 5.2: what is known of the destination itself. */
+    if (host->redirect_count > 0 && redirect_find(host, dst, ret_next_hop))
+        return true;
     for (uint32_t i = 0; i < host->address_count; i++) {
         const struct host_address *own = &host->addresses[i];
         if (is_on_link_by(own, is_v4) && own->prefix_length > best &&
@@ -221,7 +224,7 @@ bool ip_choose_source(const struct foyer_host *host, const struct foyer_addr *ds
         *ret_src = *dst;
         return true;
     }
-    if (!find_next_hop(host, dst, &next_hop))
+    if (!ip_next_hop(host, dst, &next_hop))
         next_hop = *dst;
     return address_choose_source(host, dst, &next_hop, ret_src);
 }
@@ -301,7 +304,7 @@ int ip_find_way(struct foyer_host *host, const struct foyer_addr *dst, const str
     way.is_multicast = foyer_addr_is_multicast(dst);
     if (way.is_broadcast || way.is_multicast)
         next_hop = *dst;
-    else if (foyer_addr_is_any(dst) || !find_next_hop(host, dst, &next_hop))
+    else if (foyer_addr_is_any(dst) || !ip_next_hop(host, dst, &next_hop))
         return -ENETUNREACH;
     if (!is_given(src) && !address_choose_source(host, dst, &next_hop, &way.src))
         return way.is_broadcast || way.is_multicast ? -ENETUNREACH : -EADDRNOTAVAIL;

@@ -7,7 +7,7 @@
  *
  * Whoever is on the link can send advertisements; so all that they fill is bounded, values out of
  * range are ignored, and nothing is believed unless the caller switched router discovery on.
- * Redirects stay ignored (ndp.c): with one link they save a hop at best and divert at worst.
+ * Redirects are redirect.c's.
  *
  * An address's own lifetimes are in its entry (address.c), whose timer asks here for what only
  * autoconfiguration knows: successors of temporary addresses, and other identifiers after a
@@ -142,6 +142,7 @@ static struct host_router *find_router(struct foyer_host *host, const struct foy
 
 void router_forget(struct foyer_host *host, const struct foyer_addr *addr)
 {
+    redirect_forget(host, addr);
     struct host_router *router = find_router(host, addr);
     if (router != NULL)
         remove_router(host, (uint32_t)(router - host->routers));

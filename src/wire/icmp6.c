@@ -103,7 +103,7 @@ enum ndp_option {
 #define FLAG_ON_LINK 0x80u
 #define FLAG_AUTONOMOUS 0x40u
 
-/* Where the options begin, or 0 for a type that is none of the four. */
+/* Where the options begin, or 0 for a type that is none of the five. */
 static size_t fixed_size(uint8_t type)
 {
     switch (type) {
@@ -114,6 +114,8 @@ static size_t fixed_size(uint8_t type)
     case WIRE_ICMP6_NEIGHBOUR_SOLICITATION:
     case WIRE_ICMP6_NEIGHBOUR_ADVERTISEMENT:
         return 24;
+    case WIRE_ICMP6_REDIRECT:
+        return 40;
     default:
         return 0;
     }
@@ -212,6 +214,11 @@ int wire_ndp_parse(const uint8_t *bytes, size_t size, struct wire_ndp *ret)
         if (foyer_addr_is_multicast(&ndp.target) || foyer_addr_is_v4(&ndp.target))
             return -EINVAL;
     }
+    if (ndp.type == WIRE_ICMP6_REDIRECT) {
+        memcpy(ndp.destination.bytes, bytes + 24, 16);
+        if (foyer_addr_is_multicast(&ndp.destination) || foyer_addr_is_v4(&ndp.destination))
+            return -EINVAL; /* RFC 4861 section 8.1 */
+    }
     if (ndp.type == WIRE_ICMP6_NEIGHBOUR_ADVERTISEMENT) {
         ndp.is_router = (bytes[4] & FLAG_ROUTER) != 0;
         ndp.is_solicited = (bytes[4] & FLAG_SOLICITED) != 0;
@@ -262,6 +269,8 @@ size_t wire_ndp_emit(uint8_t *bytes, const struct wire_ndp *ndp)
     } else if (ndp->type != WIRE_ICMP6_ROUTER_SOLICITATION) {
         memcpy(bytes + 8, ndp->target.bytes, 16);
     }
+    if (ndp->type == WIRE_ICMP6_REDIRECT)
+        memcpy(bytes + 24, ndp->destination.bytes, 16);
     if (ndp->type == WIRE_ICMP6_NEIGHBOUR_ADVERTISEMENT) {
         bytes[4] = (uint8_t)((ndp->is_router ? FLAG_ROUTER : 0) |
                              (ndp->is_solicited ? FLAG_SOLICITED : 0) |

@@ -52,12 +52,12 @@ size_t wire_icmp6_emit(uint8_t *bytes, const struct wire_icmp6 *icmp);
 void wire_icmp6_seal(uint8_t *bytes, size_t size, const struct foyer_addr *src,
                      const struct foyer_addr *dst);
 
-/* ---- neighbour discovery: RS, RA, NS, NA ---------------------------------------------------- */
+/* ---- neighbour discovery: RS, RA, NS, NA, redirects ---------------------------------------------------- */
 
 #define WIRE_NDP_PREFIXES_MAX 4
 #define WIRE_NDP_NONCE_SIZE 6
-/* The longest fixed part (NS, NA) with both link addresses, MTU, nonce and all prefixes. */
-#define WIRE_NDP_SIZE_MAX (24 + 8 + 8 + 8 + 8 + 32 * WIRE_NDP_PREFIXES_MAX)
+/* The longest fixed part (redirect) with both link addresses, MTU, nonce and all prefixes. */
+#define WIRE_NDP_SIZE_MAX (40 + 8 + 8 + 8 + 8 + 32 * WIRE_NDP_PREFIXES_MAX)
 
 struct wire_ndp_prefix {
     struct foyer_addr prefix;
@@ -67,9 +67,10 @@ struct wire_ndp_prefix {
 };
 
 struct wire_ndp {
-    uint8_t type; /* one of the four */
-    /* NS and NA. */
+    uint8_t type; /* one of the five */
+    /* NS, NA and redirect. */
     struct foyer_addr target;
+    struct foyer_addr destination;             /* redirect: what target is nearer to, or is */
     bool is_router, is_solicited, is_override; /* NA */
     /* RA. */
     uint8_t hop_limit; /* 0: not given */
@@ -89,8 +90,8 @@ struct wire_ndp {
 
 /*
  * bytes: the whole ICMPv6 message. Returns its size. -EINVAL: cut short, code not 0, an option
- * of length 0 or over the end (RFC 4861 sections 6.1 and 7.1), a multicast target, not one of
- * the four types. Hop limit 255 and the source address are the caller's to check.
+ * of length 0 or over the end (RFC 4861 sections 6.1 and 7.1), a multicast target or
+ * destination, not one of the five types. Hop limit 255 and the source address are the caller's to check.
  */
 int wire_ndp_parse(const uint8_t *bytes, size_t size, struct wire_ndp *ret);
 /* Writes at most WIRE_NDP_SIZE_MAX bytes with checksum 0 and returns how many; then seal. */

@@ -21,6 +21,7 @@ enum problem_code {
     PROBLEM_ERRONEOUS_FIELD = 0,
     PROBLEM_UNKNOWN_NEXT_HEADER = 1,
     PROBLEM_UNKNOWN_OPTION = 2,
+    PROBLEM_INCOMPLETE_CHAIN = 3,
 };
 
 enum option {
@@ -186,6 +187,32 @@ static bool is_extension(uint8_t type)
            type == EXTENSION_FRAGMENT || type == EXTENSION_DESTINATION;
 }
 
+/* What of an upper-layer header its receiver must see; extension headers are counted likewise. */
+static uint32_t header_need(const struct walk *walk, uint8_t type)
+{
+    uint32_t left = walk->end - walk->at;
+
+    if (is_extension(type))
+        return left < 8 || type == EXTENSION_FRAGMENT ? 8 : 8u + 8u * walk->packet[walk->at + 1];
+    switch (type) {
+    case WIRE_PROTOCOL_TCP:
+        return left < 13 ? 20 : (uint32_t)(walk->packet[walk->at + 12] >> 4) * 4;
+    case WIRE_PROTOCOL_UDP:
+    case WIRE_PROTOCOL_ICMP6:
+        return 8;
+    default:
+        return 0;
+    }
+}
+
+/* [RFC8200 4.5j], RFC 7112 section 5: does a first fragment cut the header chain here? */
+static bool is_cut_by_fragment(const struct walk *walk, const struct wire_ipv6_chain *chain,
+                               uint8_t type, bool is_whole)
+{
+    return is_whole && chain->has_fragment && chain->fragment_offset == 0 &&
+           chain->more_fragments && header_need(walk, type) > walk->end - walk->at;
+}
+
 /* [RFC8200 4a] */
 int wire_ipv6_walk(const uint8_t *packet, size_t size, const struct wire_ipv6 *ip,
                    struct wire_ipv6_chain *ret, struct wire_ipv6_problem *ret_problem)
@@ -202,12 +229,15 @@ int wire_ipv6_walk(const uint8_t *packet, size_t size, const struct wire_ipv6 *i
         return -EINVAL;
 
     struct wire_ipv6_chain chain = {0};
+    bool is_whole = size >= end; /* else the rest is elsewhere, or was not quoted */
     uint8_t type = ip->next_header;
     for (unsigned count = 0; is_extension(type); count++) {
         /* RFC 8504 section 5.3: a host may limit the headers it walks. */
         if (count == WIRE_IPV6_EXTENSIONS_MAX)
             return -EINVAL;
-        int header_size = step(&walk, type, &chain);
+        int header_size = is_cut_by_fragment(&walk, &chain, type, is_whole)
+                              ? report(&walk, PROBLEM_INCOMPLETE_CHAIN, 0)
+                              : step(&walk, type, &chain);
         if (header_size == -EPROTO)
             *ret_problem = walk.problem;
         if (header_size < 0)
@@ -218,6 +248,10 @@ int wire_ipv6_walk(const uint8_t *packet, size_t size, const struct wire_ipv6 *i
         /* What follows a later fragment's header is not a header. */
         if (chain.has_fragment && chain.fragment_offset != 0)
             break;
+    }
+    if (is_cut_by_fragment(&walk, &chain, type, is_whole)) {
+        *ret_problem = (struct wire_ipv6_problem){.code = PROBLEM_INCOMPLETE_CHAIN, .pointer = 0};
+        return -EPROTO;
     }
     chain.protocol = type;
     chain.protocol_offset = (uint16_t)walk.next_header_offset;

@@ -48,7 +48,8 @@ struct wire_ipv6_chain {
 
 /* What to answer where the walk says -EPROTO: ICMPv6 Parameter Problem (RFC 4443 section 3.4). */
 struct wire_ipv6_problem {
-    uint8_t code;     /* 0 erroneous field, 1 unknown next header, 2 unknown option */
+    uint8_t code;     /* 0 erroneous field, 1 unknown next header, 2 unknown option,
+                         3 a first fragment without the whole header chain (RFC 7112) */
     uint32_t pointer; /* offset from the packet's first byte */
 };
 
