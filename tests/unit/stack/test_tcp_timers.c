@@ -106,6 +106,10 @@ static void an_ack_starts_the_count_anew(void **state)
     peer_drain(peer);
     foyer_time_ns waited = peer_advance_to_deadline(peer, 200 * S);
     assert_in_range(waited, 200 * MS, 201 * MS); /* no backoff is left */
+    peer_drain(peer);
+    for (int i = 0; i < 12; i++) /* 22 in all, but 13 since the ACK */
+        peer_advance_to_deadline(peer, 200 * S), peer_drain(peer);
+    assert_int_equal(peer_state(peer), FOYER_STATE_ESTABLISHED);
     peer_destroy(peer);
 }
 
