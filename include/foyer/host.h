@@ -68,9 +68,18 @@ struct foyer_host_config {
     uint32_t max_sockets;             /* 0: 65536; the tables grow up to it */
     uint32_t receive_buffer_size;     /* default ring size, power of two; 0: 262144 */
     uint32_t send_buffer_size;        /* default ring size, power of two; 0: 262144 */
-    uint32_t behaviour;               /* enum foyer_host_behaviour; 0: none of it */
-    uint32_t max_requests;   /* half-open passive connections, 128 bytes each; 0: 131072. Beyond it
+    /* To which TCP lets the rings that it owns grow where the path needs it (calls of recv and send
+     * do that), powers of two; 0: 4 MiB, or the size above. FOYER_OPT_RECEIVE_BUFFER and
+     * _SEND_BUFFER fix a socket's size; rings that the caller gave stay as they are. */
+    uint32_t receive_buffer_max, send_buffer_max;
+    uint32_t behaviour;    /* enum foyer_host_behaviour; 0: none of it */
+    uint32_t max_requests; /* half-open passive connections, 128 bytes each; 0: 131072. Beyond it
                               SYNs are answered by cookies (RFC 4987), which cost no memory */
+    /* Bound of all that the host takes from the allocator, but for itself (about 60 KiB) and its hash
+     * tables' buckets (8 bytes per entry); 0: none. Near it new connections wait for cookies and
+     * rings stay small; at it out-of-order data, TIME-WAITs and connections without a handle give
+     * way, and calls fail with -ENOMEM. What was acknowledged to a peer is not lost. */
+    uint64_t max_memory_bytes;
     uint32_t max_time_waits; /* closed connections in TIME-WAIT, 96 bytes each; 0: 65536. Beyond it,
                                 and where a new socket finds max_sockets used up, the oldest end
                                 early. They count in max_sockets */
@@ -190,6 +199,10 @@ struct foyer_host_stats {
     uint64_t tcp_in_segs, tcp_out_segs, tcp_retrans_segs, tcp_in_errs, tcp_out_rsts;
     uint64_t tcp_rto_fired, tcp_fast_recoveries, tcp_listen_overflows, tcp_challenge_acks;
     uint64_t tcp_ooo_segs, tcp_dup_segs, tcp_paws_drops;
+    uint64_t memory_bytes;        /* now taken, as config.max_memory_bytes counts */
+    uint64_t memory_refused;      /* allocations beyond it */
+    uint64_t tcp_pruned;          /* out-of-order queues given up for it */
+    uint64_t tcp_orphans_aborted; /* connections without a handle, likewise */
     uint64_t tcp_time_waits_shed; /* TIME-WAITs that ended early to make room */
     uint64_t tcp_cookies_sent, tcp_cookies_received, tcp_cookies_failed; /* RFC 4987 */
     uint64_t tcp_spurious_recoveries; /* reductions that were undone */

@@ -13,26 +13,7 @@
 #include "stack/socket.h"
 #include "stack/tcp_time_wait.h"
 
-/* ---- memory ------------------------------------------------------------------------------------ */
-
-void *host_alloc_raw(struct foyer_host *host, size_t size)
-{
-    return host->config.allocator.alloc(host->config.allocator.context, size);
-}
-
-void *host_alloc(struct foyer_host *host, size_t size)
-{
-    void *memory = host_alloc_raw(host, size);
-    if (memory != NULL)
-        memset(memory, 0, size);
-    return memory;
-}
-
-void host_free(struct foyer_host *host, void *memory, size_t size)
-{
-    if (memory != NULL)
-        host->config.allocator.free(host->config.allocator.context, memory, size);
-}
+#define BUFFER_MAX_DEFAULT (4u << 20)
 
 uint64_t host_random(struct foyer_host *host)
 {
@@ -45,6 +26,11 @@ uint64_t host_random(struct foyer_host *host)
 static bool is_ring_size(uint32_t size)
 {
     return size >= FOYER_RING_SIZE_MIN && size <= FOYER_RING_SIZE_MAX && (size & (size - 1)) == 0;
+}
+
+static uint32_t max_u32(uint32_t a, uint32_t b)
+{
+    return a > b ? a : b;
 }
 
 static bool set_config(struct foyer_host_config *config, const struct foyer_host_config *wanted)
@@ -66,6 +52,10 @@ static bool set_config(struct foyer_host_config *config, const struct foyer_host
         config->receive_buffer_size = 262144;
     if (config->send_buffer_size == 0)
         config->send_buffer_size = 262144;
+    if (config->receive_buffer_max < config->receive_buffer_size)
+        config->receive_buffer_max = max_u32(config->receive_buffer_size, BUFFER_MAX_DEFAULT);
+    if (config->send_buffer_max < config->send_buffer_size)
+        config->send_buffer_max = max_u32(config->send_buffer_size, BUFFER_MAX_DEFAULT);
     if (config->max_sockets > SLOTS_MAX)
         config->max_sockets = SLOTS_MAX;
     if (config->max_time_waits == 0)
@@ -84,7 +74,8 @@ static bool set_config(struct foyer_host_config *config, const struct foyer_host
            memcmp(config->mac, zero_mac, 6) != 0 && (config->mac[0] & 1) == 0 &&
            config->mtu >= 1280 && config->gso_max_size >= 1280 && config->gso_max_size <= 65160 &&
            config->ephemeral_first <= config->ephemeral_last &&
-           is_ring_size(config->receive_buffer_size) && is_ring_size(config->send_buffer_size);
+           is_ring_size(config->receive_buffer_size) && is_ring_size(config->send_buffer_size) &&
+           is_ring_size(config->receive_buffer_max) && is_ring_size(config->send_buffer_max);
 }
 
 struct foyer_host *foyer_host_create(const struct foyer_host_config *config, foyer_time_ns now)
@@ -143,6 +134,8 @@ void host_begin(struct foyer_host *host, foyer_time_ns now)
     if (now > host->now_ns)
         host->now_ns = now;
     output_release(host);
+    if (host->wants_shed)
+        host_shed(host);
 }
 
 /* With fewer all of them are in the processor's caches. */

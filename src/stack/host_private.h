@@ -135,6 +135,8 @@ struct foyer_host {
     struct foyer_host_stats stats;
     struct timer_queue timers;
     foyer_time_ns now_ns;                  /* of the call that is being served */
+    uint32_t shed_hand;                    /* memory.c: the slot to look at next */
+    bool wants_shed;                       /* an allocation was refused */
     uint64_t random_counter;               /* host_random */
     struct siphash_key hash_key, port_key; /* the two halves of config.secret */
     struct tcp_host tcp;

@@ -22,6 +22,8 @@ int sockets_init(struct foyer_host *host)
         .refs = UINT32_MAX, /* never freed */
         .rx_size_wanted = host->config.receive_buffer_size,
         .tx_size_wanted = host->config.send_buffer_size,
+        .rx_size_max = host->config.receive_buffer_max,
+        .tx_size_max = host->config.send_buffer_max,
         .linger_ns = -1,
         .keep_idle_s = 7200, /* RFC 9293 section 3.8.4, MUST-28: no less than two hours */
         .keep_interval_s = 75,

@@ -10,8 +10,11 @@
 #include "stack/ip.h"
 #include "stack/ports.h"
 #include "stack/socket.h"
+#include "stack/tcp.h"
 
 #define RING_ALIGN 64u /* of struct foyer_ring_shared; an allocator promises 16 */
+#define SHORT_RING_BYTES 16384u
+#define GROW_BYTES_PER_US 10000u
 #define RING_OVERHEAD (sizeof(struct foyer_ring_shared) + sizeof(void *) + RING_ALIGN)
 
 /* ---- memory -------------------------------------------------------------------------------------- */
@@ -71,6 +74,12 @@ void sock_drop_rings(struct foyer_host *host, struct sock *sock)
     sock->rings = &sock_no_rings;
 }
 
+/* A ring for a start, where there is little memory left. */
+static uint32_t size_now(const struct foyer_host *host, uint32_t wanted)
+{
+    return host_is_short(host) && wanted > SHORT_RING_BYTES ? SHORT_RING_BYTES : wanted;
+}
+
 int sock_need_rx(struct foyer_host *host, struct sock *sock)
 {
     if (foyer_ring_is_set(&sock->rings->rx))
@@ -78,7 +87,9 @@ int sock_need_rx(struct foyer_host *host, struct sock *sock)
     if (sock->protocol == FOYER_UDP)
         sock->udp_rx_head = 0;
     struct sock_rings *rings = own_rings(host, sock);
-    return rings == NULL ? -ENOMEM : own_ring_init(host, &rings->rx, sock->options->rx_size_wanted);
+    return rings == NULL
+               ? -ENOMEM
+               : own_ring_init(host, &rings->rx, size_now(host, sock->options->rx_size_wanted));
 }
 
 int sock_need_tx(struct foyer_host *host, struct sock *sock)
@@ -88,7 +99,9 @@ int sock_need_tx(struct foyer_host *host, struct sock *sock)
     if (sock->protocol == FOYER_UDP)
         sock->udp_tx_tail = 0;
     struct sock_rings *rings = own_rings(host, sock);
-    return rings == NULL ? -ENOMEM : own_ring_init(host, &rings->tx, sock->options->tx_size_wanted);
+    return rings == NULL
+               ? -ENOMEM
+               : own_ring_init(host, &rings->tx, size_now(host, sock->options->tx_size_wanted));
 }
 
 /* ---- exchange ------------------------------------------------------------------------------------- */
@@ -198,7 +211,7 @@ int foyer_socket_set_rings(struct foyer_host *host, foyer_socket socket,
     if (error != 0)
         return error;
     drop_bytes(host, sock);
-    *own_rings(host, sock) = (struct sock_rings){*rx, *tx};
+    *own_rings(host, sock) = (struct sock_rings){.rx = *rx, .tx = *tx};
     sock->flags |= SOCK_EXTERNAL_RINGS;
     take_positions(host, sock);
     return 0;
@@ -240,6 +253,98 @@ void foyer_socket_poke(struct foyer_host *host, foyer_socket socket, foyer_time_
         tcp_poke(host, sock, host->now_ns);
 }
 
+/* ---- the size of TCP's own rings ----------------------------------------------------------------------- */
+
+/* A larger ring with the same bytes at the same positions, also those that came out of order. */
+static void grow_ring(struct foyer_host *host, struct foyer_ring *ring, uint32_t size)
+{
+    struct foyer_ring larger;
+    if (own_ring_init(host, &larger, size) != 0)
+        return; /* as before */
+    uint32_t tail = foyer_ring_tail(ring);
+    uint32_t at = tail & (ring->size - 1);
+    foyer_ring_put(&larger, tail, ring->data + at, ring->size - at);
+    foyer_ring_put(&larger, tail + (ring->size - at), ring->data, at);
+    atomic_store(&larger.shared->head, foyer_ring_head(ring));
+    atomic_store(&larger.shared->tail, tail);
+    atomic_store(&larger.shared->writer_state, atomic_load(&ring->shared->writer_state));
+    atomic_store(&larger.shared->reader_state, atomic_load(&ring->shared->reader_state));
+    atomic_store(&larger.shared->writer_waiting, atomic_load(&ring->shared->writer_waiting));
+    atomic_store(&larger.shared->reader_waiting, atomic_load(&ring->shared->reader_waiting));
+    own_ring_finish(host, ring);
+    *ring = larger;
+}
+
+/* Whether more room could make this connection faster: at 80 Gbit/s a round trip fills the ring. */
+static bool may_grow(const struct foyer_host *host, const struct sock *sock,
+                     const struct foyer_ring *ring, uint32_t max)
+{
+    uint64_t rtt_us = sock->tcb->srtt_us8 / 8;
+    return (sock->flags & SOCK_EXTERNAL_RINGS) == 0 && ring->size < max && !host_is_short(host) &&
+           rtt_us * GROW_BYTES_PER_US > ring->size;
+}
+
+static uint32_t size_for(uint64_t bytes, uint32_t max)
+{
+    uint32_t size = FOYER_RING_SIZE_MIN;
+    while (size < max && size < bytes)
+        size *= 2;
+    return size;
+}
+
+/*
+ * Dynamic right-sizing (Fisk and Feng 2001), as Linux's tcp_rcv_space_adjust: the ring holds twice
+ * what the program reads in a round trip, so that the window never holds the sender back while
+ * it speeds up.
+ */
+static void tune_receive(struct foyer_host *host, struct sock *sock, uint32_t tail)
+{
+    struct sock_rings *rings = own_rings(host, sock);
+    uint32_t now_us = tcp_us(host->now_ns), rtt_us = sock->tcb->srtt_us8 / 8;
+    uint32_t elapsed_us = now_us - rings->rx_mark_us;
+    if (!may_grow(host, sock, &rings->rx, sock->options->rx_size_max) || elapsed_us < rtt_us)
+        return;
+    uint64_t read_bytes = (uint64_t)(tail - rings->rx_mark) * rtt_us / elapsed_us;
+    bool was_measured = rings->rx_mark_us != 0;
+    rings->rx_mark = tail;
+    rings->rx_mark_us = now_us != 0 ? now_us : 1;
+    if (was_measured && 2 * read_bytes > rings->rx.size)
+        grow_ring(host, &rings->rx, size_for(2 * read_bytes, sock->options->rx_size_max));
+}
+
+/* What is out has to stay in the ring: room for two congestion windows lets it grow. */
+static void tune_send(struct foyer_host *host, struct sock *sock)
+{
+    struct sock_rings *rings = own_rings(host, sock);
+    uint64_t wanted = 2 * (uint64_t)sock->tcb->cwnd_bytes;
+    if (may_grow(host, sock, &rings->tx, sock->options->tx_size_max) && wanted > rings->tx.size)
+        grow_ring(host, &rings->tx, size_for(wanted, sock->options->tx_size_max));
+}
+
+static bool is_empty(const struct foyer_ring *ring)
+{
+    return foyer_ring_is_set(ring) && foyer_ring_used(ring) == 0;
+}
+
+/* Nothing waits in them: the next bytes make new ones. */
+static void give_empty_rings(struct foyer_host *host, struct sock *sock)
+{
+    struct tcb *tcb = sock->tcb;
+    if ((sock->flags & SOCK_EXTERNAL_RINGS) != 0 || tcb == NULL)
+        return;
+    struct sock_rings *rings = own_rings(host, sock);
+    if (is_empty(&rings->rx) && !tcp_has_gaps(tcb)) {
+        own_ring_finish(host, &rings->rx);
+        rings->rx = (struct foyer_ring){0};
+        tcb->flags &= ~(uint32_t)TCPF_RX_MAPPED;
+    }
+    if (is_empty(&rings->tx) && (tcb->flags & TCPF_FIN_QUEUED) == 0) {
+        own_ring_finish(host, &rings->tx);
+        rings->tx = (struct foyer_ring){0};
+        tcb->flags &= ~(uint32_t)TCPF_TX_MAPPED;
+    }
+}
+
 /* ---- streams ----------------------------------------------------------------------------------------- */
 
 static int take_error(struct sock *sock)
@@ -275,6 +380,10 @@ int64_t foyer_socket_send(struct foyer_host *host, foyer_socket socket, const vo
     uint32_t room = foyer_ring_free(&sock->rings->tx);
     if (room == UINT32_MAX)
         return -ECONNRESET;
+    if (size > room) {
+        tune_send(host, sock);
+        room = foyer_ring_free(&sock->rings->tx);
+    }
     uint32_t count = size < room ? (uint32_t)size : room;
     if (count == 0)
         return -EAGAIN;
@@ -333,8 +442,12 @@ int64_t foyer_socket_recv(struct foyer_host *host, foyer_socket socket, void *by
     uint32_t tail = foyer_ring_tail(&sock->rings->rx);
     foyer_ring_get(&sock->rings->rx, tail, bytes, count);
     foyer_ring_publish_tail(&sock->rings->rx, tail + count);
-    if (sock->tcb != NULL)
+    if (sock->tcb != NULL) {
+        tune_receive(host, sock, tail + count);
         tcp_consumed(host, sock, host->now_ns);
+        if (host_is_short(host))
+            give_empty_rings(host, sock);
+    }
     return count;
 }
 

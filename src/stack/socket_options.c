@@ -259,9 +259,11 @@ static int set_rare_option(struct foyer_host *host, struct sock *sock, enum foye
         break;
     case FOYER_OPT_RECEIVE_BUFFER:
         options->rx_size_wanted = ring_size_for(value);
+        options->rx_size_max = options->rx_size_wanted;
         break;
     case FOYER_OPT_SEND_BUFFER:
         options->tx_size_wanted = ring_size_for(value);
+        options->tx_size_max = options->tx_size_wanted;
         break;
     default:
         break;

@@ -50,6 +50,8 @@ enum sock_flags {
 /* A socket's two rings. Sockets that have none yet all point at sock_no_rings. */
 struct sock_rings {
     struct foyer_ring rx, tx;
+    /* Of rings of the socket's own: what the program has read since, see tune_receive. */
+    uint32_t rx_mark, rx_mark_us;
 };
 
 extern const struct sock_rings sock_no_rings;
@@ -61,6 +63,7 @@ extern const struct sock_rings sock_no_rings;
 struct sock_options {
     uint32_t refs;
     uint32_t rx_size_wanted, tx_size_wanted;
+    uint32_t rx_size_max, tx_size_max; /* to which TCP's own rings may grow */
     uint32_t user_timeout_ms;
     int64_t linger_ns;                    /* -1: off */
     uint64_t max_pacing_rate_bytes_per_s; /* 0: none */
@@ -337,11 +340,15 @@ void tcp_free(struct foyer_host *host, struct tcb *tcb); /* sock_free cancels so
 int tcp_host_init(struct foyer_host *host);
 void tcp_host_finish(struct foyer_host *host);
 
-/* ---- the host (host.c) -------------------------------------------------------------------------- */
+/* ---- the host (host.c, memory.c) -------------------------------------------------------------------------- */
 
 void *host_alloc(struct foyer_host *host, size_t size);     /* zeroed; NULL */
 void *host_alloc_raw(struct foyer_host *host, size_t size); /* contents undefined; NULL */
 void host_free(struct foyer_host *host, void *memory, size_t size);
+/* Whether most of config.max_memory_bytes is taken (memory.c). */
+bool host_is_short(const struct foyer_host *host);
+/* Gives up what can be given up; frees no socket that anybody has a handle of. */
+void host_shed(struct foyer_host *host);
 
 #include "stack/host_private.h" /* struct foyer_host itself, owned by host.c's author */
 

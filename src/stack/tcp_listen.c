@@ -22,7 +22,7 @@ static bool request_queue_is_full(const struct foyer_host *host, const struct so
     uint32_t limit = listen->backlog > TCP_REQUESTS_MIN ? listen->backlog : TCP_REQUESTS_MIN;
 
     return listen->request_count >= limit ||
-           host->requests.table.count >= host->config.max_requests;
+           host->requests.table.count >= host->config.max_requests || host_is_short(host);
 }
 
 /* RFC 7413 section 4.2.2. True: the SYN has its socket. */
