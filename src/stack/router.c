@@ -161,8 +161,7 @@ void router_unreachable(struct foyer_host *host, const struct foyer_addr *addr)
     host->path_generation++;
 }
 
-/* RFC 4861 section 6.3.6 (1), RFC 4191 section 3.2: reachable before preferred.
- * [RFC1122 3.3.1.2a 3.3.1.5a] */
+/* RFC 4861 section 6.3.6 (1), RFC 4191 section 3.2: reachable before preferred. */
 bool router_choose(const struct foyer_host *host, struct foyer_addr *ret_router)
 {
     int best_rank = INT8_MIN;

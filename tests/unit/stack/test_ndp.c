@@ -205,7 +205,7 @@ static void only_neighbours_advertise(void **state)
     assert_int_equal(next_hop(lan, &far_away, &hop), -ENETUNREACH);
 }
 
-/* [test RFC4861 6.3.4b 6.3.4c 6.3.4h 6.3.5a] [test RFC1122 3.3.1.2a] */
+/* [test RFC4861 6.3.4b 6.3.4c 6.3.4h 6.3.5a] */
 static void default_routers(void **state)
 {
     struct lan *lan = *state;
@@ -250,7 +250,7 @@ static void known_routers_first(void **state)
     assert_true(foyer_addr_eq(&hop, &router2));
 }
 
-/* RFC 4861 sections 6.3.6 and 7.2.5 [test RFC4861 6.3.6b 7.2.5f] [test RFC1122 3.3.1.5a] */
+/* RFC 4861 sections 6.3.6 and 7.2.5 [test RFC4861 6.3.6b 7.2.5f] */
 static void silent_and_former_routers(void **state)
 {
     struct lan *lan = *state;
