@@ -61,8 +61,10 @@ static void open_host(struct run *run, unsigned end)
 
 static int64_t congestion_id(const char *name)
 {
-    static const char *const names[] = {
-        [FOYER_CONGESTION_CUBIC] = "cubic", [FOYER_CONGESTION_NEWRENO] = "reno"};
+    static const char *const names[] = {[FOYER_CONGESTION_CUBIC] = "cubic",
+                                        [FOYER_CONGESTION_NEWRENO] = "reno",
+                                        [FOYER_CONGESTION_DCTCP] = "dctcp",
+                                        [FOYER_CONGESTION_BBR] = "bbr"};
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         if (strcmp(names[i], name) == 0)
             return (int64_t)i;

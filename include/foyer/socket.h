@@ -318,6 +318,8 @@ enum foyer_pacing {
 enum foyer_congestion {
     FOYER_CONGESTION_CUBIC = 0,
     FOYER_CONGESTION_NEWRENO = 1,
+    FOYER_CONGESTION_DCTCP = 2, /* RFC 8257; for networks of one operator, both ends, with marks */
+    FOYER_CONGESTION_BBR = 3,   /* draft-ietf-ccwg-bbr, version 3 */
 };
 
 /* -ENOPROTOOPT for an option that the protocol does not have, -EINVAL for a value. */

@@ -74,6 +74,7 @@ static bool set_config(struct foyer_host_config *config, const struct foyer_host
            memcmp(config->mac, zero_mac, 6) != 0 && (config->mac[0] & 1) == 0 &&
            config->mtu >= 1280 && config->gso_max_size >= 1280 && config->gso_max_size <= 65160 &&
            config->ephemeral_first <= config->ephemeral_last &&
+           config->congestion <= FOYER_CONGESTION_BBR &&
            is_ring_size(config->receive_buffer_size) && is_ring_size(config->send_buffer_size) &&
            is_ring_size(config->receive_buffer_max) && is_ring_size(config->send_buffer_max);
 }

@@ -81,7 +81,7 @@ struct sock *sock_create(struct foyer_host *host, uint8_t family, uint8_t protoc
     }
     sock->rings = &sock_no_rings;
     sock->options = &host->default_options;
-    sock->congestion = FOYER_CONGESTION_CUBIC;
+    sock->congestion = (uint8_t)host->config.congestion;
     return sock;
 }
 

@@ -220,6 +220,13 @@ struct tcp_extra {
     uint32_t mtu_done_ms;
 };
 
+struct tcp_dctcp {
+    uint32_t acked_bytes;         /* towards the next increase */
+    uint32_t alpha;               /* share of marked bytes, in 1/2^20 */
+    uint32_t all_bytes, ce_bytes; /* acknowledged in this window; of it, with ECE */
+    seq_t window_end;
+};
+
 struct tcb {
     /* Up to received_ms: what every segment looks at, in few cache lines (ahead.c). */
     struct tcp_board *board;         /* sender: what is out; NULL: nothing */
@@ -277,6 +284,8 @@ struct tcb {
     union {
         struct tcp_cubic cubic;
         struct tcp_newreno newreno;
+        struct tcp_dctcp dctcp;
+        struct tcp_bbr *bbr; /* a unit of the pool */
     } cc;
 
     /* Times in milliseconds of the caller's clock, modulo 2^32. */
@@ -509,7 +518,8 @@ uint16_t tcp_ecn_syn_flags(const struct sock *sock, bool is_reply);
 /* Of the peer's SYN or SYN-ACK. */
 void tcp_ecn_negotiate(struct sock *sock, const struct tcp_segment *seg);
 /* A segment's mark and CWR, after its text was trimmed to the window. */
-void tcp_ecn_receive(struct tcb *tcb, const struct tcp_segment *seg);
+void tcp_ecn_receive(struct foyer_host *host, struct sock *sock, const struct tcp_segment *seg,
+                     foyer_time_ns now);
 /* cwnd was reduced: the peer is told by CWR. */
 void tcp_ecn_reduced(struct tcb *tcb);
 /* ECE of any segment; CWR of one with new data. */
@@ -544,6 +554,8 @@ bool tcp_has_unsent(const struct tcb *tcb);
 /* ---- tcp_reply.c ------------------------------------------------------------------------------ */
 
 void tcp_send_rst_for(struct foyer_host *host, const struct tcp_segment *seg);
+/* An ACK of what is owed, before what comes next changes what it says. */
+void tcp_send_ack(struct foyer_host *host, struct sock *sock, foyer_time_ns now);
 /* RST of a synchronized or half-open connection, as RFC 9293 section 3.10.5 ABORT. */
 void tcp_send_rst(struct foyer_host *host, struct sock *sock);
 /* Takes one of the host's challenge ACKs of this second (RFC 5961 section 7); false: none left. */
@@ -656,7 +668,19 @@ void tcp_pace_fires(struct foyer_host *host, struct sock *sock);
  * segment and grows by on_ack.
  */
 struct tcp_cc_ops {
+    bool has_state; /* in a unit of the pool, cc.bbr */
     void (*init)(struct tcb *tcb);
+    /* All that an ACK tells, once recovery has looked at it. Who has it owns cwnd in recovery as
+     * well: on_ack is not called, PRR does not run, the window does not decay. May be NULL. */
+    void (*on_sample)(struct tcb *tcb, const struct tcp_delivery *delivery, foyer_time_ns now);
+    /* size bytes of a record are now believed to be lost; NULL: not wanted. */
+    void (*on_lost)(struct tcb *tcb, const struct tcp_sent *sent, uint32_t size);
+    /* Nothing is out, and data follow; NULL: the window decays (RFC 5681 section 4.1). */
+    void (*on_restart)(struct tcb *tcb, foyer_time_ns now);
+    /* acked_bytes were acknowledged, with ECE or without; NULL: not wanted. */
+    void (*on_ecn)(struct tcb *tcb, uint32_t acked_bytes, bool has_ece);
+    /* Marks were echoed: sets ssthresh; NULL: as on_loss. */
+    void (*on_ece)(struct tcb *tcb, uint32_t flight_bytes, foyer_time_ns now);
     /* acked_bytes left the network and cwnd was used up; not called in fast recovery. */
     void (*on_ack)(struct tcb *tcb, uint32_t acked_bytes, foyer_time_ns now);
     /* A round trip as an ACK shows it, before on_ack; NULL: not wanted. */
@@ -672,13 +696,15 @@ struct tcp_cc_ops {
     void (*on_idle)(struct tcb *tcb, uint32_t idle_ms);
 };
 
-extern const struct tcp_cc_ops tcp_cc_cubic, tcp_cc_newreno;
+extern const struct tcp_cc_ops tcp_cc_cubic, tcp_cc_newreno, tcp_cc_dctcp, tcp_cc_bbr;
 
 const struct tcp_cc_ops *tcp_cc(const struct tcb *tcb);
 /* RFC 6928: min(10 * mss, max(2 * mss, 14600)). */
 uint32_t tcp_cc_initial_window(uint32_t mss);
-void tcp_cc_init(struct tcb *tcb);
-void tcp_cc_select(struct tcb *tcb, uint8_t id);
+void tcp_cc_init(struct foyer_host *host, struct tcb *tcb);
+/* CUBIC where there is no memory for the one asked for. */
+void tcp_cc_select(struct foyer_host *host, struct tcb *tcb, uint8_t id);
+void tcp_cc_give(struct foyer_host *host, struct tcb *tcb);
 /* RFC 5681 section 4.1: the window decays while nothing is sent. True where it may have. */
 bool tcp_cc_restart_after_idle(struct tcb *tcb, foyer_time_ns now);
 /* Slow start's part of growth; returns the bytes left for congestion avoidance. */

@@ -50,7 +50,7 @@ void tcp_established(struct foyer_host *host, struct sock *sock, const struct tc
     if (syn_data_bytes > 0)
         take_syn_data(host, sock, syn_data_bytes);
     if (!was_fast_child)
-        tcp_cc_init(tcb);
+        tcp_cc_init(host, tcb);
     tcp_keepalive_restart(sock, now);
     /* A close that came early: FIN is queued behind the data (RFC 9293 section 3.10.4). */
     if ((tcb->flags & TCPF_FIN_QUEUED) != 0)
@@ -209,7 +209,8 @@ static void grow_window(struct tcb *tcb, uint32_t acked_bytes, uint32_t flight_b
     bool is_used = (tcb->flags & TCPF_CWND_LIMITED) != 0 ||
                    (tcb->cwnd_bytes < tcb->ssthresh_bytes && tcb->cwnd_bytes < 2 * flight_before);
 
-    if (acked_bytes > 0 && is_used && (tcb->recovery == TCP_OPEN || tcb->recovery == TCP_LOSS))
+    if (acked_bytes > 0 && is_used && tcp_cc(tcb)->on_sample == NULL &&
+        (tcb->recovery == TCP_OPEN || tcb->recovery == TCP_LOSS))
         tcp_cc(tcb)->on_ack(tcb, acked_bytes, now);
 }
 
@@ -288,6 +289,8 @@ bool tcp_ack_input(struct foyer_host *host, struct sock *sock, const struct tcp_
     deliver(host, tcb, seg, acked_bytes, &delivery);
     delivery.is_window_changed = is_window_changed;
     delivery.is_duplicate = is_duplicate_ack(tcb, seg, &delivery);
+    if ((tcb->flags & TCPF_ECN_OK) != 0 && tcp_cc(tcb)->on_ecn != NULL)
+        tcp_cc(tcb)->on_ecn(tcb, acked_bytes, (seg->tcp.flags & WIRE_TCP_ECE) != 0);
     if ((tcb->flags & TCPF_ECN_OK) != 0 && (seg->tcp.flags & WIRE_TCP_ECE) != 0)
         tcp_recovery_on_ece(host, tcb, &delivery, now);
     if (delivery.rtt_us != 0 && tcp_cc(tcb)->on_rtt != NULL)

@@ -523,6 +523,8 @@ void tcp_board_sack(struct foyer_host *host, struct tcb *tcb, seq_t start, seq_t
 struct tcp_sent *tcp_board_lose(struct tcb *tcb, struct tcp_sent *sent)
 {
     tcb->board->rate.lost_bytes += size_of(sent);
+    if (tcp_cc(tcb)->on_lost != NULL)
+        tcp_cc(tcb)->on_lost(tcb, sent, size_of(sent));
     set_state(tcb->board, sent, TCP_SENT_LOST);
     return merge_around(tcb->board, sent);
 }

@@ -10,6 +10,8 @@
 static const struct tcp_cc_ops *const algorithms[] = {
     [FOYER_CONGESTION_CUBIC] = &tcp_cc_cubic,
     [FOYER_CONGESTION_NEWRENO] = &tcp_cc_newreno,
+    [FOYER_CONGESTION_DCTCP] = &tcp_cc_dctcp,
+    [FOYER_CONGESTION_BBR] = &tcp_cc_bbr,
 };
 
 const struct tcp_cc_ops *tcp_cc(const struct tcb *tcb)
@@ -24,23 +26,35 @@ uint32_t tcp_cc_initial_window(uint32_t mss)
     return 10 * mss < floor_bytes ? 10 * mss : floor_bytes;
 }
 
-void tcp_cc_select(struct tcb *tcb, uint8_t id)
+void tcp_cc_give(struct foyer_host *host, struct tcb *tcb)
 {
+    if (algorithms[tcb->cc_id]->has_state && tcb->cc.bbr != NULL)
+        tcp_unit_give(host, tcb->cc.bbr);
+    memset(&tcb->cc, 0, sizeof(tcb->cc));
+}
+
+void tcp_cc_select(struct foyer_host *host, struct tcb *tcb, uint8_t id)
+{
+    tcp_cc_give(host, tcb);
     if (id >= sizeof(algorithms) / sizeof(algorithms[0]))
         id = FOYER_CONGESTION_CUBIC;
+    if (algorithms[id]->has_state) {
+        tcb->cc.bbr = tcp_unit_take(host);
+        if (tcb->cc.bbr == NULL)
+            id = FOYER_CONGESTION_CUBIC;
+    }
     tcb->cc_id = id;
-    memset(&tcb->cc, 0, sizeof(tcb->cc));
     algorithms[id]->init(tcb);
 }
 
-void tcp_cc_init(struct tcb *tcb)
+void tcp_cc_init(struct foyer_host *host, struct tcb *tcb)
 {
     /* RFC 6928 section 2: after a lost SYN the initial window is one segment. */
     tcb->cwnd_bytes =
         (tcb->flags & TCPF_SYN_LOST) != 0 ? tcb->mss : tcp_cc_initial_window(tcb->mss);
     /* RFC 5681 section 3.1: as high as the largest window possible. */
     tcb->ssthresh_bytes = UINT32_MAX;
-    tcp_cc_select(tcb, tcb->cc_id);
+    tcp_cc_select(host, tcb, tcb->cc_id);
 }
 
 /* RFC 5681 section 3.1 with byte counting: cwnd grows by what was acknowledged. [RFC9438 4.10a] */
@@ -62,6 +76,10 @@ uint32_t tcp_cc_slow_start(struct tcb *tcb, uint32_t acked_bytes)
  */
 bool tcp_cc_restart_after_idle(struct tcb *tcb, foyer_time_ns now)
 {
+    if (tcp_cc(tcb)->on_restart != NULL) {
+        tcp_cc(tcb)->on_restart(tcb, now);
+        return true;
+    }
     uint32_t idle_ms = tcp_ms(now) - tcb->sent_ms;
     if (idle_ms < TCP_RTO_MIN_NS / FOYER_NS_PER_MS)
         return false; /* no RTO is shorter */

@@ -21,6 +21,13 @@ bool tcp_ecn_is_asked(const struct tcp_segment *syn)
     return (syn->tcp.flags & (WIRE_TCP_ECE | WIRE_TCP_CWR)) == (WIRE_TCP_ECE | WIRE_TCP_CWR);
 }
 
+/* DCTCP is nothing without marks. */
+static bool wants_ecn(const struct sock *sock)
+{
+    return sock->options->ecn == FOYER_ECN_REQUEST ||
+           (sock->tcb->cc_id == FOYER_CONGESTION_DCTCP && sock->options->ecn != FOYER_ECN_OFF);
+}
+
 uint16_t tcp_ecn_syn_flags(const struct sock *sock, bool is_reply)
 {
     const struct tcb *tcb = sock->tcb;
@@ -28,7 +35,7 @@ uint16_t tcp_ecn_syn_flags(const struct sock *sock, bool is_reply)
     if (is_reply)
         return (tcb->flags & TCPF_ECN_OK) != 0 ? WIRE_TCP_ECE : 0;
     /* Section 6.1.1.1: a SYN that was lost may have been dropped for its flags. */
-    if (sock->options->ecn != FOYER_ECN_REQUEST || (tcb->flags & TCPF_SYN_LOST) != 0)
+    if (!wants_ecn(sock) || (tcb->flags & TCPF_SYN_LOST) != 0)
         return 0;
     return WIRE_TCP_ECE | WIRE_TCP_CWR;
 }
@@ -44,7 +51,7 @@ void tcp_ecn_negotiate(struct sock *sock, const struct tcp_segment *seg)
 
     tcb->flags &= ~(uint32_t)(TCPF_ECN_OK | TCPF_ECE | TCPF_CWR);
     if ((seg->tcp.flags & WIRE_TCP_ACK) != 0)
-        is_agreed = sock->options->ecn == FOYER_ECN_REQUEST && flags == WIRE_TCP_ECE &&
+        is_agreed = wants_ecn(sock) && flags == WIRE_TCP_ECE &&
                     (tcb->flags & TCPF_SYN_LOST) == 0;
     else
         is_agreed = sock->options->ecn != FOYER_ECN_OFF && tcp_ecn_is_asked(seg);
@@ -52,12 +59,36 @@ void tcp_ecn_negotiate(struct sock *sock, const struct tcp_segment *seg)
         tcb->flags |= TCPF_ECN_OK;
 }
 
-/* Section 6.1.3: of bytes that are new. CWR ends the echo; a CE in it begins a new one. */
-void tcp_ecn_receive(struct tcb *tcb, const struct tcp_segment *seg)
+/*
+ * RFC 8257 section 3.2: the echo of each ACK is of what it acknowledges, so that the sender can
+ * count marked bytes. Where marks begin or end, what came before is acknowledged first.
+ */
+static void receive_for_dctcp(struct foyer_host *host, struct sock *sock, bool is_marked,
+                              foyer_time_ns now)
 {
+    struct tcb *tcb = sock->tcb;
+
+    if (is_marked == ((tcb->flags & TCPF_ECE) != 0))
+        return;
+    if (!seq_eq(tcb->rcv_acked, tcb->rcv_nxt))
+        tcp_send_ack(host, sock, now);
+    tcb->flags ^= TCPF_ECE;
+    tcb->flags |= TCPF_ACK_NOW;
+}
+
+/* Section 6.1.3: of bytes that are new. CWR ends the echo; a CE in it begins a new one. */
+void tcp_ecn_receive(struct foyer_host *host, struct sock *sock, const struct tcp_segment *seg,
+                     foyer_time_ns now)
+{
+    struct tcb *tcb = sock->tcb;
+
     /* Section 6.1.5: what lies outside of the window, such as old bytes, has nothing to say. */
     if ((tcb->flags & TCPF_ECN_OK) == 0 || seg->size == 0)
         return;
+    if (tcb->cc_id == FOYER_CONGESTION_DCTCP) {
+        receive_for_dctcp(host, sock, (seg->rx->tos & ECN_MASK) == ECN_CE, now);
+        return;
+    }
     if ((seg->tcp.flags & WIRE_TCP_CWR) != 0) {
         tcb->flags &= ~(uint32_t)TCPF_ECE;
         tcb->flags |= TCPF_ACK_NOW; /* its window may be a single segment now */

@@ -181,9 +181,11 @@ static bool has_place(const struct sock *sock, const struct frame *frame)
 
     if (frame->text_size == 0)
         return true;
-    /* A CE mark is echoed (RFC 3168 section 6.1.3). */
+    /* A CE mark is echoed (RFC 3168 section 6.1.3), for DCTCP its end is (RFC 8257 section 3.2). */
     if ((tcb->flags & TCPF_RX_MAPPED) == 0 ||
-        ((tcb->flags & TCPF_ECN_OK) != 0 && (frame->tos & ECN_MASK) == ECN_CE))
+        ((tcb->flags & TCPF_ECN_OK) != 0 &&
+         ((frame->tos & ECN_MASK) == ECN_CE ||
+          (tcb->cc_id == FOYER_CONGESTION_DCTCP && (tcb->flags & TCPF_ECE) != 0))))
         return false;
     uint32_t room = tcp_receive_room(sock);
     return room != UINT32_MAX && frame->text_size <= room &&

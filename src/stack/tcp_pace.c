@@ -101,7 +101,7 @@ bool tcp_pace_holds(struct foyer_host *host, struct sock *sock, foyer_time_ns no
     if (board->pace.piece_ns == now && board->pace.piece_bytes > 0)
         return false;
     board->pace.deadline_ns = board->pace.next_ns;
-    if (uses_window(tcb))
+    if (tcp_cc(tcb)->pacing_rate == NULL && uses_window(tcb))
         tcb->flags |= TCPF_CWND_LIMITED;
     tcp_timer_arm(host, sock);
     return true;

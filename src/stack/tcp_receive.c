@@ -446,7 +446,7 @@ void tcp_text_input(struct foyer_host *host, struct sock *sock, struct tcp_segme
         tcp_finish(host, sock, -ECONNRESET);
         return;
     }
-    tcp_ecn_receive(tcb, seg);
+    tcp_ecn_receive(host, sock, seg, now);
     if (seg->size == 0 && !seg->is_fin) {
         tcb->flags |= TCPF_ACK_NOW; /* all of it was old, or did not fit: say where we stand */
         sock_want_output(host, sock);

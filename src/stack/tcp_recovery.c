@@ -245,7 +245,12 @@ void tcp_recovery_on_ece(struct foyer_host *host, struct tcb *tcb,
         return;
     host->stats.tcp_ecn_reductions++;
     forget_undo(tcb->board);
-    reduce(tcb, now);
+    if (tcp_cc(tcb)->on_ece != NULL) {
+        tcp_cc(tcb)->on_ece(tcb, tcp_flight(tcb), now);
+        tcp_ecn_reduced(tcb);
+    } else {
+        reduce(tcb, now);
+    }
     prr_init(tcb, delivery);
     tcb->recovery = TCP_CWR;
     tcb->board->recovery_point = tcb->snd_nxt;
@@ -272,6 +277,9 @@ static void prr_update(struct tcb *tcb, uint32_t delivered_bytes, bool is_safe)
     struct tcp_board *board = tcb->board;
     uint32_t pipe = tcp_pipe(tcb);
     int64_t send;
+
+    if (tcp_cc(tcb)->on_sample != NULL)
+        return;
 
     if (delivered_bytes == 0 && board->prr_out_bytes > 0)
         return;
@@ -303,7 +311,7 @@ static void leave_recovery(struct tcb *tcb)
     struct tcp_board *board = tcb->board;
 
     /* RFC 9937: complete the reduction. */
-    if (tcb->recovery != TCP_LOSS)
+    if (tcb->recovery != TCP_LOSS && tcp_cc(tcb)->on_sample == NULL)
         tcb->cwnd_bytes = max_u32(tcb->ssthresh_bytes, tcb->mss);
     tcb->recovery = TCP_OPEN;
     tcb->flags &= ~(uint32_t)TCPF_FORCE_RXT;
@@ -529,6 +537,8 @@ void tcp_recovery_on_ack(struct foyer_host *host, struct sock *sock, struct tcp_
         lost_bytes = tcp_rack_detect(host, tcb, delivery->arrival_us, &wait_us);
     if (!is_undone || board->lost_bytes > 0)
         run_state(host, tcb, delivery, lost_bytes, now);
+    if (tcp_cc(tcb)->on_sample != NULL)
+        tcp_cc(tcb)->on_sample(tcb, delivery, now);
     if (tcp_flight(tcb) == 0)
         finish_flight(host, tcb);
     tcp_loss_timer_update(host, sock, wait_us, now);

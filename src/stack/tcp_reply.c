@@ -52,6 +52,29 @@ void tcp_send_rst(struct foyer_host *host, struct sock *sock)
     send_rst(host, &sock->local.addr, &sock->remote.addr, &tcp, &options, sock->ttl, sock->tos);
 }
 
+void tcp_send_ack(struct foyer_host *host, struct sock *sock, foyer_time_ns now)
+{
+    struct tcb *tcb = sock->tcb;
+    struct wire_tcp_options options;
+    uint8_t bytes[WIRE_TCP_SIZE_MAX];
+
+    tcp_options_for_segment(tcb, &options, now);
+    tcp_sack_fill(tcb, &options);
+    struct wire_tcp tcp = {
+        .src_port = sock->local.port,
+        .dst_port = sock->remote.port,
+        .seq = tcb->snd_nxt,
+        .ack = tcb->rcv_nxt,
+        .flags = WIRE_TCP_ACK | tcp_ecn_flags(tcb),
+        .window = (uint16_t)(tcp_window_select(sock) >> tcb->rcv_scale),
+    };
+    size_t size = wire_tcp_emit(bytes, &tcp, &options);
+    host->stats.tcp_out_segs++;
+    ip_send_control(host, FOYER_TCP, &sock->local.addr, &sock->remote.addr, sock->ttl, sock->tos,
+                    bytes, size);
+    tcb->rcv_acked = tcb->rcv_nxt;
+}
+
 /* RFC 5961 section 7: a token bucket per host. The ACK itself is an ordinary one. */
 bool tcp_take_challenge(struct foyer_host *host, foyer_time_ns now)
 {

@@ -599,7 +599,7 @@ bool handshake_begin_fast(struct foyer_host *host, struct sock *listener, struct
         child->tcb->flags |= TCPF_TFO_OFFER;
     host->stats.tcp_passive_opens++;
     host->stats.tcp_fastopen_passive++;
-    tcp_cc_init(child->tcb);
+    tcp_cc_init(host, child->tcb);
     tcp_rto_restart(host, child, now);
     sock_want_output(host, child);
     tcp_request_established(host, child);

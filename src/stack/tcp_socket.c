@@ -39,6 +39,7 @@ void tcp_free(struct foyer_host *host, struct tcb *tcb)
         return;
     fastopen_leave(host, tcb, false, host->now_ns);
     tcp_board_give(host, tcb);
+    tcp_cc_give(host, tcb);
     tcp_ranges_drop(host, tcb);
     tcp_extra_give(host, tcb);
     host->tcp.tcb_count--;
@@ -255,7 +256,10 @@ void tcp_option_changed(struct foyer_host *host, struct sock *sock, enum foyer_o
         tcp_mss_update(host, sock);
         break;
     case FOYER_OPT_CONGESTION:
-        tcp_cc_select(tcb, sock->congestion);
+        if (tcp_is_synchronized(sock))
+            tcp_cc_select(host, tcb, sock->congestion);
+        else
+            tcb->cc_id = sock->congestion; /* tcp_cc_init begins it */
         tcp_pace_update(sock);
         break;
     case FOYER_OPT_PACING:

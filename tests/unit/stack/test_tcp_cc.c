@@ -16,7 +16,7 @@ static void make(struct tcb *tcb, uint8_t algorithm)
     memset(tcb, 0, sizeof(*tcb));
     tcb->mss = MSS;
     tcb->cc_id = algorithm;
-    tcp_cc_init(tcb);
+    tcp_cc_init(NULL, tcb);
 }
 
 static void initial_window_follows_rfc_6928(void **state)
@@ -36,7 +36,7 @@ static void initial_window_after_a_lost_syn_is_one_segment(void **state)
     memset(&tcb, 0, sizeof(tcb));
     tcb.mss = MSS;
     tcb.flags = TCPF_SYN_LOST;
-    tcp_cc_init(&tcb);
+    tcp_cc_init(NULL, &tcb);
     assert_int_equal(tcb.cwnd_bytes, MSS);
 }
 

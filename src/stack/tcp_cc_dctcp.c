@@ -1,0 +1,98 @@
+/*
+ * DCTCP, RFC 8257: the share of bytes that were marked, not the fact that some were, says by how
+ * much cwnd goes down. For networks whose queues mark early and whose hosts all do this; a sender
+ * beside it that halves at each mark starves. The receiver's half is tcp_ecn.c's. Growth and the
+ * reaction to losses are RFC 5681's (sections 3.4 and 3.5 of RFC 8257).
+ */
+#include "stack/tcp.h"
+
+#define ALPHA_ONE (1u << 20)
+#define GAIN_SHIFT 4u /* section 4.2: g = 1/16 */
+
+static void dctcp_init(struct tcb *tcb)
+{
+    tcb->cc.dctcp = (struct tcp_dctcp){
+        .alpha = ALPHA_ONE, /* section 4.2: SHOULD; the first mark halves, as everywhere */
+        .window_end = tcb->snd_nxt,
+    };
+}
+
+/* Section 3.3, steps 1 to 8: once per window of data alpha moves towards the share of it. */
+static void dctcp_on_ecn(struct tcb *tcb, uint32_t acked_bytes, bool has_ece)
+{
+    struct tcp_dctcp *dctcp = &tcb->cc.dctcp;
+
+    dctcp->all_bytes += acked_bytes;
+    if (has_ece)
+        dctcp->ce_bytes += acked_bytes;
+    if (seq_lt(tcb->snd_una, dctcp->window_end) || dctcp->all_bytes == 0)
+        return;
+    uint32_t share = (uint32_t)((uint64_t)dctcp->ce_bytes * ALPHA_ONE / dctcp->all_bytes);
+    dctcp->alpha = dctcp->alpha - (dctcp->alpha >> GAIN_SHIFT) + (share >> GAIN_SHIFT);
+    dctcp->all_bytes = 0;
+    dctcp->ce_bytes = 0;
+    dctcp->window_end = tcb->snd_nxt;
+}
+
+/* Step 9: cwnd * (1 - alpha / 2); the caller sees to it that it is once per window. */
+static void dctcp_on_ece(struct tcb *tcb, uint32_t flight_bytes, foyer_time_ns now)
+{
+    uint32_t floor_bytes = 2u * tcb->mss;
+    uint64_t less = (uint64_t)tcb->cwnd_bytes * tcb->cc.dctcp.alpha / ALPHA_ONE / 2;
+
+    (void)flight_bytes;
+    (void)now;
+    uint32_t reduced = tcb->cwnd_bytes - (uint32_t)less;
+    tcb->ssthresh_bytes = reduced > floor_bytes ? reduced : floor_bytes;
+    tcb->cc.dctcp.acked_bytes = 0;
+}
+
+static void dctcp_on_ack(struct tcb *tcb, uint32_t acked_bytes, foyer_time_ns now)
+{
+    struct tcp_dctcp *dctcp = &tcb->cc.dctcp;
+
+    (void)now;
+    acked_bytes = tcp_cc_slow_start(tcb, acked_bytes);
+    if (acked_bytes == 0)
+        return;
+    dctcp->acked_bytes += acked_bytes;
+    if (dctcp->acked_bytes >= tcb->cwnd_bytes) {
+        dctcp->acked_bytes -= tcb->cwnd_bytes;
+        tcb->cwnd_bytes += tcb->mss;
+    }
+    if (dctcp->acked_bytes > tcb->cwnd_bytes)
+        dctcp->acked_bytes = tcb->cwnd_bytes;
+}
+
+/* RFC 5681 equation (4). */
+static void dctcp_on_loss(struct tcb *tcb, uint32_t flight_bytes, foyer_time_ns now)
+{
+    uint32_t half = flight_bytes / 2;
+    uint32_t floor_bytes = 2u * tcb->mss;
+
+    (void)now;
+    tcb->ssthresh_bytes = half > floor_bytes ? half : floor_bytes;
+    tcb->cc.dctcp.acked_bytes = 0;
+}
+
+static void dctcp_on_undo(struct tcb *tcb)
+{
+    (void)tcb; /* cwnd and ssthresh are all there is; the caller has put them back */
+}
+
+static void dctcp_on_idle(struct tcb *tcb, uint32_t idle_ms)
+{
+    (void)tcb;
+    (void)idle_ms;
+}
+
+const struct tcp_cc_ops tcp_cc_dctcp = {
+    .init = dctcp_init,
+    .on_ack = dctcp_on_ack,
+    .on_ecn = dctcp_on_ecn,
+    .on_ece = dctcp_on_ece,
+    .on_loss = dctcp_on_loss,
+    .on_rto = dctcp_on_loss,
+    .on_undo = dctcp_on_undo,
+    .on_idle = dctcp_on_idle,
+};
