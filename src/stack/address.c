@@ -289,6 +289,8 @@ int foyer_host_remove_address(struct foyer_host *host, const struct foyer_addr *
 int addresses_init(struct foyer_host *host)
 {
     host->address_timer.kind = TIMER_ADDRESS;
+    if (!FOYER_WITH_IPV6)
+        return 0;
     /* RFC 4291 appendix A: modified EUI-64. */
     const uint8_t *mac = host->config.mac;
     struct foyer_addr addr = {{0xfe, 0x80, 0, 0, 0, 0, 0, 0, (uint8_t)(mac[0] ^ 2), mac[1], mac[2],

@@ -15,12 +15,13 @@ bool dhcp_input(struct foyer_host *host, const struct rx *rx, uint16_t dst_port,
     bool is_v4 = rx->family == 4 && dst_port == WIRE_DHCP4_CLIENT_PORT;
     bool is_v6 = rx->family == 6 && dst_port == WIRE_DHCP6_CLIENT_PORT;
 
-    if (!(is_v4 && host->dhcp4 != NULL) && !(is_v6 && host->dhcp6 != NULL))
+    if (!(is_v4 && host->dhcp4 != NULL) && !(FOYER_WITH_IPV6 && is_v6 && host->dhcp6 != NULL))
         return false;
     size_t copied =
         rx_copy(rx, WIRE_UDP_SIZE, bytes,
                 size - WIRE_UDP_SIZE < sizeof(bytes) ? size - WIRE_UDP_SIZE : sizeof(bytes));
-    return is_v4 ? dhcp4_input(host, bytes, copied, now) : dhcp6_input(host, bytes, copied, now);
+    return is_v4 || !FOYER_WITH_IPV6 ? dhcp4_input(host, bytes, copied, now)
+                                     : dhcp6_input(host, bytes, copied, now);
 }
 
 void dhcp_address_changed(struct foyer_host *host, const struct host_address *address)

@@ -713,6 +713,8 @@ int foyer_dhcp6_start(struct foyer_host *host, const struct foyer_dhcp6_config *
 {
     static const struct foyer_dhcp6_config defaults;
 
+    if (!FOYER_WITH_IPV6)
+        return -EOPNOTSUPP;
     host_begin(host, now);
     if (config == NULL)
         config = &defaults;

@@ -416,8 +416,8 @@ static int check_socket(const struct sock *sock, const struct foyer_addr *addr)
     if (sock->protocol != FOYER_UDP)
         return -EOPNOTSUPP;
     bool is_v4 = foyer_addr_is_v4(addr);
-    if (!foyer_addr_is_multicast(addr) || (is_v4 && (sock->flags & SOCK_V6ONLY)) ||
-        (!is_v4 && sock->family == FOYER_FAMILY_V4))
+    if (!addr_is_spoken(addr) || !foyer_addr_is_multicast(addr) ||
+        (is_v4 && (sock->flags & SOCK_V6ONLY)) || (!is_v4 && sock->family == FOYER_FAMILY_V4))
         return -EINVAL;
     return 0;
 }

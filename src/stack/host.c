@@ -196,13 +196,15 @@ void foyer_host_tick(struct foyer_host *host, foyer_time_ns now)
             group_timer(host, host->now_ns);
             break;
         case TIMER_ROUTER:
-            router_timer(host, host->now_ns);
+            if (FOYER_WITH_IPV6)
+                router_timer(host, host->now_ns);
             break;
         case TIMER_DHCP4:
             dhcp4_timer(host, host->now_ns);
             break;
         case TIMER_DHCP6:
-            dhcp6_timer(host, host->now_ns);
+            if (FOYER_WITH_IPV6)
+                dhcp6_timer(host, host->now_ns);
             break;
         case TIMER_REQUESTS:
             requests_timer(host, host->now_ns);

@@ -110,7 +110,7 @@ void rx_fill(struct rx *rx, const struct foyer_packet *packet, size_t ip_offset,
 /* [RFC8200 4b 4.7a] */
 void ip_deliver(struct foyer_host *host, struct rx *rx, foyer_time_ns now)
 {
-    bool is_v4 = rx->family == 4;
+    bool is_v4 = !FOYER_WITH_IPV6 || rx->family == 4;
     bool is_to_group = foyer_addr_is_multicast(&rx->dst) || ip_is_broadcast(host, &rx->dst);
 
     if (rx->protocol == WIRE_PROTOCOL_TCP) {

@@ -424,7 +424,10 @@ void link_input(struct foyer_host *host, const struct foyer_packet *packet, foye
         ip4_input(host, packet, is_group, now);
         break;
     case WIRE_ETHERTYPE_IPV6:
-        ip6_input(host, packet, is_group, now);
+        if (FOYER_WITH_IPV6)
+            ip6_input(host, packet, is_group, now);
+        else
+            host->stats.in_dropped_protocol++;
         break;
     case WIRE_ETHERTYPE_ARP:
         arp_input(host, packet, now);

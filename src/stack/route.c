@@ -109,7 +109,7 @@ bool ip_is_joined(const struct foyer_host *host, const struct foyer_addr *addr)
 int ip_wide_prefix_length(const struct foyer_addr *addr, uint8_t length)
 {
     bool is_v4 = foyer_addr_is_v4(addr);
-    if (length > (is_v4 ? 32 : 128))
+    if (length > (is_v4 ? 32 : 128) || !addr_is_spoken(addr))
         return -EINVAL;
     return is_v4 ? length + 96 : length;
 }
@@ -146,8 +146,9 @@ int route_add(struct foyer_host *host, const struct foyer_addr *prefix, uint8_t 
               const struct foyer_addr *gateway)
 {
     int wide = ip_wide_prefix_length(prefix, prefix_length);
-    if (wide < 0 || foyer_addr_is_v4(prefix) != foyer_addr_is_v4(gateway) ||
-        foyer_addr_is_multicast(gateway) || ip_is_own(host, gateway))
+    if (wide < 0 || !addr_is_spoken(gateway) ||
+        foyer_addr_is_v4(prefix) != foyer_addr_is_v4(gateway) || foyer_addr_is_multicast(gateway) ||
+        ip_is_own(host, gateway))
         return -EINVAL;
     if (find_route(host, prefix, wide) != NULL)
         return -EEXIST;

@@ -216,7 +216,7 @@ size_t foyer_host_events(struct foyer_host *host, struct foyer_event *ret_events
 int foyer_socket_open(struct foyer_host *host, enum foyer_family family,
                       enum foyer_protocol protocol, uint64_t owner, foyer_socket *ret_socket)
 {
-    if (family != FOYER_FAMILY_V4 && family != FOYER_FAMILY_V6)
+    if (family != FOYER_FAMILY_V4 && (family != FOYER_FAMILY_V6 || !FOYER_WITH_IPV6))
         return -EAFNOSUPPORT;
     if (protocol != FOYER_TCP && protocol != FOYER_UDP)
         return -EPROTONOSUPPORT;
@@ -254,7 +254,7 @@ int foyer_socket_set_owner(struct foyer_host *host, foyer_socket socket, uint64_
 static int check_family(const struct sock *sock, const struct foyer_addr *addr)
 {
     if (sock->family == FOYER_FAMILY_V4)
-        return foyer_addr_is_v4(addr) ? 0 : -EAFNOSUPPORT;
+        return addr_is_spoken(addr) && foyer_addr_is_v4(addr) ? 0 : -EAFNOSUPPORT;
     return foyer_addr_is_v4(addr) && (sock->flags & SOCK_V6ONLY) ? -EINVAL : 0;
 }
 

@@ -457,7 +457,7 @@ int64_t foyer_socket_recv(struct foyer_host *host, foyer_socket socket, void *by
 static int check_send_to(struct foyer_host *host, struct sock *sock, size_t size,
                          const struct foyer_endpoint *remote)
 {
-    bool is_v4 = foyer_addr_is_v4(&remote->addr);
+    bool is_v4 = addr_is_spoken(&remote->addr) && foyer_addr_is_v4(&remote->addr);
     if (sock->family == FOYER_FAMILY_V4 && !is_v4)
         return -EAFNOSUPPORT;
     if (is_v4 && (sock->flags & SOCK_V6ONLY))

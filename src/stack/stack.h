@@ -14,6 +14,7 @@
 #ifndef FOYER_STACK_STACK_H
 #define FOYER_STACK_STACK_H
 
+#include "base/features.h"
 #include "base/hash.h"
 #include "base/list.h"
 #include "base/timer.h"
@@ -22,6 +23,13 @@
 
 struct tcb;       /* tcp.h: a TCP connection's state */
 struct neighbour; /* link.c */
+
+/* What is built in can speak it; where only IPv4 is, the mapped form is asked for by hand. */
+static inline bool addr_is_spoken(const struct foyer_addr *addr)
+{
+    struct foyer_addr v4 = foyer_addr_v4(0, 0, 0, 0);
+    return FOYER_WITH_IPV6 || memcmp(addr->bytes, v4.bytes, 12) == 0;
+}
 
 /* ---- sockets (socket.c) ------------------------------------------------------------------- */
 

@@ -242,6 +242,8 @@ static int find_destination(struct foyer_host *host, struct sock *sock,
     }
     if (remote.port == 0)
         return -EINVAL;
+    if (!addr_is_spoken(&remote.addr))
+        return -EAFNOSUPPORT;
     bool is_v4 = foyer_addr_is_v4(&remote.addr);
     if (is_v4 ? (sock->flags & SOCK_V6ONLY) != 0 : sock->family == FOYER_FAMILY_V4)
         return is_v4 ? -ENETUNREACH : -EAFNOSUPPORT;

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/features.h"
+
 #define BATCH 16
 /* Rounds without time passing: more than any burst needs, less than for ever. */
 #define ROUNDS_AT_ONE_TIME_MAX 200000
@@ -125,7 +127,8 @@ struct sim_host *sim_add_host(struct sim *sim, const struct sim_host_config *con
     host->host = foyer_host_create(&host_config, sim->now);
     SIM_CHECK(sim, host->host != NULL);
     SIM_CHECK(sim, foyer_host_add_address(host->host, &host->addr4, 24) == 0);
-    SIM_CHECK(sim, foyer_host_add_address(host->host, &host->addr6, 64) == 0);
+    if (FOYER_WITH_IPV6)
+        SIM_CHECK(sim, foyer_host_add_address(host->host, &host->addr6, 64) == 0);
     return host;
 }
 

@@ -5,6 +5,7 @@
 
 #include "base/bytes.h"
 #include "base/checksum.h"
+#include "base/features.h"
 #include "wire/arp.h"
 #include "wire/udp.h"
 
@@ -59,7 +60,8 @@ struct lan *lan_create(uint32_t link_capabilities, void (*adjust)(struct foyer_h
     lan->host = foyer_host_create(&config, lan->now);
     assert_non_null(lan->host);
     assert_int_equal(foyer_host_add_address(lan->host, &lan_host4, 24), 0);
-    assert_int_equal(foyer_host_add_address(lan->host, &lan_host6, 64), 0);
+    if (FOYER_WITH_IPV6)
+        assert_int_equal(foyer_host_add_address(lan->host, &lan_host6, 64), 0);
     return lan;
 }
 
