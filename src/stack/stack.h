@@ -27,8 +27,8 @@ struct neighbour; /* link.c */
 /* What is built in can speak it; where only IPv4 is, the mapped form is asked for by hand. */
 static inline bool addr_is_spoken(const struct foyer_addr *addr)
 {
-    struct foyer_addr v4 = foyer_addr_v4(0, 0, 0, 0);
-    return FOYER_WITH_IPV6 || memcmp(addr->bytes, v4.bytes, 12) == 0;
+    static const uint8_t mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+    return FOYER_WITH_IPV6 || memcmp(addr->bytes, mapped, sizeof(mapped)) == 0;
 }
 
 /* ---- sockets (socket.c) ------------------------------------------------------------------- */
