@@ -285,6 +285,28 @@ static void dsack_widens_the_reordering_window(void **state)
     peer_destroy(peer);
 }
 
+/* The path has become longer for good: after five minutes the old minimum counts no more.
+ * [test RFC8985 6.2a] */
+static void least_round_trip_is_of_the_last_five_minutes(void **state)
+{
+    struct peer *peer = establish(false);
+    const struct tcb *tcb = sock_from_handle(peer->host, peer->socket)->tcb;
+
+    (void)state;
+    assert_in_range(tcb->min_rtt_us, RTT / 1000, RTT / 1000 + 1000);
+    for (uint32_t i = 1; i <= 12; i++) {
+        peer_advance(peer, 30 * FOYER_NS_PER_S);
+        peer_write(peer, 1000);
+        peer_drain(peer);
+        peer_advance(peer, 60 * MS);
+        ack(peer, 2001 + i * 1000);
+        if (i < 9)
+            assert_in_range(tcb->min_rtt_us, RTT / 1000, RTT / 1000 + 1000);
+    }
+    assert_in_range(tcb->min_rtt_us, 60000, 61000);
+    peer_destroy(peer);
+}
+
 /* [test RFC9438 4.6b] */
 static void ssthresh_is_two_segments_at_least(void **state)
 {
@@ -313,6 +335,7 @@ int main(void)
         cmocka_unit_test(probe_is_new_text_where_there_is_some),
         cmocka_unit_test(needless_probe_reduces_nothing),
         cmocka_unit_test(dsack_widens_the_reordering_window),
+        cmocka_unit_test(least_round_trip_is_of_the_last_five_minutes),
         cmocka_unit_test(ssthresh_is_two_segments_at_least),
     };
 
