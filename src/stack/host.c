@@ -209,6 +209,9 @@ void foyer_host_tick(struct foyer_host *host, foyer_time_ns now)
         case TIMER_REQUESTS:
             requests_timer(host, host->now_ns);
             break;
+        case TIMER_UNITS:
+            tcp_units_timer(host, host->now_ns);
+            break;
         case TIMER_TIME_WAIT:
             time_waits_timer(host, host->now_ns);
             break;

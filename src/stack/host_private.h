@@ -38,6 +38,7 @@ enum timer_kind {
     TIMER_DHCP4,      /* of host.dhcp4 */
     TIMER_DHCP6,      /* of host.dhcp6 */
     TIMER_TIME_WAIT,  /* host.time_waits.timer */
+    TIMER_UNITS,      /* host.tcp.units_timer */
 };
 
 /* address.c. What may be done with an address in each enum foyer_address_state: see host.h. */

@@ -22,10 +22,39 @@ static_assert(sizeof(struct tcp_unit) + TCP_UNIT_RECORDS * sizeof(struct tcp_sen
 
 /* ---- the pool ---------------------------------------------------------------------------------- */
 
-/* Free units that are kept: as many as tcp_unit_pool_grow has made. */
-static uint32_t units_kept(const struct tcp_host *tcp)
+static uint32_t max_u32(uint32_t a, uint32_t b)
+{
+    return a > b ? a : b;
+}
+
+/* The most units in use at one time, in this period and in the one before. */
+static void note_used(struct tcp_host *tcp, foyer_time_ns now)
+{
+    foyer_time_ns age_ns = now - tcp->peak_since_ns;
+
+    if (age_ns > TCP_UNITS_PERIOD_NS) {
+        tcp->peak_before = age_ns > 2 * TCP_UNITS_PERIOD_NS ? tcp->used_unit_count : tcp->peak;
+        tcp->peak = tcp->used_unit_count;
+        tcp->peak_since_ns = now;
+    }
+    tcp->peak = max_u32(tcp->peak, tcp->used_unit_count);
+}
+
+static uint32_t units_reserved(const struct tcp_host *tcp)
 {
     return TCP_UNITS_MIN + tcp->tcb_count / TCP_UNITS_RATIO;
+}
+
+/* Free units that are kept: the reserve, or what lately was in use. */
+static uint32_t units_kept(const struct foyer_host *host)
+{
+    const struct tcp_host *tcp = &host->tcp;
+    uint32_t reserve = units_reserved(tcp);
+    uint32_t peak = max_u32(tcp->peak, tcp->peak_before);
+
+    if (peak <= tcp->used_unit_count || host_is_short(host))
+        return reserve;
+    return max_u32(reserve, peak - tcp->used_unit_count);
 }
 
 void *tcp_unit_take(struct foyer_host *host)
@@ -33,50 +62,77 @@ void *tcp_unit_take(struct foyer_host *host)
     struct tcp_host *tcp = &host->tcp;
     struct tcp_unit *unit = tcp->free_units;
 
-    if (unit == NULL)
-        return host_alloc_raw(host, TCP_UNIT_BYTES); /* more flights at once than ever before */
-    tcp->free_units = unit->next;
-    tcp->free_unit_count--;
+    if (unit != NULL) {
+        tcp->free_units = unit->next;
+        tcp->free_unit_count--;
+    } else {
+        unit = host_alloc_raw(host, TCP_UNIT_BYTES); /* more at once than lately */
+        if (unit == NULL)
+            return NULL;
+    }
+    tcp->used_unit_count++;
+    note_used(tcp, host->now_ns);
     return unit;
 }
 
-void tcp_unit_give(struct foyer_host *host, void *memory)
+void tcp_units_trim_later(struct foyer_host *host)
 {
     struct tcp_host *tcp = &host->tcp;
-    struct tcp_unit *unit = memory;
 
-    if (tcp->free_unit_count >= units_kept(tcp)) {
+    if (tcp->free_unit_count > units_reserved(tcp) && !timer_is_armed(&tcp->units_timer))
+        timer_set(&host->timers, &tcp->units_timer, host->now_ns + TCP_UNITS_PERIOD_NS);
+}
+
+/* A unit that nobody uses. */
+static void keep_or_free(struct foyer_host *host, struct tcp_unit *unit)
+{
+    struct tcp_host *tcp = &host->tcp;
+
+    if (tcp->free_unit_count >= units_kept(host)) {
         host_free(host, unit, TCP_UNIT_BYTES);
         return;
     }
     unit->next = tcp->free_units;
     tcp->free_units = unit;
     tcp->free_unit_count++;
+    tcp_units_trim_later(host);
+}
+
+void tcp_unit_give(struct foyer_host *host, void *memory)
+{
+    host->tcp.used_unit_count--;
+    note_used(&host->tcp, host->now_ns);
+    keep_or_free(host, memory);
 }
 
 bool tcp_unit_pool_grow(struct foyer_host *host)
 {
-    if (host->tcp.free_unit_count >= units_kept(&host->tcp))
+    if (host->tcp.free_unit_count >= units_kept(host))
         return true;
     struct tcp_unit *unit = host_alloc_raw(host, TCP_UNIT_BYTES);
     if (unit != NULL)
-        tcp_unit_give(host, unit);
+        keep_or_free(host, unit);
     return unit != NULL;
 }
 
-void tcp_unit_pool_shrink(struct foyer_host *host)
+/* Work: the units that go back, each of which was asked for once. */
+void tcp_units_timer(struct foyer_host *host, foyer_time_ns now)
 {
-    struct tcp_unit *unit = host->tcp.free_units;
+    struct tcp_host *tcp = &host->tcp;
 
-    if (host->tcp.free_unit_count <= units_kept(&host->tcp))
-        return;
-    host->tcp.free_units = unit->next;
-    host->tcp.free_unit_count--;
-    host_free(host, unit, TCP_UNIT_BYTES);
+    note_used(tcp, now);
+    while (tcp->free_unit_count > units_kept(host)) {
+        struct tcp_unit *unit = tcp->free_units;
+        tcp->free_units = unit->next;
+        tcp->free_unit_count--;
+        host_free(host, unit, TCP_UNIT_BYTES);
+    }
+    tcp_units_trim_later(host);
 }
 
 void tcp_unit_pool_finish(struct foyer_host *host)
 {
+    timer_cancel(&host->timers, &host->tcp.units_timer);
     while (host->tcp.free_units != NULL) {
         struct tcp_unit *unit = host->tcp.free_units;
         host->tcp.free_units = unit->next;

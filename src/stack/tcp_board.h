@@ -169,10 +169,12 @@ struct tcp_delivery {
 /* Units of the host's pool, TCP_UNIT_BYTES each, contents undefined; NULL: no memory. */
 void *tcp_unit_take(struct foyer_host *host);
 void tcp_unit_give(struct foyer_host *host, void *memory);
-/* The pool keeps pace with the connections: one unit more where one was made, one less where one
- * has ended. False: no memory. */
+/* The pool keeps pace with the connections: one unit more where one was made. False: no memory. */
 bool tcp_unit_pool_grow(struct foyer_host *host);
-void tcp_unit_pool_shrink(struct foyer_host *host);
+/* Starts the timer where there are more than the reserve. */
+void tcp_units_trim_later(struct foyer_host *host);
+/* host->tcp.units_timer: what was not needed lately goes back. */
+void tcp_units_timer(struct foyer_host *host, foyer_time_ns now);
 void tcp_unit_pool_finish(struct foyer_host *host);
 
 /* A board with room for one more record; false where there is no memory for it. */

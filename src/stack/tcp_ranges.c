@@ -17,6 +17,7 @@ int tcp_host_init(struct foyer_host *host)
     memset(&host->tcp, 0, sizeof(host->tcp));
     host->tcp.challenge_tokens = TCP_CHALLENGES_PER_S;
     host->tcp.challenge_refilled_ns = host->now_ns;
+    host->tcp.units_timer.kind = TIMER_UNITS;
     for (uint32_t i = 0; i < TCP_UNITS_MIN; i++) {
         if (!tcp_unit_pool_grow(host))
             return -ENOMEM;

@@ -43,7 +43,7 @@ void tcp_free(struct foyer_host *host, struct tcb *tcb)
     tcp_ranges_drop(host, tcb);
     tcp_extra_give(host, tcb);
     host->tcp.tcb_count--;
-    tcp_unit_pool_shrink(host);
+    tcp_units_trim_later(host); /* the reserve is smaller by its part */
     host_free(host, tcb, sizeof(*tcb));
 }
 

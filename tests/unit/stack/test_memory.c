@@ -320,6 +320,27 @@ static void data_both_ways_with_gaps_calls_no_allocator(void **state)
     peer_destroy(peer);
 }
 
+static void units_are_kept_for_as_long_as_they_were_needed(void **state)
+{
+    struct peer *peer = peer_create();
+    struct tcp_host *tcp = &peer->host->tcp;
+    void *units[100];
+
+    (void)state;
+    assert_int_equal(tcp->free_unit_count, TCP_UNITS_MIN);
+    for (int i = 0; i < 100; i++)
+        units[i] = tcp_unit_take(peer->host);
+    for (int i = 0; i < 100; i++)
+        tcp_unit_give(peer->host, units[i]);
+    assert_int_equal(tcp->free_unit_count, 100); /* the next burst needs no allocator */
+    peer_advance(peer, TCP_UNITS_PERIOD_NS);
+    assert_int_equal(tcp->free_unit_count, 100);
+    peer_advance(peer, 3 * TCP_UNITS_PERIOD_NS);
+    assert_int_equal(tcp->free_unit_count, TCP_UNITS_MIN);
+    assert_true(foyer_host_deadline(peer->host) == FOYER_TIME_NEVER);
+    peer_destroy(peer);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -333,6 +354,7 @@ int main(void)
         cmocka_unit_test(at_the_limit_gaps_are_forgotten_and_in_order_bytes_are_not),
         cmocka_unit_test(at_the_limit_time_waits_and_orphans_go),
         cmocka_unit_test(data_both_ways_with_gaps_calls_no_allocator),
+        cmocka_unit_test(units_are_kept_for_as_long_as_they_were_needed),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
