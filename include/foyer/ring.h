@@ -180,15 +180,20 @@ struct foyer_datagram_header {
     uint16_t segment_size; /* UDP GSO/GRO: size of each datagram in the payload; 0: one datagram */
     uint16_t flags;        /* enum foyer_datagram_flags */
     uint16_t peer_port;    /* host byte order; on receipt 0 means the sender gave none (RFC 768) */
-    uint16_t reserved[3];
+    uint8_t ttl, tos; /* hop limit, traffic class; on receipt always, to the stack with a flag */
+    uint16_t reserved[2];
     uint8_t peer_addr[16];  /* as struct foyer_addr */
-    uint8_t local_addr[16]; /* on receipt: the destination address the datagram was sent to */
+    uint8_t local_addr[16]; /* on receipt: the address the datagram was sent to */
 };
 
 _Static_assert(sizeof(struct foyer_datagram_header) == 48, "layout is shared between processes");
 
 enum foyer_datagram_flags {
-    FOYER_DATAGRAM_CONNECTED = 1u << 0, /* to the stack: peer is not given, use the connected one */
+    /* All to the stack: */
+    FOYER_DATAGRAM_CONNECTED = 1u << 0, /* peer is not given, use the connected one */
+    FOYER_DATAGRAM_TTL = 1u << 1,       /* ttl is given; else the socket's */
+    FOYER_DATAGRAM_TOS = 1u << 2,       /* tos is */
+    FOYER_DATAGRAM_LOCAL = 1u << 3,     /* local_addr is the source, an address of the host's */
 };
 
 static inline uint32_t foyer_datagram_record_size(uint32_t payload_size)

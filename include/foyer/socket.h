@@ -222,6 +222,52 @@ FOYER_API int64_t foyer_socket_recv_from(struct foyer_host *host, foyer_socket s
                                          size_t size, struct foyer_endpoint *ret_remote,
                                          struct foyer_addr *ret_local);
 
+/* A datagram with all that can be said of it. */
+struct foyer_datagram {
+    struct foyer_endpoint remote; /* to send: port 0: the connected peer */
+    /* Received: what it was sent to. To send: the source, an address of the host's; a wildcard:
+     * the socket's, or chosen. */
+    struct foyer_addr local;
+    int16_t ttl, tos; /* hop limit and traffic class; to send: -1: the socket's */
+    /* 0: one datagram. Else the bytes are several, of this size each but the last (GSO, GRO): to
+     * send at most 64; received only with FOYER_OPT_UDP_GRO. */
+    uint16_t segment_size;
+};
+
+/* As foyer_socket_send_to and _recv_from. -EINVAL: ttl or tos out of range, more than 64 segments;
+ * -EADDRNOTAVAIL: local is not the host's. */
+FOYER_API int64_t foyer_socket_send_datagram(struct foyer_host *host, foyer_socket socket,
+                                             const void *bytes, size_t size,
+                                             const struct foyer_datagram *datagram,
+                                             foyer_time_ns now);
+FOYER_API int64_t foyer_socket_recv_datagram(struct foyer_host *host, foyer_socket socket,
+                                             void *bytes, size_t size,
+                                             struct foyer_datagram *ret_datagram);
+
+enum foyer_error_origin { /* the numbers of SO_EE_ORIGIN_... */
+                          FOYER_ERROR_LOCAL = 1,
+                          FOYER_ERROR_ICMP = 2,
+                          FOYER_ERROR_ICMP6 = 3,
+};
+
+struct foyer_socket_error {
+    int error;                    /* negative errno */
+    uint8_t origin;               /* enum foyer_error_origin */
+    uint8_t type, code;           /* of the ICMP message */
+    uint32_t info;                /* -EMSGSIZE: the MTU */
+    struct foyer_addr offender;   /* who sent the message; all zero: nobody */
+    struct foyer_endpoint remote; /* where the datagram was sent */
+    uint8_t payload_size;
+    uint8_t payload[64]; /* of the datagram, as far as it was quoted */
+};
+
+/*
+ * The oldest of a UDP socket's queued errors (FOYER_OPT_RECVERR; 16 are kept). Each also was a
+ * pending error with FOYER_EVENT_ERROR; after this call the next one is. -EAGAIN: none is left.
+ */
+FOYER_API int foyer_socket_error_next(struct foyer_host *host, foyer_socket socket,
+                                      struct foyer_socket_error *ret_error);
+
 /*
  * UDP. The socket gets what is sent to the group and its port (RFC 1112); none but members do,
  * except for the groups of all hosts (224.0.0.1, ff02::1). Routers are told by IGMP and MLD.
@@ -285,6 +331,10 @@ enum foyer_option {
                            the SYN may wait for the end of their handshake (with FOYER_OPT_HOLD:
                            none). Else: whether connect uses it, for what is in the ring */
     FOYER_OPT_FASTOPEN_WITHOUT_COOKIE, /* 0 or 1; only where nobody can forge addresses */
+    FOYER_OPT_RECVERR, /* UDP; 0 or 1: errors are queued, see foyer_socket_error_next; of every kind,
+                          and for unconnected sockets as well */
+    FOYER_OPT_UDP_GRO, /* UDP; 0 or 1: what the link coalesced comes in one piece, segment_size says
+                          how to cut it */
 };
 
 /*

@@ -120,6 +120,7 @@ void foyer_host_destroy(struct foyer_host *host)
     ports_finish(host);
     frag_finish(host);
     groups_finish(host);
+    hash_table_finish(&host->error_queues);
     link_finish(host);
     output_finish(host);
     timer_queue_finish(&host->timers);

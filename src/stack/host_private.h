@@ -213,6 +213,9 @@ struct foyer_host {
     uint32_t path_generation; /* moves when addresses, routes, neighbours or MTUs do */
     uint16_t ipv4_id;
 
+    /* udp_error.c */
+    struct hash_table error_queues; /* of struct error_queue; no buckets until the first */
+
     /* link.c */
     struct hash_table neighbours; /* of struct neighbour */
     struct list_node neighbour_lru;

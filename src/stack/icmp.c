@@ -163,7 +163,7 @@ static void deliver_error(struct foyer_host *host, const struct rx *rx, struct i
             return;
         if (error->mtu > 0)
             ip_learn_mtu(host, quoted_dst, error->mtu, now);
-        udp_icmp_error(host, sock, error);
+        udp_icmp_error(host, sock, error, &remote);
     }
 }
 
@@ -204,7 +204,8 @@ static void error4_input(struct foyer_host *host, const struct rx *rx, const str
 {
     const uint8_t *quote = rx->transport + WIRE_ICMP_SIZE;
     size_t size = rx->transport_contiguous - WIRE_ICMP_SIZE;
-    struct icmp_error error = {.error = -EHOSTUNREACH};
+    struct icmp_error error = {
+        .error = -EHOSTUNREACH, .type = icmp->type, .code = icmp->code, .offender = rx->src};
     struct wire_ipv4 ip;
 
     int header_size = wire_ipv4_parse_quoted(quote, size, &ip);
@@ -233,7 +234,8 @@ static void error6_input(struct foyer_host *host, const struct rx *rx,
 {
     const uint8_t *quote = rx->transport + WIRE_ICMP6_SIZE;
     size_t size = rx->transport_contiguous - WIRE_ICMP6_SIZE;
-    struct icmp_error error = {.error = -EHOSTUNREACH};
+    struct icmp_error error = {
+        .error = -EHOSTUNREACH, .type = icmp->type, .code = icmp->code, .offender = rx->src};
     struct wire_ipv6_problem problem;
     struct wire_ipv6_chain chain;
     struct wire_ipv6 ip;

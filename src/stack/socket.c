@@ -123,6 +123,8 @@ void sock_free_without_slot(struct foyer_host *host, struct sock *sock)
         list_remove(&sock->release_node);
     if (sock->protocol == FOYER_UDP)
         group_leave_all(host, sock);
+    if (sock->protocol == FOYER_UDP)
+        (void)udp_errors_switch(host, sock, false);
     list_remove(&sock->output_node);
     if (sock->tcb != NULL)
         tcp_free(host, sock->tcb);

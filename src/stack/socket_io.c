@@ -455,7 +455,7 @@ int64_t foyer_socket_recv(struct foyer_host *host, foyer_socket socket, void *by
 
 /* What a kernel would say at once rather than later. */
 static int check_send_to(struct foyer_host *host, struct sock *sock, size_t size,
-                         const struct foyer_endpoint *remote)
+                         const struct foyer_endpoint *remote, const struct foyer_addr *src)
 {
     bool is_v4 = addr_is_spoken(&remote->addr) && foyer_addr_is_v4(&remote->addr);
     if (sock->family == FOYER_FAMILY_V4 && !is_v4)
@@ -471,12 +471,66 @@ static int check_send_to(struct foyer_host *host, struct sock *sock, size_t size
     if (foyer_addr_is_any(&remote->addr))
         return 0;
     struct ip_way way;
-    int error = ip_find_way(host, &remote->addr, &sock->local.addr, &way);
+    int error = ip_find_way(host, &remote->addr, src, &way);
     return error == -ENOBUFS ? 0 : error; /* a full neighbour cache may have room later */
 }
 
-int64_t foyer_socket_send_to(struct foyer_host *host, foyer_socket socket, const void *bytes,
-                             size_t size, const struct foyer_endpoint *remote, foyer_time_ns now)
+static bool is_datagram_valid(const struct foyer_datagram *datagram, size_t size)
+{
+    return datagram->ttl >= -1 && datagram->ttl <= 255 && datagram->tos >= -1 &&
+           datagram->tos <= 255 &&
+           (datagram->segment_size == 0 || size <= 64u * datagram->segment_size);
+}
+
+static struct foyer_datagram_header header_of(const struct foyer_datagram *datagram, size_t size)
+{
+    struct foyer_datagram_header header = {.payload_size = (uint32_t)size,
+                                           .segment_size = datagram->segment_size};
+    if (datagram->remote.port == 0) {
+        header.flags |= FOYER_DATAGRAM_CONNECTED;
+    } else {
+        header.peer_port = datagram->remote.port;
+        memcpy(header.peer_addr, datagram->remote.addr.bytes, 16);
+    }
+    if (datagram->ttl >= 0) {
+        header.flags |= FOYER_DATAGRAM_TTL;
+        header.ttl = (uint8_t)datagram->ttl;
+    }
+    if (datagram->tos >= 0) {
+        header.flags |= FOYER_DATAGRAM_TOS;
+        header.tos = (uint8_t)datagram->tos;
+    }
+    if (!foyer_addr_is_any(&datagram->local)) {
+        header.flags |= FOYER_DATAGRAM_LOCAL;
+        memcpy(header.local_addr, datagram->local.bytes, 16);
+    }
+    return header;
+}
+
+static int64_t put_record(struct foyer_host *host, struct sock *sock, const void *bytes,
+                          const struct foyer_datagram_header *header)
+{
+    if (sock_need_tx(host, sock) != 0)
+        return -ENOMEM;
+    uint32_t record_size = foyer_datagram_record_size(header->payload_size);
+    uint32_t room = foyer_ring_free(&sock->rings->tx);
+    if (room == UINT32_MAX)
+        return -ECONNRESET;
+    if (record_size > sock->rings->tx.size)
+        return -EMSGSIZE;
+    if (record_size > room)
+        return -EAGAIN;
+    uint32_t head = foyer_ring_head(&sock->rings->tx);
+    foyer_ring_put(&sock->rings->tx, head, header, sizeof(*header));
+    foyer_ring_put(&sock->rings->tx, head + (uint32_t)sizeof(*header), bytes, header->payload_size);
+    foyer_ring_publish_head(&sock->rings->tx, head + record_size);
+    udp_poke(host, sock, host->now_ns);
+    return header->payload_size;
+}
+
+int64_t foyer_socket_send_datagram(struct foyer_host *host, foyer_socket socket, const void *bytes,
+                                   size_t size, const struct foyer_datagram *datagram,
+                                   foyer_time_ns now)
 {
     struct sock *sock = sock_from_handle(host, socket);
     if (sock == NULL)
@@ -488,39 +542,39 @@ int64_t foyer_socket_send_to(struct foyer_host *host, foyer_socket socket, const
         return take_error(sock);
     if (sock->flags & SOCK_SHUT_WRITE)
         return -EPIPE;
-    if (remote == NULL && sock->remote.port == 0)
+    bool is_to_peer = datagram->remote.port == 0;
+    if (is_to_peer && sock->remote.port == 0)
         return -EDESTADDRREQ;
-    int error = check_send_to(host, sock, size, remote != NULL ? remote : &sock->remote);
+    if (!is_datagram_valid(datagram, size))
+        return -EINVAL;
+    bool has_local = !foyer_addr_is_any(&datagram->local);
+    if (has_local && !ip_is_own(host, &datagram->local))
+        return -EADDRNOTAVAIL;
+    int error = check_send_to(host, sock, size, is_to_peer ? &sock->remote : &datagram->remote,
+                              has_local ? &datagram->local : &sock->local.addr);
     if (error != 0)
         return error;
-    if (sock_need_tx(host, sock) != 0)
-        return -ENOMEM;
-    uint32_t record_size = foyer_datagram_record_size((uint32_t)size);
-    uint32_t room = foyer_ring_free(&sock->rings->tx);
-    if (room == UINT32_MAX)
-        return -ECONNRESET;
-    if (record_size > sock->rings->tx.size)
-        return -EMSGSIZE;
-    if (record_size > room)
-        return -EAGAIN;
-    struct foyer_datagram_header header = {.payload_size = (uint32_t)size,
-                                           .flags = FOYER_DATAGRAM_CONNECTED};
-    if (remote != NULL) {
-        header.flags = 0;
-        header.peer_port = remote->port;
-        memcpy(header.peer_addr, remote->addr.bytes, 16);
-    }
-    uint32_t head = foyer_ring_head(&sock->rings->tx);
-    foyer_ring_put(&sock->rings->tx, head, &header, sizeof(header));
-    foyer_ring_put(&sock->rings->tx, head + (uint32_t)sizeof(header), bytes, (uint32_t)size);
-    foyer_ring_publish_head(&sock->rings->tx, head + record_size);
-    udp_poke(host, sock, host->now_ns);
-    return (int64_t)size;
+    struct foyer_datagram_header header = header_of(datagram, size);
+    return put_record(host, sock, bytes, &header);
 }
 
-int64_t foyer_socket_recv_from(struct foyer_host *host, foyer_socket socket, void *bytes,
-                               size_t size, struct foyer_endpoint *ret_remote,
-                               struct foyer_addr *ret_local)
+int64_t foyer_socket_send_to(struct foyer_host *host, foyer_socket socket, const void *bytes,
+                             size_t size, const struct foyer_endpoint *remote, foyer_time_ns now)
+{
+    struct foyer_datagram datagram = {.ttl = -1, .tos = -1};
+    if (remote != NULL) {
+        struct sock *sock = sock_from_handle(host, socket);
+        if (remote->port == 0 && sock != NULL && sock->protocol == FOYER_UDP)
+            return sock->error != 0                ? take_error(sock)
+                   : sock->flags & SOCK_SHUT_WRITE ? -EPIPE
+                                                   : -EINVAL;
+        datagram.remote = *remote;
+    }
+    return foyer_socket_send_datagram(host, socket, bytes, size, &datagram, now);
+}
+
+int64_t foyer_socket_recv_datagram(struct foyer_host *host, foyer_socket socket, void *bytes,
+                                   size_t size, struct foyer_datagram *ret_datagram)
 {
     struct foyer_datagram_header header;
     struct sock *sock = sock_from_handle(host, socket);
@@ -546,11 +600,26 @@ int64_t foyer_socket_recv_from(struct foyer_host *host, foyer_socket socket, voi
         foyer_ring_get(&sock->rings->rx, tail + (uint32_t)sizeof(header), bytes, count);
     foyer_ring_publish_tail(&sock->rings->rx,
                             tail + foyer_datagram_record_size(header.payload_size));
-    if (ret_remote != NULL) {
-        memcpy(ret_remote->addr.bytes, header.peer_addr, 16);
-        ret_remote->port = header.peer_port;
-    }
-    if (ret_local != NULL)
-        memcpy(ret_local->bytes, header.local_addr, 16);
+    *ret_datagram = (struct foyer_datagram){.remote = {.port = header.peer_port},
+                                            .ttl = header.ttl,
+                                            .tos = header.tos,
+                                            .segment_size = header.segment_size};
+    memcpy(ret_datagram->remote.addr.bytes, header.peer_addr, 16);
+    memcpy(ret_datagram->local.bytes, header.local_addr, 16);
     return header.payload_size;
+}
+
+int64_t foyer_socket_recv_from(struct foyer_host *host, foyer_socket socket, void *bytes,
+                               size_t size, struct foyer_endpoint *ret_remote,
+                               struct foyer_addr *ret_local)
+{
+    struct foyer_datagram datagram = {.ttl = -1}; /* what a closed socket leaves as it is */
+    int64_t got = foyer_socket_recv_datagram(host, socket, bytes, size, &datagram);
+    if (got < 0)
+        return got;
+    if (ret_remote != NULL)
+        *ret_remote = datagram.remote;
+    if (ret_local != NULL)
+        *ret_local = datagram.local;
+    return got;
 }

@@ -39,11 +39,14 @@ static const struct option_rule rules[] = {
     [FOYER_OPT_MULTICAST_TTL] = {0, 255, false},
     [FOYER_OPT_MULTICAST_LOOP] = {0, 1, false},
     [FOYER_OPT_OOBINLINE] = {0, 1, true},
+    [FOYER_OPT_RECVERR] = {0, 1, false},
+    [FOYER_OPT_UDP_GRO] = {0, 1, false},
 };
 
-static bool is_multicast_option(enum foyer_option option)
+static bool is_datagram_option(enum foyer_option option)
 {
-    return option == FOYER_OPT_MULTICAST_TTL || option == FOYER_OPT_MULTICAST_LOOP;
+    return option == FOYER_OPT_RECVERR || option == FOYER_OPT_UDP_GRO ||
+           option == FOYER_OPT_MULTICAST_TTL || option == FOYER_OPT_MULTICAST_LOOP;
 }
 
 static const struct option_rule *find_rule(const struct sock *sock, enum foyer_option option)
@@ -53,7 +56,7 @@ static const struct option_rule *find_rule(const struct sock *sock, enum foyer_o
     const struct option_rule *rule = &rules[option];
     if ((rule->is_tcp_only && sock->protocol != FOYER_TCP) ||
         (option == FOYER_OPT_V6ONLY && sock->family != FOYER_FAMILY_V6) ||
-        (is_multicast_option(option) && sock->protocol != FOYER_UDP))
+        (is_datagram_option(option) && sock->protocol != FOYER_UDP))
         return NULL;
     return rule;
 }
@@ -133,6 +136,12 @@ static int set_shared_option(struct foyer_host *host, struct sock *sock, enum fo
         return sock->flags & SOCK_BOUND ? -EINVAL : set_flag(host, sock, SOCK_V6ONLY, value != 0);
     case FOYER_OPT_OWNER_UID:
         return set_owner_uid(host, sock, (uint32_t)value);
+    case FOYER_OPT_RECVERR:
+        return udp_errors_switch(host, sock, value != 0);
+    case FOYER_OPT_UDP_GRO:
+        sock->flags =
+            value != 0 ? sock->flags | SOCK_UDP_GRO : sock->flags & ~(uint32_t)SOCK_UDP_GRO;
+        return 0;
     case FOYER_OPT_HOLD:
         return set_flag(host, sock, SOCK_HOLD, value != 0);
     case FOYER_OPT_INTERCEPT:
@@ -212,6 +221,10 @@ static int64_t get_option(const struct sock *sock, enum foyer_option option)
         return sock->multicast_loop;
     case FOYER_OPT_OOBINLINE:
         return sock->oobinline;
+    case FOYER_OPT_RECVERR:
+        return (sock->flags & SOCK_RECVERR) != 0;
+    case FOYER_OPT_UDP_GRO:
+        return (sock->flags & SOCK_UDP_GRO) != 0;
     }
     return 0;
 }

@@ -53,6 +53,8 @@ enum sock_flags {
     SOCK_INTERCEPT_ALL = 1u << 16,
     SOCK_CHILD = 1u << 17,       /* of a listener, and not yet accepted */
     SOCK_INTERCEPTED = 1u << 18, /* a connection that was meant for somebody else */
+    SOCK_RECVERR = 1u << 19,     /* FOYER_OPT_RECVERR: udp_error.c has a queue for it */
+    SOCK_UDP_GRO = 1u << 20,     /* FOYER_OPT_UDP_GRO */
 };
 
 /* A socket's two rings. Sockets that have none yet all point at sock_no_rings. */
@@ -241,10 +243,12 @@ void icmp6_input(struct foyer_host *host, const struct rx *rx, foyer_time_ns now
 
 /* An ICMP error that quotes a segment this host sent; transport points at the 8+ quoted bytes. */
 struct icmp_error {
-    int error;     /* errno it maps to, negative (RFC 1122 4.2.3.9, 3.2.2.1) */
-    bool is_hard;  /* ends an unestablished connection (RFC 5461 says never an established) */
-    bool is_local; /* from this host's own neighbour cache; then transport is NULL, size 0 */
-    uint16_t mtu;  /* > 0: packet too big (RFC 1191, RFC 8201) */
+    int error;          /* errno it maps to, negative (RFC 1122 4.2.3.9, 3.2.2.1) */
+    bool is_hard;       /* ends an unestablished connection (RFC 5461 says never an established) */
+    bool is_local;      /* from this host's own neighbour cache; then transport is NULL, size 0 */
+    uint16_t mtu;       /* > 0: packet too big (RFC 1191, RFC 8201) */
+    uint8_t type, code; /* of the message */
+    struct foyer_addr offender;
     const uint8_t *transport;
     size_t size;
 };
@@ -254,7 +258,12 @@ struct icmp_error {
  */
 void tcp_icmp_error(struct foyer_host *host, struct sock *sock, const struct icmp_error *error,
                     foyer_time_ns now);
-void udp_icmp_error(struct foyer_host *host, struct sock *sock, const struct icmp_error *error);
+void udp_icmp_error(struct foyer_host *host, struct sock *sock, const struct icmp_error *error,
+                    const struct foyer_endpoint *remote);
+/* FOYER_OPT_RECVERR. -ENOMEM. */
+int udp_errors_switch(struct foyer_host *host, struct sock *sock, bool is_on);
+void udp_error_push(struct foyer_host *host, struct sock *sock,
+                    const struct foyer_socket_error *error);
 
 /* ---- the path of a packet down ------------------------------------------------------------------ */
 

@@ -32,7 +32,8 @@
 
 /* Appends one datagram (size bytes of payload at offset from the transport header). */
 static void deliver_one(struct foyer_host *host, struct sock *sock, const struct rx *rx,
-                        const struct wire_udp *udp, size_t offset, uint32_t size)
+                        const struct wire_udp *udp, size_t offset, uint32_t size,
+                        uint16_t segment_size)
 {
     if (sock->flags & SOCK_SHUT_READ)
         return;
@@ -52,7 +53,11 @@ static void deliver_one(struct foyer_host *host, struct sock *sock, const struct
         host->stats.udp_full++; /* as a kernel does: the newest is lost */
         return;
     }
-    struct foyer_datagram_header header = {.payload_size = size, .peer_port = udp->src_port};
+    struct foyer_datagram_header header = {.payload_size = size,
+                                           .segment_size = segment_size,
+                                           .peer_port = udp->src_port,
+                                           .ttl = rx->ttl,
+                                           .tos = rx->tos};
     memcpy(header.peer_addr, rx->src.bytes, 16);
     memcpy(header.local_addr, rx->dst.bytes, 16);
     foyer_ring_put(&sock->rings->rx, sock->udp_rx_head, &header, RECORD_HEADER_SIZE);
@@ -68,11 +73,15 @@ static void deliver(struct foyer_host *host, struct sock *sock, const struct rx 
 {
     uint32_t left = (uint32_t)udp->size - WIRE_UDP_SIZE;
     size_t offset = WIRE_UDP_SIZE;
+    if ((sock->flags & SOCK_UDP_GRO) && rx->gso_size > 0 && left > rx->gso_size) {
+        deliver_one(host, sock, rx, udp, offset, left, rx->gso_size);
+        return;
+    }
     /* What the link coalesced is cut again: the program sees datagrams. */
     uint32_t piece = rx->gso_size > 0 ? rx->gso_size : left;
     do {
         uint32_t size = left < piece ? left : piece;
-        deliver_one(host, sock, rx, udp, offset, size);
+        deliver_one(host, sock, rx, udp, offset, size, 0);
         offset += size;
         left -= size;
     } while (left > 0);
@@ -252,7 +261,14 @@ static int find_destination(struct foyer_host *host, struct sock *sock,
     if (foyer_addr_is_any(&remote.addr)) /* as Linux: "this host" */
         remote.addr = is_v4 ? foyer_addr_v4(127, 0, 0, 1)
                             : (struct foyer_addr){{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}};
-    int error = ip_find_way(host, &remote.addr, &sock->local.addr, ret_way);
+    struct foyer_addr src = sock->local.addr;
+    if (header->flags & FOYER_DATAGRAM_LOCAL) {
+        /* IP_PKTINFO's ipi_spec_dst: an address of this host's, and of nobody else. */
+        memcpy(src.bytes, header->local_addr, 16);
+        if (!foyer_addr_is_any(&src) && !ip_is_own(host, &src))
+            return -EADDRNOTAVAIL;
+    }
+    int error = ip_find_way(host, &remote.addr, &src, ret_way);
     if (error != 0)
         return error;
     if (ret_way->is_broadcast && !sock->broadcast)
@@ -263,7 +279,8 @@ static int find_destination(struct foyer_host *host, struct sock *sock,
 
 /* The datagram becomes one control packet. */
 static bool queue_copy(struct foyer_host *host, struct sock *sock, const struct ip_out *out,
-                       const struct wire_udp *udp, uint32_t position, uint32_t size, uint8_t ttl)
+                       const struct wire_udp *udp, uint32_t position, uint32_t size,
+                       const struct tx *tx)
 {
     struct control *control = control_push(host, CONTROL_IP, WIRE_UDP_SIZE + (size_t)size);
     if (control == NULL)
@@ -271,8 +288,8 @@ static bool queue_copy(struct foyer_host *host, struct sock *sock, const struct 
     control->protocol = WIRE_PROTOCOL_UDP;
     control->src = out->src;
     control->dst = out->dst;
-    control->ttl = ttl;
-    control->tos = sock->tos;
+    control->ttl = tx->ttl;
+    control->tos = tx->tos;
     control->is_looped = ip_is_broadcast(host, &out->dst) ||
                          (foyer_addr_is_multicast(&out->dst) && sock->multicast_loop);
     wire_udp_emit(control_bytes(control), udp);
@@ -348,6 +365,10 @@ static enum udp_step send_record(struct foyer_host *host, struct sock *sock,
                            .size = (uint16_t)(WIRE_UDP_SIZE + size)};
 
     tx->ttl = way->is_multicast ? sock->multicast_ttl : sock->ttl;
+    if (header->flags & FOYER_DATAGRAM_TTL)
+        tx->ttl = header->ttl;
+    if (header->flags & FOYER_DATAGRAM_TOS)
+        tx->tos = header->tos;
     *out = (struct ip_out){.src = way->src,
                            .dst = remote->addr,
                            .protocol = WIRE_PROTOCOL_UDP,
@@ -368,7 +389,7 @@ static enum udp_step send_record(struct foyer_host *host, struct sock *sock,
      * Too large, or a socket that talks to many must not wait for this one neighbour: copied
      * to the control queue, which cuts it or holds it. Where that is full its packets go first.
      */
-    if (queue_copy(host, sock, out, &udp, position, size, tx->ttl))
+    if (queue_copy(host, sock, out, &udp, position, size, tx))
         advance(host, sock, size, left, record_size);
     return UDP_SKIPPED;
 }
@@ -401,15 +422,12 @@ enum udp_step udp_next(struct foyer_host *host, struct sock *sock, struct tx *tx
 
 void udp_unreachable(struct foyer_host *host, struct sock *sock)
 {
+    struct foyer_socket_error error = {
+        .error = -EHOSTUNREACH, .origin = FOYER_ERROR_LOCAL, .remote = sock->remote};
     if (foyer_ring_is_set(&sock->rings->tx))
         skip_all(host, sock, -EHOSTUNREACH);
-}
-
-void udp_icmp_error(struct foyer_host *host, struct sock *sock, const struct icmp_error *error)
-{
-    /* RFC 1122 section 4.1.3.3; as on Linux only the connected are told, of hard errors. */
-    if ((sock->flags & SOCK_CONNECTED) && error->is_hard)
-        sock_fail(host, sock, error->error);
+    if (sock->flags & SOCK_RECVERR)
+        udp_error_push(host, sock, &error);
 }
 
 void udp_poke(struct foyer_host *host, struct sock *sock, foyer_time_ns now)
