@@ -8,7 +8,9 @@
 #include "common/stream.h"
 
 #define PORT 7
-#define MSL2_MAX_NS (600 * FOYER_NS_PER_S) /* TIME-WAIT, neighbours and all must be over by then */
+/* TIME-WAIT, neighbours and all must be over by then; a path MTU that a black hole taught at the
+ * very end is remembered for ten minutes (RFC 8201 section 4). */
+#define MSL2_MAX_NS (700 * FOYER_NS_PER_S)
 
 struct transfer {
     unsigned loss_percent;
