@@ -4,6 +4,8 @@
 #
 #   bench.sh [bench.py's arguments]   both; with arguments the programs alone
 #   bench.sh core [core's arguments]  the core alone, for example --full
+#   bench.sh goodput [its arguments]  goodput over bad paths beside Linux and lwIP, ten minutes;
+#                                     as root, or Linux is left out
 set -euo pipefail
 
 here=$(dirname "$0")
@@ -18,6 +20,10 @@ if [[ ${1-} == core ]]; then
     shift
     core "$@"
     exit
+fi
+if [[ ${1-} == goodput ]]; then
+    shift
+    exec "$build/bench/goodput" --json "$build/bench/goodput.json" "$@"
 fi
 if [[ $# -eq 0 ]]; then
     core
