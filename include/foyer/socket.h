@@ -123,6 +123,11 @@ FOYER_API int64_t foyer_socket_connect_send(struct foyer_host *host, foyer_socke
                                             const struct foyer_endpoint *remote, const void *bytes,
                                             size_t size, foyer_time_ns now);
 
+/* How many bytes a SYN to remote would carry now; 0: there is no cookie yet, or the path was found
+ * to lose such SYNs. -EBADF, -EOPNOTSUPP. */
+FOYER_API int foyer_socket_fastopen_room(struct foyer_host *host, foyer_socket socket,
+                                         const struct foyer_addr *remote, uint32_t *ret_bytes);
+
 /* Takes one established connection from a listener. -EAGAIN when there is none. */
 FOYER_API int foyer_socket_accept(struct foyer_host *host, foyer_socket listener, uint64_t owner,
                                   foyer_socket *ret_socket);
@@ -327,9 +332,11 @@ enum foyer_option {
     FOYER_OPT_OOBINLINE, /* 0 or 1; urgent data is data like other: see foyer_socket_recv_urgent */
     FOYER_OPT_PACING,    /* enum foyer_pacing */
     FOYER_OPT_MAX_PACING_RATE, /* bytes per second; 0: none. Paces whatever FOYER_OPT_PACING says */
-    FOYER_OPT_FASTOPEN, /* RFC 7413; 0: off. A listener: how many connections whose data came with
+    FOYER_OPT_FASTOPEN,   /* RFC 7413; 0: off. A listener: how many connections whose data came with
                            the SYN may wait for the end of their handshake (with FOYER_OPT_HOLD:
                            none). Else: whether connect uses it, for what is in the ring */
+    FOYER_OPT_TIMESTAMPS, /* 0 or 1, the default: whether RFC 7323's are offered and agreed to */
+    FOYER_OPT_SACK,       /* the same for RFC 2018's selective acknowledgements */
     FOYER_OPT_FASTOPEN_WITHOUT_COOKIE, /* 0 or 1; only where nobody can forge addresses */
     FOYER_OPT_RECVERR, /* UDP; 0 or 1: errors are queued, see foyer_socket_error_next; of every kind,
                           and for unconnected sockets as well */
@@ -412,7 +419,14 @@ struct foyer_socket_info {
     enum foyer_congestion congestion;   /* as in use */
     uint8_t backoff;                    /* doublings of the retransmission timeout */
     uint8_t probes;                     /* keep-alives that found no answer */
-    bool has_syn_data;                  /* Fast Open: data came or went with the SYN */
+    /* What was agreed on in the handshake. */
+    bool has_timestamps, has_sack, has_window_scale, has_ecn;
+    bool has_syn_data;                   /* Fast Open: data came or went with the SYN */
+    uint8_t send_scale, receive_scale;   /* of the peer's window and of ours */
+    uint16_t receive_mss;                /* what the peer sends per segment, estimated */
+    uint16_t advertised_mss;             /* what our SYN offers */
+    uint32_t unsent_bytes;               /* written, not sent yet; without what was not looked at */
+    uint32_t idle_send_ms, idle_recv_ms; /* since the last data was sent, since the peer spoke */
 };
 
 FOYER_API int foyer_socket_info(struct foyer_host *host, foyer_socket socket,

@@ -355,6 +355,18 @@ static int64_t put_early(struct foyer_host *host, struct sock *sock, const void 
     return count;
 }
 
+int foyer_socket_fastopen_room(struct foyer_host *host, foyer_socket socket,
+                               const struct foyer_addr *remote, uint32_t *ret_bytes)
+{
+    const struct sock *sock = sock_from_handle(host, socket);
+    if (sock == NULL)
+        return -EBADF;
+    if (sock->protocol != FOYER_TCP)
+        return -EOPNOTSUPP;
+    *ret_bytes = fastopen_room(host, sock, remote);
+    return 0;
+}
+
 int64_t foyer_socket_connect_send(struct foyer_host *host, foyer_socket socket,
                                   const struct foyer_endpoint *remote, const void *bytes,
                                   size_t size, foyer_time_ns now)

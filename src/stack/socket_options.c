@@ -32,6 +32,8 @@ static const struct option_rule rules[] = {
     [FOYER_OPT_ECN] = {FOYER_ECN_ACCEPT, FOYER_ECN_OFF, true},
     [FOYER_OPT_PACING] = {FOYER_PACING_AUTO, FOYER_PACING_ON, true},
     [FOYER_OPT_MAX_PACING_RATE] = {0, INT64_MAX, true},
+    [FOYER_OPT_TIMESTAMPS] = {0, 1, true},
+    [FOYER_OPT_SACK] = {0, 1, true},
     [FOYER_OPT_FASTOPEN] = {0, UINT16_MAX, true},
     [FOYER_OPT_FASTOPEN_WITHOUT_COOKIE] = {0, 1, true},
     [FOYER_OPT_HOLD] = {0, 1, true},
@@ -185,6 +187,10 @@ static int64_t get_option(const struct sock *sock, enum foyer_option option)
         return sock->options->pacing;
     case FOYER_OPT_MAX_PACING_RATE:
         return (int64_t)sock->options->max_pacing_rate_bytes_per_s;
+    case FOYER_OPT_TIMESTAMPS:
+        return !sock->options->without_timestamps;
+    case FOYER_OPT_SACK:
+        return !sock->options->without_sack;
     case FOYER_OPT_FASTOPEN:
         return sock->options->fastopen;
     case FOYER_OPT_FASTOPEN_WITHOUT_COOKIE:
@@ -257,6 +263,12 @@ static int set_rare_option(struct foyer_host *host, struct sock *sock, enum foye
         break;
     case FOYER_OPT_MAX_PACING_RATE:
         options->max_pacing_rate_bytes_per_s = (uint64_t)value;
+        break;
+    case FOYER_OPT_TIMESTAMPS:
+        options->without_timestamps = value == 0;
+        break;
+    case FOYER_OPT_SACK:
+        options->without_sack = value == 0;
         break;
     case FOYER_OPT_FASTOPEN:
         options->fastopen = (uint16_t)value;

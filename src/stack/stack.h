@@ -83,7 +83,7 @@ struct sock_options {
     uint8_t ecn;    /* enum foyer_ecn */
     uint8_t pacing; /* enum foyer_pacing */
     uint16_t fastopen;
-    bool fastopen_without_cookie;
+    bool fastopen_without_cookie, without_timestamps, without_sack;
 };
 
 /* What only a listener has. */

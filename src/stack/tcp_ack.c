@@ -28,7 +28,9 @@ void tcp_established(struct foyer_host *host, struct sock *sock, const struct tc
     uint32_t syn_data_bytes = fastopen_syn_acked(host, sock, seg, now);
 
     fastopen_leave(host, tcb, false, now);
-    tcb->min_rtt_us = 0; /* what shared their place is of no more use */
+    if (was_fast_child && seq_eq(tcb->rcv_nxt, seq_add(tcb->irs, 1)))
+        tcb->flags &= ~(uint32_t)TCPF_FASTOPEN; /* its SYN had no data */
+    tcb->min_rtt_us = 0;                        /* what shared their place is of no more use */
     tcb->min_rtt_ms = 0;
     tcb->snd_una = seq_add(tcb->iss, 1);
     sock->state = FOYER_STATE_ESTABLISHED;

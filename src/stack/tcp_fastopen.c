@@ -162,12 +162,15 @@ void fastopen_finish(struct foyer_host *host)
         host_free(host, host->fastopen.paths, FASTOPEN_PATHS * sizeof(struct fastopen_path));
 }
 
-static struct fastopen_path *find_path(const struct foyer_host *host, const struct sock *sock)
+/* Where the socket has no address yet: any path to the server. */
+static struct fastopen_path *find_path(const struct foyer_host *host, const struct sock *sock,
+                                       const struct foyer_addr *server)
 {
     for (unsigned i = 0; i < FASTOPEN_PATHS && host->fastopen.paths != NULL; i++) {
         struct fastopen_path *path = &host->fastopen.paths[i];
-        if (path->used != 0 && foyer_addr_eq(&path->server, &sock->remote.addr) &&
-            foyer_addr_eq(&path->client, &sock->local.addr))
+        if (path->used != 0 && foyer_addr_eq(&path->server, server) &&
+            (foyer_addr_is_any(&sock->local.addr) ||
+             foyer_addr_eq(&path->client, &sock->local.addr)))
             return path;
     }
     return NULL;
@@ -176,7 +179,7 @@ static struct fastopen_path *find_path(const struct foyer_host *host, const stru
 /* The path's place, or that of the one unused for longest. NULL: no table. */
 static struct fastopen_path *take_path(struct foyer_host *host, const struct sock *sock)
 {
-    struct fastopen_path *path = find_path(host, sock);
+    struct fastopen_path *path = find_path(host, sock, &sock->remote.addr);
 
     if (path == NULL && host->fastopen.paths != NULL) {
         path = &host->fastopen.paths[0];
@@ -200,6 +203,29 @@ static bool is_left_alone(const struct fastopen_path *path, foyer_time_ns now)
     return path->failures > 1 && now - path->failed_ns < FASTOPEN_RETRY_NS << doublings;
 }
 
+/* Section 4.1.3: data within the MSS that the server told with the cookie. */
+static uint32_t syn_room(const struct foyer_host *host, const struct sock *sock,
+                         const struct fastopen_path *path, const struct foyer_addr *server)
+{
+    uint32_t mss = tcp_mss_for_syn(host, sock, server);
+
+    if (path != NULL && path->mss != 0 && path->mss < mss)
+        mss = path->mss;
+    return mss > WIRE_TCP_OPTIONS_MAX ? mss - WIRE_TCP_OPTIONS_MAX : 0;
+}
+
+uint32_t fastopen_room(const struct foyer_host *host, const struct sock *sock,
+                       const struct foyer_addr *server)
+{
+    const struct fastopen_path *path = find_path(host, sock, server);
+
+    if (path != NULL && is_left_alone(path, host->now_ns))
+        return 0;
+    if (!sock->options->fastopen_without_cookie && (path == NULL || path->cookie_size == 0))
+        return 0;
+    return syn_room(host, sock, path, server);
+}
+
 uint32_t fastopen_fill_syn(struct foyer_host *host, struct sock *sock,
                            struct wire_tcp_options *options, foyer_time_ns now)
 {
@@ -209,7 +235,7 @@ uint32_t fastopen_fill_syn(struct foyer_host *host, struct sock *sock,
     if (sock->options->fastopen == 0 || sock->state != FOYER_STATE_SYN_SENT ||
         (tcb->flags & (TCPF_SYN_LOST | TCPF_FASTOPEN)) != 0)
         return 0;
-    const struct fastopen_path *path = find_path(host, sock);
+    const struct fastopen_path *path = find_path(host, sock, &sock->remote.addr);
     if (path != NULL && is_left_alone(path, now))
         return 0;
     tcb->flags |= TCPF_FASTOPEN;
@@ -220,11 +246,7 @@ uint32_t fastopen_fill_syn(struct foyer_host *host, struct sock *sock,
         options->fastopen_size = path->cookie_size;
         memcpy(options->fastopen, path->cookie, path->cookie_size);
     }
-    /* Section 4.1.3: within the MSS that the server told with the cookie. */
-    uint32_t mss = tcp_mss_for_syn(host, sock, &sock->remote.addr);
-    if (path != NULL && path->mss != 0 && path->mss < mss)
-        mss = path->mss;
-    uint32_t room = mss - WIRE_TCP_OPTIONS_MAX;
+    uint32_t room = syn_room(host, sock, path, &sock->remote.addr);
     uint32_t size = seq_distance(tcb->snd_end, seq_add(tcb->iss, 1));
     size = size < room ? size : room;
     tcb->handshake.syn_data_bytes = size;
@@ -267,7 +289,8 @@ uint32_t fastopen_syn_acked(struct foyer_host *host, struct sock *sock,
     }
     if (options->has_mss)
         path->mss = options->mss;
-    if (acked_bytes > 0 || !was_lost) {
+    /* With a cookie the loss was a chance one: the SYN that asked for it came through. */
+    if (acked_bytes > 0 || !was_lost || has_cookie) {
         path->failures = 0;
     } else {
         path->failures = path->failures < UINT8_MAX ? path->failures + 1 : UINT8_MAX;

@@ -62,6 +62,9 @@ void fastopen_leave(struct foyer_host *host, struct tcb *tcb, bool is_reset, foy
 
 /* The table of paths; it is there from then on. 0, -ENOMEM. */
 int fastopen_need_table(struct foyer_host *host);
+/* How much data a SYN to the server would carry now. */
+uint32_t fastopen_room(const struct foyer_host *host, const struct sock *sock,
+                       const struct foyer_addr *server);
 /* What Fast Open adds to a SYN that leaves: the option, and how many bytes of the ring. */
 uint32_t fastopen_fill_syn(struct foyer_host *host, struct sock *sock,
                            struct wire_tcp_options *options, foyer_time_ns now);

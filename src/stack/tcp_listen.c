@@ -54,6 +54,11 @@ void tcp_listen_input(struct foyer_host *host, struct sock *listener, struct tcp
     /* SYN with FIN opens nothing that would not be closed at once; no peer of ours sends it. */
     if ((seg->tcp.flags & (WIRE_TCP_SYN | WIRE_TCP_FIN)) != WIRE_TCP_SYN)
         return;
+    /* What the listener does not want was not offered. */
+    if (listener->options->without_timestamps)
+        seg->options.has_timestamps = false;
+    if (listener->options->without_sack)
+        seg->options.has_sack_permitted = false;
     bool is_full = request_queue_is_full(host, listener);
     if (tcp_accept_queue_is_full(listener) || (is_full && is_held)) {
         host->stats.tcp_listen_overflows++;

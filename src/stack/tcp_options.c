@@ -97,9 +97,9 @@ void tcp_options_for_syn(const struct foyer_host *host, const struct sock *sock,
         ret_options->has_window_scale = true;
         ret_options->window_scale = is_reply ? tcb->rcv_scale : tcp_rcv_scale(host, sock);
     }
-    if (!is_reply || (tcb->flags & TCPF_SACK_OK) != 0)
+    if (is_reply ? (tcb->flags & TCPF_SACK_OK) != 0 : !sock->options->without_sack)
         ret_options->has_sack_permitted = true;
-    if (!is_reply || (tcb->flags & TCPF_TS_OK) != 0) {
+    if (is_reply ? (tcb->flags & TCPF_TS_OK) != 0 : !sock->options->without_timestamps) {
         ret_options->has_timestamps = true;
         ret_options->timestamp_value = tcp_ts_now(tcb, now);
         ret_options->timestamp_echo = is_reply ? tcb->ts_recent : 0;
@@ -136,9 +136,10 @@ void tcp_options_negotiate(const struct foyer_host *host, struct sock *sock,
         tcb->snd_scale = options->window_scale;
         tcb->rcv_scale = tcp_rcv_scale(host, sock);
     }
-    if (options->has_sack_permitted)
+    /* RFC 7323 section 3.2: what was not asked for does not count. */
+    if (options->has_sack_permitted && !sock->options->without_sack)
         tcb->flags |= TCPF_SACK_OK;
-    if (options->has_timestamps) {
+    if (options->has_timestamps && !sock->options->without_timestamps) {
         tcb->flags |= TCPF_TS_OK;
         tcb->ts_recent = options->timestamp_value;
         tcb->ts_recent_ms = tcp_ms(now);

@@ -277,7 +277,6 @@ void tcp_info(const struct foyer_host *host, const struct sock *sock,
 {
     const struct tcb *tcb = sock->tcb;
 
-    (void)host;
     if (tcb == NULL)
         return;
     ret_info->bytes_sent = tcp_bytes_sent(tcb);
@@ -295,7 +294,20 @@ void tcp_info(const struct foyer_host *host, const struct sock *sock,
     ret_info->min_rtt_us = (tcb->flags & TCPF_SYN_ACKED) != 0 ? tcb->min_rtt_us : 0;
     ret_info->congestion = (enum foyer_congestion)tcb->cc_id;
     ret_info->has_syn_data =
-        (tcb->flags & TCPF_FASTOPEN) != 0 && (tcp_is_synchronized(sock) || tcp_is_fast_child(sock));
+        (tcb->flags & TCPF_FASTOPEN) != 0 &&
+        (tcp_is_synchronized(sock) || (tcp_is_fast_child(sock) && tcp_bytes_received(tcb) > 0));
+    ret_info->has_timestamps = (tcb->flags & TCPF_TS_OK) != 0;
+    ret_info->has_sack = (tcb->flags & TCPF_SACK_OK) != 0;
+    ret_info->has_window_scale = (tcb->flags & TCPF_WS_OK) != 0;
+    ret_info->has_ecn = (tcb->flags & TCPF_ECN_OK) != 0;
+    ret_info->send_scale = tcb->snd_scale;
+    ret_info->receive_scale = tcb->rcv_scale;
+    ret_info->receive_mss = tcb->rcv_mss;
+    ret_info->advertised_mss = tcp_mss_for_syn(host, sock, &sock->remote.addr);
+    if (seq_lt(tcb->snd_nxt, tcb->snd_end))
+        ret_info->unsent_bytes = seq_distance(tcb->snd_end, tcb->snd_nxt);
+    ret_info->idle_send_ms = tcp_ms(host->now_ns) - tcb->sent_ms;
+    ret_info->idle_recv_ms = tcp_ms(host->now_ns) - tcb->received_ms;
     ret_info->backoff = tcb->backoff;
     ret_info->probes = tcb->probes;
     if (tcb->board == NULL)

@@ -34,8 +34,11 @@ struct pd_socket {
     bool is_open, is_epoll, is_tcp;
     bool is_nonblocking, is_listening;
     bool is_connecting; /* connect has not said yet how it ended */
-    bool has_more;      /* corked by MSG_MORE, not by TCP_CORK */
-    bool is_corked;     /* by TCP_CORK */
+    bool connects_fast; /* TCP_FASTOPEN_CONNECT: connect waits for the first bytes */
+    bool is_deferred;   /* such a connect was called, to remote */
+    struct foyer_endpoint remote;
+    bool has_more;  /* corked by MSG_MORE, not by TCP_CORK */
+    bool is_corked; /* by TCP_CORK */
     bool has_shut_read, has_shut_write;
     bool has_error; /* there is one to take */
     bool is_v6;

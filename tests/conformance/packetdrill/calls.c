@@ -211,6 +211,8 @@ int pd_listen(struct pd *pd, int fd, int backlog)
 
     if (error != 0)
         return error;
+    if ((pd_sysctl("tcp_fastopen", 0, 0) & 0x402) == 0x402)
+        foyer_socket_set_option(pd->host, socket->handle, FOYER_OPT_FASTOPEN, 4096);
     error = foyer_socket_listen(pd->host, socket->handle, backlog < 0 ? 4096u : (uint32_t)backlog,
                                 NULL);
     socket->is_listening = socket->is_listening || error == 0;
@@ -301,6 +303,16 @@ int pd_connect(struct pd *pd, int fd, const struct sockaddr *addr, socklen_t siz
         return result == -EAGAIN ? -EALREADY : (int)result;
     }
     error = endpoint_from(&remote, addr, size);
+    uint32_t room = 0;
+    if (error == 0 && socket->connects_fast) {
+        foyer_socket_fastopen_room(pd->host, socket->handle, &remote.addr, &room);
+        foyer_socket_set_option(pd->host, socket->handle, FOYER_OPT_FASTOPEN, 1);
+    }
+    if (room > 0) {
+        socket->is_deferred = true;
+        socket->remote = remote;
+        return 0;
+    }
     if (error == 0 && socket->is_tcp)
         error = attach_rings(pd, socket);
     if (error == 0)
@@ -431,6 +443,59 @@ static void set_cork(struct pd *pd, struct pd_socket *socket, bool has_more)
                             has_more || socket->is_corked);
 }
 
+/* sendto with MSG_FASTOPEN, or the first send after a deferred connect. */
+static ssize_t send_fast(struct pd *pd, struct pd_socket *socket, const struct msghdr *msg,
+                         size_t total, int flags)
+{
+    struct foyer_endpoint remote = socket->remote;
+    bool may_wait = !socket->is_nonblocking && (flags & MSG_DONTWAIT) == 0;
+
+    const struct sockaddr *addr = msg->msg_name;
+    if (!socket->is_tcp || (addr != NULL && addr->sa_family == AF_UNSPEC))
+        return -EOPNOTSUPP;
+    if ((pd_sysctl("tcp_fastopen", 0, 1) & 1) == 0)
+        return -EOPNOTSUPP;
+    int error = socket->is_deferred && msg->msg_name == NULL
+                    ? 0
+                    : endpoint_from(&remote, msg->msg_name, msg->msg_namelen);
+    if (error == 0)
+        error = attach_rings(pd, socket);
+    if (error != 0)
+        return error;
+    struct pd_call call = {
+        .attempt = attempt_connect, .pd = pd, .socket = socket, .deadline_ns = FOYER_TIME_NEVER};
+    struct io_call io = {.call = {.attempt = attempt_send,
+                                  .pd = pd,
+                                  .socket = socket,
+                                  .deadline_ns = FOYER_TIME_NEVER},
+                         .bytes = malloc(total + 1),
+                         .size = total};
+    if (io.bytes == NULL)
+        return -ENOMEM;
+    iov_copy(msg, io.bytes, total, false);
+    /* What does not go with the SYN Linux leaves to the next call. */
+    uint32_t room = 0;
+    foyer_socket_fastopen_room(pd->host, socket->handle, &remote.addr, &room);
+    if (!may_wait && total > room)
+        total = room;
+    ssize_t count =
+        foyer_socket_connect_send(pd->host, socket->handle, &remote, io.bytes, total, pd->now);
+    socket->is_deferred = false;
+    if (count > 0 || count == -EINPROGRESS) {
+        socket->is_connecting = true;
+        io.done = count > 0 ? (size_t)count : 0;
+        pd_settle(pd);
+        if (may_wait) {
+            ssize_t result = pd_run(&call, true);
+            if (result == 0 && io.done < total)
+                result = pd_run(&io.call, true);
+            count = result < 0 && result != -EAGAIN ? result : (ssize_t)io.done;
+        }
+    }
+    free(io.bytes);
+    return count;
+}
+
 ssize_t pd_send(struct pd *pd, int fd, const struct msghdr *msg, int flags)
 {
     int error;
@@ -438,11 +503,14 @@ ssize_t pd_send(struct pd *pd, int fd, const struct msghdr *msg, int flags)
 
     if (error != 0)
         return error;
-    if ((flags & (MSG_FASTOPEN | MSG_ZEROCOPY | MSG_OOB)) != 0)
+    if ((flags & (MSG_ZEROCOPY | MSG_OOB)) != 0)
         return -EOPNOTSUPP;
     ssize_t total = iov_total(msg);
     if (total < 0)
         return total;
+    if (((flags & MSG_FASTOPEN) != 0 && pd_state(pd, socket) == FOYER_STATE_CLOSED) ||
+        socket->is_deferred)
+        return send_fast(pd, socket, msg, (size_t)total, flags);
     struct io_call io = {.call = {.attempt = attempt_send,
                                   .pd = pd,
                                   .socket = socket,

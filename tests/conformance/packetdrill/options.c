@@ -29,6 +29,8 @@ static const struct option_name int_options[] = {
     {IPPROTO_TCP, TCP_KEEPCNT, FOYER_OPT_KEEPCNT},
     {IPPROTO_TCP, TCP_USER_TIMEOUT, FOYER_OPT_USER_TIMEOUT_MS},
     {IPPROTO_TCP, TCP_MAXSEG, FOYER_OPT_MAXSEG},
+    {IPPROTO_TCP, TCP_FASTOPEN, FOYER_OPT_FASTOPEN},
+    {IPPROTO_TCP, TCP_FASTOPEN_NO_COOKIE, FOYER_OPT_FASTOPEN_WITHOUT_COOKIE},
     {IPPROTO_IP, IP_TTL, FOYER_OPT_TTL},
     {IPPROTO_IP, IP_TOS, FOYER_OPT_TOS},
     {IPPROTO_IPV6, IPV6_UNICAST_HOPS, FOYER_OPT_TTL},
@@ -44,9 +46,34 @@ static const struct option_name *find_int_option(int level, int name)
     return NULL;
 }
 
-/* The namespace's default; a stack without the one named takes CUBIC, as libfoyer does. */
+static void set(struct pd *pd, struct pd_socket *socket, enum foyer_option option, int64_t value)
+{
+    foyer_socket_set_option(pd->host, socket->handle, option, value);
+}
+
+/* tcp_fastopen: 1 a client may, 2 a server may, 4 a client needs no cookie, 0x200 nor does a
+ * server, 0x400 every listener does. */
+static void init_fastopen(struct pd *pd, struct pd_socket *socket)
+{
+    long bits = pd_sysctl("tcp_fastopen", 0, 0);
+
+    if ((bits & 0x202) == 0x202 || (bits & 5) == 5)
+        set(pd, socket, FOYER_OPT_FASTOPEN_WITHOUT_COOKIE, 1);
+}
+
+/* The namespace's defaults; a congestion control that libfoyer has not is CUBIC. */
 void pd_options_init(struct pd *pd, struct pd_socket *socket)
 {
+    static const uint8_t ecn[] = {FOYER_ECN_OFF, FOYER_ECN_REQUEST, FOYER_ECN_ACCEPT};
+    long asked = pd_sysctl("tcp_ecn", 0, 2);
+
+    if (socket->is_tcp) {
+        set(pd, socket, FOYER_OPT_ECN, asked >= 0 && asked < 3 ? ecn[asked] : FOYER_ECN_ACCEPT);
+        set(pd, socket, FOYER_OPT_TIMESTAMPS, pd_sysctl("tcp_timestamps", 0, 1) != 0);
+        set(pd, socket, FOYER_OPT_SACK, pd_sysctl("tcp_sack", 0, 1) != 0);
+        set(pd, socket, FOYER_OPT_PACING, FOYER_PACING_OFF); /* Linux's CUBIC has fq for it */
+        init_fastopen(pd, socket);
+    }
     char name[32] = "";
     FILE *file = fopen("/proc/sys/net/ipv4/tcp_congestion_control", "r");
 
@@ -84,6 +111,14 @@ static int set_linger(struct pd *pd, struct pd_socket *socket, const void *value
         linger.l_onoff != 0 ? (int64_t)linger.l_linger * (int64_t)FOYER_NS_PER_S : -1);
 }
 
+static int set_fastopen_keys(struct pd *pd, const uint8_t *value, socklen_t size)
+{
+    if (size != 16 && size != 32)
+        return -EINVAL;
+    foyer_host_set_fastopen_keys(pd->host, value, size == 32 ? value + 16 : NULL);
+    return 0;
+}
+
 int pd_setsockopt(struct pd *pd, int fd, int level, int name, const void *value, socklen_t size)
 {
     struct pd_socket *socket = pd_socket_get(pd, fd);
@@ -99,6 +134,13 @@ int pd_setsockopt(struct pd *pd, int fd, int level, int name, const void *value,
         return set_congestion(pd, socket, value, size);
     if (level == IPPROTO_IP && name == IP_MTU_DISCOVER)
         return 0; /* the stack always discovers; no script looks at the difference */
+    if (level == IPPROTO_TCP && name == TCP_FASTOPEN_CONNECT) {
+        memcpy(&number, value, sizeof(number));
+        socket->connects_fast = number != 0;
+        return 0;
+    }
+    if (level == IPPROTO_TCP && name == TCP_FASTOPEN_KEY)
+        return set_fastopen_keys(pd, value, size);
     const struct option_name *option = find_int_option(level, name);
     if (option == NULL)
         return -ENOPROTOOPT;
@@ -161,6 +203,22 @@ static int get_tcp_info(struct pd *pd, struct pd_socket *socket, void *ret_value
         .tcpi_state = linux_state(info.state),
         .tcpi_ca_state = linux_ca_state(&info),
         .tcpi_backoff = info.backoff,
+        .tcpi_options = (uint8_t)((info.has_timestamps ? TCPI_OPT_TIMESTAMPS : 0) |
+                                  (info.has_sack ? TCPI_OPT_SACK : 0) |
+                                  (info.has_window_scale ? TCPI_OPT_WSCALE : 0) |
+                                  (info.has_ecn ? TCPI_OPT_ECN : 0) |
+                                  (info.has_syn_data ? TCPI_OPT_SYN_DATA : 0)),
+        .tcpi_snd_wscale = info.send_scale & 15u,
+        .tcpi_rcv_wscale = info.receive_scale & 15u,
+        .tcpi_rcv_mss = info.receive_mss,
+        .tcpi_advmss = info.advertised_mss,
+        .tcpi_notsent_bytes = info.unsent_bytes,
+        .tcpi_last_data_sent = info.idle_send_ms,
+        .tcpi_last_data_recv = info.idle_recv_ms,
+        .tcpi_last_ack_recv = info.idle_recv_ms,
+        .tcpi_min_rtt = info.min_rtt_us,
+        .tcpi_delivery_rate = info.delivery_rate_bytes_per_s,
+        .tcpi_pacing_rate = info.pacing_rate_bytes_per_s,
         .tcpi_probes = info.probes,
         .tcpi_unacked = segments(info.flight_bytes, mss),
         .tcpi_sacked = segments(info.sacked_bytes, mss),

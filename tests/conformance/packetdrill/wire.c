@@ -70,6 +70,23 @@ static bool add_addresses(struct pd *pd)
            foyer_host_add_route(pd->host, &any6, 0, &gateway6) == 0;
 }
 
+/* tcp_fastopen_key: four words in hexadecimal, each in little-endian order in the key. */
+static void set_fastopen_key(struct pd *pd)
+{
+    FILE *file = fopen("/proc/sys/net/ipv4/tcp_fastopen_key", "r");
+    unsigned words[4];
+    uint8_t key[16];
+
+    if (file == NULL)
+        return;
+    if (fscanf(file, "%x-%x-%x-%x", &words[0], &words[1], &words[2], &words[3]) == 4) {
+        for (int i = 0; i < 16; i++)
+            key[i] = (uint8_t)(words[i / 4] >> 8 * (i % 4));
+        foyer_host_set_fastopen_keys(pd->host, key, NULL);
+    }
+    fclose(file);
+}
+
 /* Buffer sizes are those of the namespace that packetdrill runs in, as its scripts set them. */
 bool pd_host_start(struct pd *pd)
 {
@@ -85,6 +102,8 @@ bool pd_host_start(struct pd *pd)
 
     memcpy(config.mac, host_mac, sizeof(config.mac));
     pd->host = foyer_host_create(&config, pd->now);
+    if (pd->host != NULL)
+        set_fastopen_key(pd);
     return pd->host != NULL && add_addresses(pd);
 }
 

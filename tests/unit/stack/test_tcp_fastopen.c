@@ -408,6 +408,14 @@ static void syn_data_is_bounded_by_the_cached_mss(void **state)
 {
     (void)state;
     struct peer *peer = with_known_cookie();
+    struct foyer_addr server = foyer_addr_v4(10, 0, 0, 2), other = foyer_addr_v4(10, 0, 0, 3);
+    uint32_t room;
+
+    peer_listen(peer, 1); /* any socket may ask */
+    assert_int_equal(foyer_socket_fastopen_room(peer->host, peer->listener, &server, &room), 0);
+    assert_int_equal(room, 960);
+    assert_int_equal(foyer_socket_fastopen_room(peer->host, peer->listener, &other, &room), 0);
+    assert_int_equal(room, 0);
     connect_send(peer, 3000);
     peer_expect(peer, SYN, 0, 0, 960);
     answer_syn(peer, 961, &plain);
@@ -441,7 +449,14 @@ static void lost_syn_goes_again_plain_and_the_path_is_left_alone(void **state)
         close_now(peer);
         peer_advance(peer, 60 * S);
     }
-    /* A success forgives. */
+    /* A cookie forgives: the SYN with the option came through, late as it was. */
+    connect_send(peer, 100);
+    peer_expect(peer, SYN, 0, 0, 100);
+    peer_advance(peer, S);
+    peer_expect(peer, SYN, 0, 0, 0);
+    answer_syn(peer, 1, cookie_of_server());
+    close_now(peer);
+    /* So does a success. */
     connect_send(peer, 100);
     peer_expect(peer, SYN, 0, 0, 100);
     answer_syn(peer, 101, &plain);

@@ -115,6 +115,49 @@ static void tiny_mss_is_not_followed(void **state)
 /* ---- window scale --------------------------------------------------------------------------------- */
 
 /* [test RFC7323 2.3d] */
+/* FOYER_OPT_TIMESTAMPS and FOYER_OPT_SACK: neither offered nor agreed to; what the peer says all the
+ * same does not count (RFC 7323 section 3.2). */
+static void options_that_are_not_wanted(void **state)
+{
+    static const struct wire_tcp_options all = {.has_mss = true,
+                                                .mss = 1000,
+                                                .has_sack_permitted = true,
+                                                .has_timestamps = true,
+                                                .timestamp_value = 1000};
+    struct foyer_endpoint remote = {foyer_addr_v4(10, 0, 0, 2), PEER_PORT};
+
+    (void)state;
+    for (int wanted = 0; wanted < 4; wanted++) {
+        bool has_timestamps = (wanted & 1) != 0, has_sack = (wanted & 2) != 0;
+        struct peer *peer = peer_create();
+        peer_listen(peer, 1);
+        foyer_socket client;
+        foyer_socket_open(peer->host, FOYER_FAMILY_V4, FOYER_TCP, 1, &client);
+        for (int i = 0; i < 2; i++) {
+            foyer_socket socket = i == 0 ? peer->listener : client;
+            foyer_socket_set_option(peer->host, socket, FOYER_OPT_TIMESTAMPS, has_timestamps);
+            foyer_socket_set_option(peer->host, socket, FOYER_OPT_SACK, has_sack);
+        }
+        peer_send(peer, (struct seg){.flags = SYN, .window = 60000, .options = all});
+        struct seg seg = peer_expect(peer, SYN | ACK, 0, 1, 0);
+        assert_int_equal(seg.options.has_timestamps, has_timestamps);
+        assert_int_equal(seg.options.has_sack_permitted, has_sack);
+
+        peer->socket = client;
+        foyer_socket_connect(peer->host, client, &remote, peer->now);
+        peer->host_port = peer_info(peer).local.port;
+        seg = peer_expect(peer, SYN, 0, 0, 0);
+        assert_int_equal(seg.options.has_timestamps, has_timestamps);
+        assert_int_equal(seg.options.has_sack_permitted, has_sack);
+        peer_send(peer,
+                  (struct seg){.flags = SYN | ACK, .ack = 1, .window = 60000, .options = all});
+        assert_int_equal(peer_expect(peer, ACK, 1, 1, 0).options.has_timestamps, has_timestamps);
+        assert_int_equal(peer_info(peer).has_timestamps, has_timestamps);
+        assert_int_equal(peer_info(peer).has_sack, has_sack);
+        peer_destroy(peer);
+    }
+}
+
 static void window_of_the_peer_is_scaled_after_the_syn(void **state)
 {
     struct wire_tcp_options options = {
@@ -546,6 +589,7 @@ int main(void)
         cmocka_unit_test(mss_is_bounded_by_the_path),
         cmocka_unit_test(mss_leaves_room_for_timestamps),
         cmocka_unit_test(tiny_mss_is_not_followed),
+        cmocka_unit_test(options_that_are_not_wanted),
         cmocka_unit_test(window_of_the_peer_is_scaled_after_the_syn),
         cmocka_unit_test(own_window_is_not_scaled_in_the_syn_ack_and_scaled_later),
         cmocka_unit_test(window_without_scale_of_a_large_buffer_is_told_once),
