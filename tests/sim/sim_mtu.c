@@ -87,7 +87,7 @@ static void run_scenario(struct sim *sim, const void *argument)
     struct impair_config wire = {.loss_ppm = scenario->loss_ppm,
                                  .delay_ns = 10 * FOYER_NS_PER_MS,
                                  .rate_bits_per_s = 10000000,
-                                 .queue_bytes = 200000,
+                                 .queue_bytes = 4000000,
                                  .frame_bytes_max = path_mtu + ETH_SIZE};
     struct impair_config back = {.delay_ns = 10 * FOYER_NS_PER_MS, .rate_bits_per_s = 10000000};
     struct sim_host_config host = {
@@ -107,13 +107,14 @@ static void run_scenario(struct sim *sim, const void *argument)
     struct foyer_host_stats stats;
     foyer_host_stats(scene.a->host, &stats);
     printf("  mss %u, %llu bytes; black holes %llu, probes %llu + %llu lost, timeouts %llu, "
-           "recoveries %llu, too large %llu\n",
+           "recoveries %llu, too large %llu, overflowed %llu\n",
            mss_of(&scene), (unsigned long long)scene.server.received,
            (unsigned long long)stats.tcp_mtu_black_holes,
            (unsigned long long)stats.tcp_mtu_probes_good,
            (unsigned long long)stats.tcp_mtu_probes_lost, (unsigned long long)stats.tcp_rto_fired,
            (unsigned long long)stats.tcp_fast_recoveries,
-           (unsigned long long)sim->wires[0].way[0].stats.too_large);
+           (unsigned long long)sim->wires[0].way[0].stats.too_large,
+           (unsigned long long)sim->wires[0].way[0].stats.overflowed);
     SIM_CHECK(sim, mss_of(&scene) <= path_mtu - headers);
     SIM_CHECK(sim, mss_of(&scene) + 8 > path_mtu - headers);
     /* The queue holds all that the window lets out: nothing is lost but by size, and a probe that
