@@ -109,6 +109,12 @@ check_cppcheck()
         --template='{file}:{line}: {severity}: {message} [{id}]' --file-list="$work/cppcheck.files"
 }
 
+# Each function that libfoyer exports is on one manual page, and its header says what it does.
+check_manual()
+{
+    python3 scripts/man-from-header.py --check
+}
+
 check_shell()
 {
     { list_files '*.sh'; list_files '.ci/run'; } | xargs -r shellcheck
@@ -149,6 +155,7 @@ run_check includes check_includes
 run_check rfc check_rfc
 run_check mutations python3 scripts/mutate.py --check
 run_check bare-cc check_bare_cc
+run_check manual check_manual
 run_check shellcheck check_shell
 run_check codespell check_spelling
 run_check cppcheck check_cppcheck
