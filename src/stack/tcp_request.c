@@ -446,6 +446,22 @@ static bool check_segment(struct foyer_host *host, struct request *request,
     return (flags & WIRE_TCP_ACK) != 0;
 }
 
+/*
+ * Not the ACK of this request's SYN-ACK. Perhaps the peer's SYN came when there was no room and was
+ * answered by a cookie, and came again when there was: then it answers the cookie, and the request
+ * is not needed.
+ */
+static void bring_back_cookie(struct foyer_host *host, struct request *request,
+                              struct tcp_segment *seg, foyer_time_ns now)
+{
+    if (!cookie_input(host, request->listener, seg, now)) {
+        tcp_send_rst_for(host, seg);
+        return;
+    }
+    if (ports_find_connected(host, FOYER_TCP, &request->local, &request->remote) != NULL)
+        request_free(host, request);
+}
+
 void request_input(struct foyer_host *host, struct request *request, struct tcp_segment *seg,
                    foyer_time_ns now)
 {
@@ -457,7 +473,7 @@ void request_input(struct foyer_host *host, struct request *request, struct tcp_
         return;
     /* Fifth: the ACK of our SYN and nothing else. */
     if (!seq_eq(seg->tcp.ack, seq_add(request->iss, 1))) {
-        tcp_send_rst_for(host, seg);
+        bring_back_cookie(host, request, seg, now);
         return;
     }
     if (tcp_accept_queue_is_full(request->listener)) {

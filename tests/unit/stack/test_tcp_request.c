@@ -146,6 +146,31 @@ static void cookie_makes_a_connection(void **state)
     }
 }
 
+/* The SYN comes again when there is room, and its answer crosses the ACK that brings the cookie. */
+static void cookie_counts_where_a_request_was_made_since(void **state)
+{
+    (void)state;
+    struct peer *peer = with_full_queue();
+    peer_send(peer, (struct seg){.flags = SYN, .window = 60000});
+    peer_expect(peer, SYN | ACK, 0, 1, 0);
+    uint32_t cookie_iss = peer->host_iss;
+    peer->is_silent = true;
+    peer_advance(peer, 64 * S); /* the others give up */
+    peer->is_silent = false;
+    assert_int_equal(request_count(peer), 0);
+    peer_send(peer, (struct seg){.flags = SYN, .window = 60000});
+    peer_drain(peer);
+    assert_int_equal(request_count(peer), 1);
+    assert_int_not_equal(peer->host_iss, cookie_iss);
+    peer->host_iss = cookie_iss;
+    peer_send(peer, (struct seg){.flags = ACK, .seq = 1, .ack = 1, .window = 500, .size = 10});
+    peer_events(peer);
+    assert_int_equal(peer_state(peer), FOYER_STATE_ESTABLISHED);
+    assert_int_equal(peer_read(peer, 100), 10);
+    assert_int_equal(request_count(peer), 0);
+    peer_destroy(peer);
+}
+
 static void cookie_keeps_options_in_the_timestamp(void **state)
 {
     (void)state;
@@ -496,6 +521,7 @@ int main(void)
         cmocka_unit_test(syn_ack_comes_again_five_times),
         cmocka_unit_test(request_is_forgotten_after_a_long_sleep),
         cmocka_unit_test(cookie_makes_a_connection),
+        cmocka_unit_test(cookie_counts_where_a_request_was_made_since),
         cmocka_unit_test(cookie_keeps_options_in_the_timestamp),
         cmocka_unit_test(cookie_forged_or_old_is_refused),
         cmocka_unit_test(cookie_overtaken_by_later_segments_still_counts),
