@@ -95,8 +95,7 @@ bool tap_kernel_accept(struct tap *tap)
 
 void tap_kernel_send(struct tap *tap)
 {
-    ssize_t size;
-    while ((size = send(tap->socket, tap->from, CHUNK_BYTES, MSG_NOSIGNAL)) > 0)
+    while (send(tap->socket, tap->from, CHUNK_BYTES, MSG_NOSIGNAL) > 0)
         ;
     CORE_CHECK(errno == EAGAIN);
 }

@@ -60,25 +60,33 @@ static struct tuple_memo *memo_of(struct foyer_host *host, uint8_t protocol,
                                   const struct foyer_endpoint *remote)
 {
     struct tuple_memo *memo = &host->tuple_memo;
-    struct tuple_memo fresh = {.count = 2};
     uint64_t rest = (uint64_t)protocol << 32 | (uint64_t)remote->port << 16 | (uint64_t)local->port;
 
     /* What tells IPv4 tuples apart fits in two words of the hash, and every segment pays. */
     if (foyer_addr_is_v4(&local->addr) && foyer_addr_is_v4(&remote->addr)) {
-        fresh.words[0] =
+        uint64_t addresses =
             (uint64_t)load_le32(remote->addr.bytes + 12) << 32 | load_le32(local->addr.bytes + 12);
-        fresh.words[1] = rest | 13ULL << 56;
-    } else {
-        fresh.count = 5;
-        fresh.words[0] = rest | 37ULL << 56;
-        fresh.words[1] = load_le64(local->addr.bytes);
-        fresh.words[2] = load_le64(local->addr.bytes + 8);
-        fresh.words[3] = load_le64(remote->addr.bytes);
-        fresh.words[4] = load_le64(remote->addr.bytes + 8);
+        rest |= 13ULL << 56;
+        if (memo->words[0] != addresses || memo->words[1] != rest || memo->count != 2) {
+            memo->words[0] = addresses;
+            memo->words[1] = rest;
+            memo->count = 2;
+            memo->is_hashed = memo->has_secret = false;
+        }
+        return memo;
     }
-    if (memo->count != fresh.count ||
-        memcmp(memo->words, fresh.words, fresh.count * sizeof(fresh.words[0])) != 0)
-        *memo = fresh;
+    const uint64_t words[5] = {
+        load_le64(local->addr.bytes),
+        load_le64(local->addr.bytes + 8),
+        load_le64(remote->addr.bytes),
+        load_le64(remote->addr.bytes + 8),
+        rest | 37ULL << 56,
+    };
+    if (memo->count != 5 || memcmp(memo->words, words, sizeof(words)) != 0) {
+        memcpy(memo->words, words, sizeof(words));
+        memo->count = 5;
+        memo->is_hashed = memo->has_secret = false;
+    }
     return memo;
 }
 

@@ -525,10 +525,9 @@ static bool output_probe(struct foyer_host *host, struct sock *sock, struct tx *
     return true;
 }
 
-static bool output_ack(struct foyer_host *host, struct sock *sock, struct tx *tx, foyer_time_ns now)
+static void output_ack(struct foyer_host *host, struct sock *sock, struct tx *tx, foyer_time_ns now)
 {
     fill_segment(host, sock, tx, sock->tcb->snd_nxt, 0, 0, now);
-    return true;
 }
 
 /* ---- the pull --------------------------------------------------------------------------------------- */
@@ -574,11 +573,12 @@ static bool output_data(struct foyer_host *host, struct sock *sock, struct tx *t
 static bool has_said_all(const struct sock *sock)
 {
     const struct tcb *tcb = sock->tcb;
-    const uint32_t more = TCPF_ACK_NOW | TCPF_PROBE_NOW | TCPF_LOSS_PROBE | TCPF_FIN_QUEUED |
-                          TCPF_CWND_LIMITED | TCPF_FORCE_RXT;
+    const uint32_t more = TCPF_ACK_NOW | TCPF_PROBE_NOW | TCPF_LOSS_PROBE | TCPF_FORCE_RXT |
+                          TCPF_SYN_PENDING | TCPF_CWND_LIMITED;
 
-    return (tcb->flags & more) == 0 && seq_eq(tcb->snd_nxt, tcb->snd_end) &&
-           tcb->recovery == TCP_OPEN && (sock->flags & SOCK_EXTERNAL_RINGS) == 0;
+    return (tcb->flags & more) == 0 && !tcp_has_unsent(tcb) && tcb->recovery == TCP_OPEN &&
+           (sock->flags & SOCK_EXTERNAL_RINGS) == 0 &&
+           sock->state != FOYER_STATE_TIME_WAIT; /* whose last pull makes it small */
 }
 
 bool tcp_output(struct foyer_host *host, struct sock *sock, struct tx *tx, foyer_time_ns now)
@@ -604,8 +604,11 @@ bool tcp_output(struct foyer_host *host, struct sock *sock, struct tx *tx, foyer
     }
     if ((tcb->flags & TCPF_PROBE_NOW) != 0)
         return output_probe(host, sock, tx, now);
-    if ((tcb->flags & TCPF_ACK_NOW) != 0)
-        return output_ack(host, sock, tx, now);
+    if ((tcb->flags & TCPF_ACK_NOW) != 0) {
+        output_ack(host, sock, tx, now);
+        tx->is_last = has_said_all(sock);
+        return true;
+    }
     /* Something may be held back (cork, a small window, a closed one): a timer looks again. */
     if (tcp_has_unsent(tcb) && tcp_is_synchronized(sock)) {
         if (tcb->rto_deadline_ns == FOYER_TIME_NEVER)
