@@ -189,7 +189,7 @@ static void note_segment(struct fuzz *fuzz, const uint8_t *frame, size_t size, b
 
 static void look_at(struct fuzz *fuzz, const struct foyer_packet *packet)
 {
-    uint8_t frame[70000];
+    static uint8_t frame[70000];
     size_t size = 0;
     for (unsigned i = 0; i < packet->span_count; i++) {
         if (size + packet->spans[i].size > sizeof(frame))
@@ -464,7 +464,7 @@ static void send_fragments(struct fuzz *fuzz, const struct conn *conn, const str
 static void send_extended(struct fuzz *fuzz, const struct piece *piece)
 {
     static const uint8_t kinds[4] = {0, 60, 43, 44};
-    uint8_t bytes[FRAME_MAX + 64], how = take(fuzz);
+    uint8_t bytes[FRAME_MAX + 64] = {0}, how = take(fuzz);
     size_t size = 8 + 8 * (size_t)(how >> 2 & 3);
     for (size_t i = 0; i < size; i++)
         bytes[i] = take(fuzz);
