@@ -83,7 +83,7 @@ struct foyer_host_config {
     uint32_t max_time_waits; /* closed connections in TIME-WAIT, 96 bytes each; 0: 65536. Beyond it,
                                 and where a new socket finds max_sockets used up, the oldest end
                                 early. They count in max_sockets */
-    uint32_t congestion; /* enum foyer_congestion: what sockets begin with; 0: CUBIC */
+    uint32_t congestion;     /* enum foyer_congestion: what sockets begin with; 0: CUBIC */
 };
 
 /*

@@ -51,8 +51,7 @@ void tcp_ecn_negotiate(struct sock *sock, const struct tcp_segment *seg)
 
     tcb->flags &= ~(uint32_t)(TCPF_ECN_OK | TCPF_ECE | TCPF_CWR);
     if ((seg->tcp.flags & WIRE_TCP_ACK) != 0)
-        is_agreed = wants_ecn(sock) && flags == WIRE_TCP_ECE &&
-                    (tcb->flags & TCPF_SYN_LOST) == 0;
+        is_agreed = wants_ecn(sock) && flags == WIRE_TCP_ECE && (tcb->flags & TCPF_SYN_LOST) == 0;
     else
         is_agreed = sock->options->ecn != FOYER_ECN_OFF && tcp_ecn_is_asked(seg);
     if (is_agreed)
