@@ -29,7 +29,6 @@ struct goodput_result {
     uint64_t retransmissions;
     uint64_t recoveries, undone, timeouts; /* foyer only */
     struct impair_stats to;
-    double queue_ms; /* mean delay at the bottleneck */
 };
 
 /* True: *ret_result is filled. False: cannot run here; the reason went to stderr. */
