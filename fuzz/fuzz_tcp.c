@@ -219,7 +219,7 @@ static void pull(struct fuzz *fuzz)
         /* The answers to the host's questions end what the packets point at: one at a time. */
         for (size_t i = 0; i < count; i++) {
             struct foyer_packet packet = packets[i];
-            uint8_t copy[4][FRAME_MAX];
+            uint8_t copy[4][FRAME_MAX] = {{0}};
             for (unsigned s = 0; s < packet.span_count; s++) {
                 if (packet.spans[s].size > FRAME_MAX)
                     abort();
