@@ -232,7 +232,7 @@ static void run_path(struct sim *sim, const void *argument)
         SIM_CHECK(sim, foyer_socket_abort(scene.b->host, scene.receivers[i], sim->now) == 0);
     SIM_CHECK(sim, foyer_socket_close(scene.b->host, scene.listener, sim->now) == 0);
     sim->app = (struct sim_app){0};
-    sim_run_out(sim, 60 * FOYER_NS_PER_S);
+    sim_run_out(sim, 700 * FOYER_NS_PER_S);
 }
 
 #define SECONDS(n) ((n)*FOYER_NS_PER_S)

@@ -10,7 +10,7 @@
 #include "common/stream.h"
 
 #define PORT 7
-#define RUN_OUT_NS (600 * FOYER_NS_PER_S)
+#define RUN_OUT_NS (700 * FOYER_NS_PER_S) /* a path MTU that was learnt is kept for ten minutes */
 #define MANY 200
 
 struct scene {

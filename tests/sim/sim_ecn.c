@@ -9,7 +9,7 @@
 
 #define PORT 7
 #define QUEUE_BYTES 8000000
-#define RUN_OUT_NS (600 * FOYER_NS_PER_S)
+#define RUN_OUT_NS (700 * FOYER_NS_PER_S) /* a path MTU that was learnt is kept for ten minutes */
 #define DELAY_NS (10 * FOYER_NS_PER_MS)
 
 struct scene {

@@ -110,7 +110,7 @@ static void run(struct sim *sim, const void *argument)
     SIM_CHECK(sim, client.tcp_fastopen_active <= server.tcp_fastopen_passive);
     SIM_CHECK(sim, scene->limit > 0 || server.tcp_fastopen_passive == 0);
     SIM_CHECK(sim, foyer_socket_close(b->host, listener.socket, sim->now) == 0);
-    sim_run_out(sim, 600 * FOYER_NS_PER_S);
+    sim_run_out(sim, 700 * FOYER_NS_PER_S); /* a path MTU that was learnt is kept for ten minutes */
     for (unsigned i = 0; i < sim->host_count; i++)
         SIM_CHECK(sim, sim_socket_count(&sim->hosts[i]) == 0);
 }
