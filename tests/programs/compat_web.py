@@ -242,9 +242,9 @@ def busybox_httpd_wget(t):
     """busybox httpd in the foreground, a process per connection; busybox wget and nc."""
     t.serve("web", "busybox", "httpd", "-f", "-p", "80", "-h", t.site, port=80)
     t.run("visitor", "busybox", "wget", "-q", "-O", t.dir / "got",
-          f"http://{t.at('web')}/file.bin")
+          f"http://{t.address('web')}/file.bin")
     t.is_data(t.dir / "got")
-    got = t.out("visitor", "busybox", "nc", t.at("web"), "80",
+    got = t.out("visitor", "busybox", "nc", t.address("web"), "80",
                 input="GET /index.html HTTP/1.0\r\n\r\n")
     contains(got, "hello from foyer")
 
@@ -272,7 +272,7 @@ def caddy_go(t):
 @case("nats-server", packages="nats-server")
 def nats_go(t):
     """nats-server, a Go program, under supervision on foyer: subscribe and publish through nc."""
-    t.serve("web", "nats-server", "-a", t.at("web"), "-p", "4222", port=4222)
+    t.serve("web", "nats-server", "-a", "0.0.0.0", "-p", "4222", port=4222)
     said = "SUB news 1\r\nPUB news 5\r\nhello\r\nPING\r\n"
     got = t.out("visitor", "nc.openbsd", "-w", "2", t.at("web"), "4222", input=said)
     contains(got, "MSG news 1 5", "hello", "PONG")
