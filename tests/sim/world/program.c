@@ -47,8 +47,9 @@ static void fill(const struct conn *conn, unsigned side, uint64_t position, uint
     for (size_t i = 0; i < size; i++, position++) {
         if (i == 0 || (position & 7) == 0)
             word = pattern_word(pattern, position >> 3);
-        bytes[i] = side == 0 && position < HEADER_SIZE ? header[position]
-                                                       : (uint8_t)(word >> (position & 7) * 8);
+        bytes[i] = (uint8_t)(word >> (position & 7) * 8);
+        if (side == 0 && position < HEADER_SIZE)
+            bytes[i] = header[position];
     }
 }
 
