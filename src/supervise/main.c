@@ -37,6 +37,8 @@ struct passed {
     int net; /* a copy of foyer's socket, above */
     int type;
     bool is_listening;
+    ino_t inode;
+    unsigned first; /* index of the first one of the same socket: inetd's 0, 1 and 2 are one */
 };
 
 static struct passed passed[PASSED_MAX];
@@ -90,6 +92,24 @@ static bool is_attached(void)
     return is_foyer;
 }
 
+static void add_passed(int fd)
+{
+    struct stat status;
+    if (fstat(fd, &status) != 0)
+        return;
+    struct passed item = {
+        .fd = fd, .net = -1, .type = option_of(fd, SO_TYPE), .inode = status.st_ino};
+    while (item.first < passed_count && passed[item.first].inode != item.inode)
+        item.first++;
+    if (item.first == passed_count) {
+        item.is_listening = option_of(fd, SO_ACCEPTCONN) == 1;
+        item.net = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+        if (item.net < 0)
+            return;
+    }
+    passed[passed_count++] = item;
+}
+
 static void find_passed(void)
 {
     DIR *directory = opendir("/proc/self/fd");
@@ -101,11 +121,7 @@ static void find_passed(void)
         long fd = strtol(entry->d_name, &end, 10);
         if (end == entry->d_name || *end != '\0' || fd == dirfd(directory) || !is_ours((int)fd))
             continue;
-        int type = option_of((int)fd, SO_TYPE);
-        int net = fcntl((int)fd, F_DUPFD_CLOEXEC, 3);
-        if (net >= 0)
-            passed[passed_count++] =
-                (struct passed){(int)fd, net, type, option_of((int)fd, SO_ACCEPTCONN) == 1};
+        add_passed((int)fd);
     }
     closedir(directory);
 }
@@ -196,14 +212,16 @@ _Noreturn static void supervise(pid_t program, int channel, const char *name)
         error = -serve_init(&supervisor, notify_fd);
     int32_t ends[PASSED_MAX];
     for (unsigned i = 0; i < passed_count && error == 0; i++)
-        ends[i] = adopt(&supervisor, &passed[i]);
+        ends[i] = passed[i].first == i ? adopt(&supervisor, &passed[i]) : ends[passed[i].first];
     if (write(channel, &error, sizeof(error)) != (ssize_t)sizeof(error) || error != 0)
         _exit(EXIT_FAILED);
     if (passed_count > 0 && (write(channel, ends, passed_count * sizeof(ends[0])) < 0 ||
                              read(channel, &error, sizeof(error)) != (ssize_t)sizeof(error)))
         _exit(EXIT_FAILED);
-    for (unsigned i = 0; i < passed_count; i++)
-        close(ends[i]);
+    for (unsigned i = 0; i < passed_count; i++) {
+        if (passed[i].first == i)
+            close(ends[i]);
+    }
     close(channel);
     _exit(serve(&supervisor));
 }
@@ -265,7 +283,8 @@ static void replace_passed(int channel, pid_t supervisor)
         if (dup3(end, passed[i].fd, flags >= 0 && (flags & FD_CLOEXEC) ? O_CLOEXEC : 0) < 0)
             fail("passing a socket on", errno);
         close(end);
-        close(passed[i].net);
+        if (passed[i].net >= 0)
+            close(passed[i].net);
     }
     if (write(channel, &done, sizeof(done)) < 0)
         fail("passing sockets on", errno);

@@ -7,7 +7,7 @@
  *     udp-serve PORT N        echoes N datagrams to whom they came from
  *     udp-ask ADDRESS PORT N [connect|message]
  *     refused ADDRESS PORT    connect fails with ECONNREFUSED, waiting and not waiting
- *     inherited               echoes what comes on descriptor 0, which is a connection
+ *     inherited               echoes to descriptor 1 what comes on 0, as a service under inetd
  *     exec FILE ARGUMENT...   becomes another program
  *     signals ...             any of these, while a signal comes every 300 us (SA_RESTART)
  */
@@ -83,7 +83,7 @@ static void send_all(int fd, const uint8_t *bytes, size_t size)
     }
 }
 
-static void echo(int fd)
+static void echo(int fd, int to)
 {
     static uint8_t bytes[65536];
     for (;;) {
@@ -94,9 +94,11 @@ static void echo(int fd)
         expect(count >= 0, "recv");
         if (count == 0)
             break;
-        send_all(fd, bytes, (size_t)count);
+        send_all(to, bytes, (size_t)count);
     }
     close(fd);
+    if (to != fd)
+        close(to);
 }
 
 static void tcp_serve(const char *port)
@@ -122,7 +124,7 @@ static void tcp_serve(const char *port)
         expect(connection >= 0, "accept");
         expect(size == sizeof(remote) && remote.sin_family == AF_INET && remote.sin_port != 0,
                "the client's address");
-        echo(connection);
+        echo(connection, connection);
     }
 }
 
@@ -269,7 +271,7 @@ int main(int argc, char **argv)
     else if (strcmp(what, "refused") == 0 && argc >= 4)
         refused(argv[2], argv[3]);
     else if (strcmp(what, "inherited") == 0)
-        echo(0);
+        echo(0, 1);
     else if (strcmp(what, "exec") == 0 && argc >= 3) {
         execvp(argv[2], argv + 2);
         fail(argv[2]);
