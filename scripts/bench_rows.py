@@ -14,7 +14,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 
 TOP = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(TOP / "tests" / "common"))
@@ -301,10 +300,12 @@ def let_go(side, server, client):
 def idle_cpu(side, seconds):
     server, client = hold_connections(side, IDLE_CONNECTIONS)
     pids = [server.pid, client.pid] + ([foyerd_pid(side)] if side.name == "foyer" else [])
-    time.sleep(1)  # what opening them has left to do is not idleness
     before = cpu_seconds(pids)
-    time.sleep(10 * seconds)
-    used = cpu_seconds(pids) - before
+    try:
+        client.wait(10 * seconds)
+        raise AssertionError("the client has let go of its connections")
+    except subprocess.TimeoutExpired:
+        used = cpu_seconds(pids) - before
     let_go(side, server, client)
     return {"idle-cpu": 100 * used / (10 * seconds)}
 

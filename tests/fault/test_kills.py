@@ -58,8 +58,19 @@ class Kills(unittest.TestCase):
 
     def ask(self):
         return subprocess.Popen([FOYER, "run", "--host", "client", "--", HONEST, "tcp-ask",
-                                 self.address, "7000", "1000000000"], env=self.building.env,
-                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                                 self.address, "7000", "1000000000", "dots"],
+                                env=self.building.env, stdout=subprocess.PIPE,
+                                stderr=subprocess.DEVNULL)
+
+    def await_moment(self, client):
+        """Any moment: while it starts, connects, or after some of its bytes have come back."""
+        for _ in range(self.random.choice((0, 0, 1, 1, 2, 5, 20, 60))):
+            self.assertEqual(os.read(client.stdout.fileno(), 1), b".")
+
+    def end(self, client):
+        client.kill()
+        client.wait()
+        client.stdout.close()
 
     def at_rest(self):
         wait_until(lambda: sum(s["pid"] != 0 for s in self.building.ports()) == 1,
@@ -71,26 +82,26 @@ class Kills(unittest.TestCase):
     def test_clients_die(self):
         running = [self.ask() for _ in range(3)]
         for _ in range(KILLS):
-            time.sleep(self.random.random() * 0.015)  # any moment: that is the point
             victim = running.pop(self.random.randrange(len(running)))
-            victim.kill()
-            victim.wait()
+            self.await_moment(victim)
+            self.end(victim)
             running.append(self.ask())
         for victim in running:
-            victim.kill()
-            victim.wait()
+            self.end(victim)
         self.at_rest()
         self.assertIsNone(self.server.poll())
 
     def test_servers_die(self):
         for _ in range(max(KILLS // 15, 1)):
             clients = [self.ask() for _ in range(3)]
-            time.sleep(self.random.random() * 0.05)
+            for client in clients:
+                self.await_moment(client)
             os.killpg(self.server.pid, signal.SIGKILL)
             self.server.wait()
             self.building.stop(self.server)
             for client in clients:  # at once, not after a timeout: reset, or refused
                 self.assertEqual(client.wait(5), 1)
+                client.stdout.close()
             wait_until(lambda: not self.building.ports(), "the port to be free")
             self.server = self.serve()
         self.at_rest()

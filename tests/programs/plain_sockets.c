@@ -3,7 +3,8 @@
  * twice: dynamically, and as plain_sockets_static. It knows nothing of foyer.
  *
  *     tcp-serve PORT [poll]   echoes connections, one after the other; poll: without blocking
- *     tcp-ask ADDRESS PORT BYTES [poll]   sends BYTES, reads them back, compares
+ *     tcp-ask ADDRESS PORT BYTES [poll|dots]   sends BYTES, reads them back, compares; dots: says
+ *                             one when it is connected and for each 32 KiB
  *     udp-serve PORT N        echoes N datagrams to whom they came from
  *     udp-ask ADDRESS PORT N [connect|message]
  *     refused ADDRESS PORT    connect fails with ECONNREFUSED, waiting and not waiting
@@ -146,7 +147,7 @@ static int connect_to(const struct sockaddr_in *remote)
 }
 
 /* More than all buffers on the way hold, so it has to write and read by turns. */
-static void tcp_ask(const char *address, const char *port, size_t total)
+static void tcp_ask(const char *address, const char *port, size_t total, bool has_dots)
 {
     struct sockaddr_in remote = address_of(address, port), peer;
     socklen_t size = sizeof(peer);
@@ -157,6 +158,7 @@ static void tcp_ask(const char *address, const char *port, size_t total)
                peer.sin_port == remote.sin_port && peer.sin_addr.s_addr == remote.sin_addr.s_addr,
            "getpeername");
     for (size_t done = 0; done < total;) {
+        expect(!has_dots || write(STDOUT_FILENO, ".", 1) == 1, "dot");
         size_t part = total - done < sizeof(sent) ? total - done : sizeof(sent), read_count = 0;
         for (size_t i = 0; i < part; i++)
             sent[i] = (uint8_t)((done + i) * 31 >> 3);
@@ -263,7 +265,7 @@ int main(int argc, char **argv)
     if (strcmp(what, "tcp-serve") == 0 && argc >= 3)
         tcp_serve(argv[2]);
     else if (strcmp(what, "tcp-ask") == 0 && argc >= 5)
-        tcp_ask(argv[2], argv[3], (size_t)atol(argv[4]));
+        tcp_ask(argv[2], argv[3], (size_t)atol(argv[4]), strcmp(argv[argc - 1], "dots") == 0);
     else if (strcmp(what, "udp-serve") == 0 && argc >= 4)
         udp_serve(argv[2], atoi(argv[3]));
     else if (strcmp(what, "udp-ask") == 0 && argc >= 5)
