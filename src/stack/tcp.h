@@ -221,7 +221,7 @@ struct tcp_extra {
 };
 
 struct tcp_dctcp {
-    uint32_t acked_bytes;         /* towards the next increase */
+    struct tcp_newreno reno;      /* first, as in the union: NewReno's functions serve both */
     uint32_t alpha;               /* share of marked bytes, in 1/2^20 */
     uint32_t all_bytes, ce_bytes; /* acknowledged in this window; of it, with ECE */
     seq_t window_end;
@@ -709,6 +709,11 @@ void tcp_cc_give(struct foyer_host *host, struct tcb *tcb);
 bool tcp_cc_restart_after_idle(struct tcb *tcb, foyer_time_ns now);
 /* Slow start's part of growth; returns the bytes left for congestion avoidance. */
 uint32_t tcp_cc_slow_start(struct tcb *tcb, uint32_t acked_bytes);
+/* tcp_cc_newreno.c: RFC 5681's growth and its reaction to losses, which DCTCP has as well. */
+void tcp_newreno_on_ack(struct tcb *tcb, uint32_t acked_bytes, foyer_time_ns now);
+void tcp_newreno_on_loss(struct tcb *tcb, uint32_t flight_bytes, foyer_time_ns now);
+void tcp_newreno_on_undo(struct tcb *tcb);
+void tcp_newreno_on_idle(struct tcb *tcb, uint32_t idle_ms);
 
 /* ---- tcp_socket.c ----------------------------------------------------------------------------- */
 

@@ -2,7 +2,7 @@
  * DCTCP, RFC 8257: the share of bytes that were marked, not the fact that some were, says by how
  * much cwnd goes down. For networks whose queues mark early and whose hosts all do this; a sender
  * beside it that halves at each mark starves. The receiver's half is tcp_ecn.c's. Growth and the
- * reaction to losses are RFC 5681's (sections 3.4 and 3.5 of RFC 8257).
+ * reaction to losses are RFC 5681's (sections 3.4 and 3.5 of RFC 8257), so tcp_cc_newreno.c's.
  */
 #include "stack/tcp.h"
 
@@ -44,55 +44,16 @@ static void dctcp_on_ece(struct tcb *tcb, uint32_t flight_bytes, foyer_time_ns n
     (void)now;
     uint32_t reduced = tcb->cwnd_bytes - (uint32_t)less;
     tcb->ssthresh_bytes = reduced > floor_bytes ? reduced : floor_bytes;
-    tcb->cc.dctcp.acked_bytes = 0;
-}
-
-static void dctcp_on_ack(struct tcb *tcb, uint32_t acked_bytes, foyer_time_ns now)
-{
-    struct tcp_dctcp *dctcp = &tcb->cc.dctcp;
-
-    (void)now;
-    acked_bytes = tcp_cc_slow_start(tcb, acked_bytes);
-    if (acked_bytes == 0)
-        return;
-    dctcp->acked_bytes += acked_bytes;
-    if (dctcp->acked_bytes >= tcb->cwnd_bytes) {
-        dctcp->acked_bytes -= tcb->cwnd_bytes;
-        tcb->cwnd_bytes += tcb->mss;
-    }
-    if (dctcp->acked_bytes > tcb->cwnd_bytes)
-        dctcp->acked_bytes = tcb->cwnd_bytes;
-}
-
-/* RFC 5681 equation (4). */
-static void dctcp_on_loss(struct tcb *tcb, uint32_t flight_bytes, foyer_time_ns now)
-{
-    uint32_t half = flight_bytes / 2;
-    uint32_t floor_bytes = 2u * tcb->mss;
-
-    (void)now;
-    tcb->ssthresh_bytes = half > floor_bytes ? half : floor_bytes;
-    tcb->cc.dctcp.acked_bytes = 0;
-}
-
-static void dctcp_on_undo(struct tcb *tcb)
-{
-    (void)tcb; /* cwnd and ssthresh are all there is; the caller has put them back */
-}
-
-static void dctcp_on_idle(struct tcb *tcb, uint32_t idle_ms)
-{
-    (void)tcb;
-    (void)idle_ms;
+    tcb->cc.dctcp.reno.acked_bytes = 0;
 }
 
 const struct tcp_cc_ops tcp_cc_dctcp = {
     .init = dctcp_init,
-    .on_ack = dctcp_on_ack,
+    .on_ack = tcp_newreno_on_ack,
     .on_ecn = dctcp_on_ecn,
     .on_ece = dctcp_on_ece,
-    .on_loss = dctcp_on_loss,
-    .on_rto = dctcp_on_loss,
-    .on_undo = dctcp_on_undo,
-    .on_idle = dctcp_on_idle,
+    .on_loss = tcp_newreno_on_loss,
+    .on_rto = tcp_newreno_on_loss,
+    .on_undo = tcp_newreno_on_undo,
+    .on_idle = tcp_newreno_on_idle,
 };

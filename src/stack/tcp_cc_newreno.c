@@ -10,7 +10,7 @@ static void newreno_init(struct tcb *tcb)
 }
 
 /* One mss per cwnd of acknowledged bytes: RFC 5681 section 3.1, RFC 3465 section 2.1. */
-static void newreno_on_ack(struct tcb *tcb, uint32_t acked_bytes, foyer_time_ns now)
+void tcp_newreno_on_ack(struct tcb *tcb, uint32_t acked_bytes, foyer_time_ns now)
 {
     struct tcp_newreno *reno = &tcb->cc.newreno;
 
@@ -28,7 +28,7 @@ static void newreno_on_ack(struct tcb *tcb, uint32_t acked_bytes, foyer_time_ns 
 }
 
 /* RFC 5681 equation (4). */
-static void newreno_on_loss(struct tcb *tcb, uint32_t flight_bytes, foyer_time_ns now)
+void tcp_newreno_on_loss(struct tcb *tcb, uint32_t flight_bytes, foyer_time_ns now)
 {
     uint32_t half = flight_bytes / 2;
     uint32_t floor_bytes = 2u * tcb->mss;
@@ -38,12 +38,12 @@ static void newreno_on_loss(struct tcb *tcb, uint32_t flight_bytes, foyer_time_n
     tcb->cc.newreno.acked_bytes = 0;
 }
 
-static void newreno_on_undo(struct tcb *tcb)
+void tcp_newreno_on_undo(struct tcb *tcb)
 {
     (void)tcb; /* cwnd and ssthresh are all there is; the caller has put them back */
 }
 
-static void newreno_on_idle(struct tcb *tcb, uint32_t idle_ms)
+void tcp_newreno_on_idle(struct tcb *tcb, uint32_t idle_ms)
 {
     (void)tcb;
     (void)idle_ms;
@@ -51,9 +51,9 @@ static void newreno_on_idle(struct tcb *tcb, uint32_t idle_ms)
 
 const struct tcp_cc_ops tcp_cc_newreno = {
     .init = newreno_init,
-    .on_ack = newreno_on_ack,
-    .on_loss = newreno_on_loss,
-    .on_rto = newreno_on_loss,
-    .on_undo = newreno_on_undo,
-    .on_idle = newreno_on_idle,
+    .on_ack = tcp_newreno_on_ack,
+    .on_loss = tcp_newreno_on_loss,
+    .on_rto = tcp_newreno_on_loss,
+    .on_undo = tcp_newreno_on_undo,
+    .on_idle = tcp_newreno_on_idle,
 };

@@ -17,6 +17,23 @@ BUILD = pathlib.Path(os.environ.get("FOYER_BUILD", pathlib.Path(__file__).parent
 FOYER = str(BUILD / "bin" / "foyer")
 WAIT_S = 15
 
+# A program for python3 -c: echoes on port 7000, whatever happens to its clients.
+ECHO_SERVER = """
+import asyncio
+async def echo(reader, writer):
+    try:
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    except ConnectionError:
+        pass
+    writer.close()
+async def main():
+    server = await asyncio.start_server(echo, "0.0.0.0", 7000)
+    await server.serve_forever()
+asyncio.run(main())
+"""
+
 
 def missing(*programs):
     """The first of the programs that is not installed, or None."""

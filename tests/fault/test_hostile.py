@@ -15,7 +15,7 @@ import time
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "common"))
-from foyer_test import BUILD, Building, wait_until  # noqa: E402
+from foyer_test import BUILD, ECHO_SERVER, Building, wait_until  # noqa: E402
 
 TESTS = BUILD / "tests"
 SCRIBBLER = str(TESTS / "scribbler")
@@ -23,24 +23,6 @@ HONEST = str(TESTS / "plain_sockets")
 SECONDS = float(os.environ.get("FOYER_HOSTILE_SECONDS", "4"))
 TRANSFERS = 15  # of each honest pair before the attack
 SEED = int(os.environ.get("FOYER_HOSTILE_SEED", str(time.time_ns() % 1_000_000)))
-
-
-# An honest server that the attacker may connect to.
-PUBLIC = """
-import asyncio
-async def echo(reader, writer):
-    try:
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
-    except ConnectionError:
-        pass
-    writer.close()
-async def main():
-    server = await asyncio.start_server(echo, "0.0.0.0", 7002)
-    await server.serve_forever()
-asyncio.run(main())
-"""
 
 
 class Victim:
@@ -97,7 +79,7 @@ class Hostile(unittest.TestCase):
         self.building.serve("victim", HONEST, "tcp-serve", "7000", port=7000)
         self.building.serve("victim", HONEST, "udp-serve", "7001", "100000000", port=7001,
                             protocol="udp")
-        self.public = self.building.serve("public", sys.executable, "-c", PUBLIC, port=7002)
+        self.public = self.building.serve("public", sys.executable, "-c", ECHO_SERVER, port=7000)
         self.pid = self.foyerd()
 
     def test_scribbler(self):
@@ -109,7 +91,7 @@ class Hostile(unittest.TestCase):
             target = self.building.serve("evil", SCRIBBLER, "serve", "666", port=666)
             evil = self.building.address("evil")
             public = self.building.address("public")
-            for i, (address, port) in enumerate(((evil, "666"), (public, "7002"))):
+            for i, (address, port) in enumerate(((evil, "666"), (public, "7000"))):
                 attackers.append(self.building.serve(
                     f"attacker{i}", SCRIBBLER, address, port, str(SEED + i),
                     str(int(SECONDS * 1000))))
@@ -136,7 +118,7 @@ class Hostile(unittest.TestCase):
         wait_until(lambda: self.descriptors() <= resting + 2, "the descriptors to be given back")
         # And all is as it was, also for the server whose clients were hostile.
         self.assertIsNone(self.public.poll())
-        self.building.run("honest", HONEST, "tcp-ask", self.building.address("public"), "7002",
+        self.building.run("honest", HONEST, "tcp-ask", self.building.address("public"), "7000",
                           "1000000")
         self.building.run("honest", HONEST, "tcp-ask", self.building.address("victim"), "7000",
                           "1000000")

@@ -15,29 +15,11 @@ import time
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "common"))
-from foyer_test import BUILD, FOYER, Building, wait_until  # noqa: E402
+from foyer_test import BUILD, ECHO_SERVER, FOYER, Building, wait_until  # noqa: E402
 
 HONEST = str(BUILD / "tests" / "plain_sockets")
 KILLS = int(os.environ.get("FOYER_KILLS", "150"))
 SEED = int(os.environ.get("FOYER_KILLS_SEED", str(time.time_ns() % 1_000_000)))
-
-# Echoes, whatever happens to its clients.
-SERVER = """
-import asyncio
-async def echo(reader, writer):
-    try:
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
-    except ConnectionError:
-        pass
-    writer.close()
-async def main():
-    server = await asyncio.start_server(echo, "0.0.0.0", 7000)
-    await server.serve_forever()
-asyncio.run(main())
-"""
-
 
 class Kills(unittest.TestCase):
     def setUp(self):
@@ -51,7 +33,7 @@ class Kills(unittest.TestCase):
         self.resting = self.descriptors()
 
     def serve(self):
-        return self.building.serve("server", sys.executable, "-c", SERVER, port=7000)
+        return self.building.serve("server", sys.executable, "-c", ECHO_SERVER, port=7000)
 
     def descriptors(self):
         return len(os.listdir(f"/proc/{self.pid}/fd"))

@@ -462,6 +462,41 @@ void peer_establish(struct peer *peer, const struct wire_tcp_options *options, u
     peer_drain(peer);
 }
 
+struct peer *peer_establish_far(foyer_time_ns rtt, bool has_ts)
+{
+    struct wire_tcp_options options = {.has_mss = true,
+                                       .mss = has_ts ? 1012 : 1000,
+                                       .has_sack_permitted = true,
+                                       .has_timestamps = has_ts,
+                                       .timestamp_value = 5000};
+    struct peer *peer = peer_create();
+
+    peer_listen(peer, 16);
+    peer_send(peer, (struct seg){.flags = SYN, .window = 60000, .options = options});
+    peer_expect(peer, SYN | ACK, 0, 1, 0);
+    peer_advance(peer, rtt);
+    if (has_ts)
+        peer->ts_offset = 5000 - (uint32_t)(peer->now / MS);
+    peer_send(peer, (struct seg){.flags = ACK, .seq = 1, .ack = 1, .window = 60000});
+    peer_events(peer);
+    peer_drain(peer);
+    return peer;
+}
+
+void peer_ack(struct peer *peer, uint32_t number)
+{
+    peer_send(peer, (struct seg){.flags = ACK, .seq = 1, .ack = number, .window = 60000});
+}
+
+void peer_sack(struct peer *peer, uint32_t number, uint32_t left, uint32_t right)
+{
+    struct seg seg = {.flags = ACK, .seq = 1, .ack = number, .window = 60000};
+
+    seg.options.sack_count = 1;
+    seg.options.sack[0] = (struct wire_tcp_sack){SEQ(left), SEQ(right)};
+    peer_send(peer, seg);
+}
+
 /* In each of these the host's next is 1 (2 after its FIN) and so is the peer's. */
 void peer_to_state(struct peer *peer, enum foyer_socket_state state)
 {

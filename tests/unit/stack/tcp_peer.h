@@ -78,6 +78,9 @@ void peer_send(struct peer *peer, struct seg seg);
 void peer_send_damaged(struct peer *peer, struct seg seg);
 /* Takes what the host sends; true and *ret_seg where there was a TCP segment. */
 bool peer_recv(struct peer *peer, struct seg *ret_seg);
+/* Bare ACKs of a peer that has sent nothing, with a window of 60000; one with a SACK block. */
+void peer_ack(struct peer *peer, uint32_t number);
+void peer_sack(struct peer *peer, uint32_t number, uint32_t left, uint32_t right);
 /* The next segment must have these; returns it. data size is checked. */
 struct seg peer_expect(struct peer *peer, uint16_t flags, uint32_t seq, uint32_t ack,
                        uint32_t size);
@@ -98,6 +101,8 @@ struct foyer_host_stats peer_stats(struct peer *peer);
 void peer_listen(struct peer *peer, uint32_t backlog);
 void peer_connect(struct peer *peer);
 void peer_establish(struct peer *peer, const struct wire_tcp_options *options, uint16_t window);
+/* A new peer that has established a connection with SACK (and timestamps) over so long a path. */
+struct peer *peer_establish_far(foyer_time_ns rtt, bool has_ts);
 void peer_to_state(struct peer *peer, enum foyer_socket_state state);
 
 /* The byte that the peer sends at a sequence number, unless a segment brings its own. */

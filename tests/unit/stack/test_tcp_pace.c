@@ -10,11 +10,6 @@ static void set(struct peer *peer, enum foyer_option option, int64_t value)
     assert_int_equal(foyer_socket_set_option(peer->host, peer->socket, option, value), 0);
 }
 
-static void ack(struct peer *peer, uint32_t number)
-{
-    peer_send(peer, (struct seg){.flags = ACK, .seq = 1, .ack = number, .window = 60000});
-}
-
 /* A connection whose sender knows that the round trip takes 100 ms. */
 static struct peer *establish(void)
 {
@@ -63,7 +58,7 @@ static void paced_data_leaves_in_pairs_over_the_round_trip(void **state)
     uint32_t sent = 0, pieces = 0;
 
     (void)state;
-    ack(peer, 1 + IW);
+    peer_ack(peer, 1 + IW);
     assert_int_equal(peer_info(peer).pacing_rate_bytes_per_s, 2 * 2 * IW * 10);
     foyer_time_ns start_ns = peer->now;
     for (unsigned ms = 0; ms < 60; ms++) {
@@ -89,7 +84,7 @@ static void unpaced_data_leaves_at_once(void **state)
     foyer_time_ns at_ns;
 
     (void)state;
-    ack(peer, 1 + IW);
+    peer_ack(peer, 1 + IW);
     assert_int_equal(take(peer, &at_ns), 2 * IW);
     assert_int_equal(peer_info(peer).pacing_rate_bytes_per_s, 0);
     peer_destroy(peer);
@@ -115,7 +110,7 @@ static void greatest_rate_is_kept(void **state)
 
     (void)state;
     set(peer, FOYER_OPT_MAX_PACING_RATE, 100000);
-    ack(peer, 1 + IW);
+    peer_ack(peer, 1 + IW);
     for (unsigned ms = 0; ms < 100; ms++) {
         sent += take(peer, &at_ns);
         assert_true(sent <= 100 * ms + 2 * MSS);
@@ -133,7 +128,7 @@ static void acks_are_not_held_up(void **state)
     struct seg seg;
 
     (void)state;
-    ack(peer, 1 + IW);
+    peer_ack(peer, 1 + IW);
     (void)take(peer, &at_ns);
     peer_send(peer,
               (struct seg){.flags = ACK, .seq = 1, .ack = 1 + IW, .window = 60000, .size = 1});
@@ -151,14 +146,14 @@ static void delivery_rate_is_that_of_the_acks(void **state)
     struct peer *peer = one_round(FOYER_PACING_OFF);
 
     (void)state;
-    ack(peer, 1 + IW);
+    peer_ack(peer, 1 + IW);
     assert_int_equal(peer_info(peer).delivery_rate_bytes_per_s, IW * 10);
     assert_false(peer_info(peer).is_app_limited);
     /* The next twenty leave at once, but their ACKs come over 200 ms: the path gives 10 in 100. */
     peer_drain(peer);
     peer_advance(peer, RTT);
     for (unsigned i = 1; i <= 20; i++) {
-        ack(peer, 1 + IW + i * MSS);
+        peer_ack(peer, 1 + IW + i * MSS);
         peer_drain(peer);
         peer_advance(peer, 10 * MS);
     }
@@ -173,13 +168,13 @@ static void compressed_acks_do_not_make_the_rate(void **state)
 
     (void)state;
     for (unsigned i = 1; i <= 10; i++) { /* each ACK lets two more out */
-        ack(peer, 1 + i * MSS);
+        peer_ack(peer, 1 + i * MSS);
         peer_drain(peer);
         peer_advance(peer, 10 * MS);
     }
     /* 20 were sent over 90 ms; all of their ACKs come now. */
     for (unsigned i = 1; i <= 20; i++)
-        ack(peer, 1 + IW + i * MSS);
+        peer_ack(peer, 1 + IW + i * MSS);
     assert_in_range(peer_info(peer).delivery_rate_bytes_per_s, 90000, 230000);
     peer_destroy(peer);
 }

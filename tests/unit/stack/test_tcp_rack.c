@@ -7,51 +7,15 @@
 
 #define RTT (20 * MS)
 
-/* A connection whose sender knows that the round trip takes 20 ms. */
-static struct peer *establish(bool has_ts)
-{
-    struct wire_tcp_options options = {.has_mss = true,
-                                       .mss = has_ts ? 1012 : 1000,
-                                       .has_sack_permitted = true,
-                                       .has_timestamps = has_ts,
-                                       .timestamp_value = 5000};
-    struct peer *peer = peer_create();
-
-    peer_listen(peer, 16);
-    peer_send(peer, (struct seg){.flags = SYN, .window = 60000, .options = options});
-    peer_expect(peer, SYN | ACK, 0, 1, 0);
-    peer_advance(peer, RTT);
-    if (has_ts)
-        peer->ts_offset = 5000 - (uint32_t)(peer->now / MS);
-    peer_send(peer, (struct seg){.flags = ACK, .seq = 1, .ack = 1, .window = 60000});
-    peer_events(peer);
-    peer_drain(peer);
-    return peer;
-}
-
-static void ack(struct peer *peer, uint32_t number)
-{
-    peer_send(peer, (struct seg){.flags = ACK, .seq = 1, .ack = number, .window = 60000});
-}
-
-static void sack(struct peer *peer, uint32_t number, uint32_t left, uint32_t right)
-{
-    struct seg seg = {.flags = ACK, .seq = 1, .ack = number, .window = 60000};
-
-    seg.options.sack_count = 1;
-    seg.options.sack[0] = (struct wire_tcp_sack){SEQ(left), SEQ(right)};
-    peer_send(peer, seg);
-}
-
 /* 1..2001 has made the round trip; ten segments from 2001 on are out, and a round trip old. */
 static struct peer *send_ten(bool has_ts)
 {
-    struct peer *peer = establish(has_ts);
+    struct peer *peer = peer_establish_far(RTT, has_ts);
 
     peer_write(peer, 2000);
     peer_drain(peer);
     peer_advance(peer, RTT);
-    ack(peer, 2001);
+    peer_ack(peer, 2001);
     peer_write(peer, 40000);
     peer_drain(peer);
     peer_advance(peer, RTT);
@@ -77,13 +41,13 @@ static void lost_retransmission_is_found_without_a_timeout(void **state)
 
     (void)state;
     for (uint32_t right = 4001; right <= 6001; right += 1000)
-        sack(peer, 2001, 3001, right);
+        peer_sack(peer, 2001, 3001, right);
     assert_int_equal(count_sent(peer, 2001), 1);
     peer_advance(peer, MS);
-    sack(peer, 2001, 3001, 12001); /* new data follows, behind the retransmission */
+    peer_sack(peer, 2001, 3001, 12001); /* new data follows, behind the retransmission */
     assert_int_equal(count_sent(peer, 2001), 0);
     peer_advance(peer, RTT);
-    sack(peer, 2001, 3001, 16001); /* what was sent after it came: it is lost again */
+    peer_sack(peer, 2001, 3001, 16001); /* what was sent after it came: it is lost again */
     assert_int_equal(count_sent(peer, 2001), 1);
     assert_int_equal(peer_stats(peer).tcp_rto_fired, 0);
     assert_int_equal(peer_stats(peer).tcp_lost_retransmits, 1);
@@ -96,7 +60,7 @@ static void single_sack_loses_after_the_reordering_window(void **state)
     struct peer *peer = send_ten(false);
 
     (void)state;
-    sack(peer, 2001, 3001, 4001);
+    peer_sack(peer, 2001, 3001, 4001);
     peer_drain(peer);
     peer_advance(peer, RTT / 4 - MS);
     assert_int_equal(count_sent(peer, 2001), 0);
@@ -111,11 +75,11 @@ static void reordering_seen_widens_the_threshold(void **state)
     struct peer *peer = send_ten(false);
 
     (void)state;
-    sack(peer, 2001, 3001, 4001);
-    ack(peer, 4001); /* it was only late */
+    peer_sack(peer, 2001, 3001, 4001);
+    peer_ack(peer, 4001); /* it was only late */
     peer_drain(peer);
     for (uint32_t right = 6001; right <= 9001; right += 1000)
-        sack(peer, 4001, 5001, right);
+        peer_sack(peer, 4001, 5001, right);
     assert_int_equal(count_sent(peer, 4001), 0); /* no DupThresh any more */
     peer_advance(peer, RTT / 4 + MS);
     assert_int_equal(count_sent(peer, 4001), 1);
@@ -127,13 +91,13 @@ static void reordering_seen_widens_the_threshold(void **state)
 /* [test RFC8985 7.2a 7.4a] */
 static void tail_is_probed_and_repaired_without_a_timeout(void **state)
 {
-    struct peer *peer = establish(false);
+    struct peer *peer = peer_establish_far(RTT, false);
 
     (void)state;
     peer_write(peer, 2000);
     peer_drain(peer);
     peer_advance(peer, RTT);
-    ack(peer, 2001);
+    peer_ack(peer, 2001);
     peer_write(peer, 5000);
     peer_drain(peer);
     foyer_time_ns waited = peer_advance_to_deadline(peer, FOYER_NS_PER_S);
@@ -142,11 +106,11 @@ static void tail_is_probed_and_repaired_without_a_timeout(void **state)
     assert_int_equal(peer_stats(peer).tcp_loss_probes, 1);
     peer_advance(peer, RTT);
     uint32_t cwnd = peer_info(peer).cwnd_bytes;
-    ack(peer, 7001);
+    peer_ack(peer, 7001);
     peer_write(peer, 1000);
     peer_drain(peer);
     peer_advance(peer, RTT);
-    ack(peer, 8001); /* section 7.4: beyond the probe and no D-SACK: it repaired a loss */
+    peer_ack(peer, 8001); /* section 7.4: beyond the probe and no D-SACK: it repaired a loss */
     assert_true(peer_info(peer).ssthresh_bytes < cwnd);
     assert_int_equal(peer_stats(peer).tcp_rto_fired, 0);
     peer_destroy(peer);
@@ -161,13 +125,13 @@ static void dsack_of_every_retransmission_undoes(void **state)
     (void)state;
     uint32_t cwnd = peer_info(peer).cwnd_bytes;
     for (uint32_t right = 4001; right <= 6001; right += 1000)
-        sack(peer, 2001, 3001, right);
+        peer_sack(peer, 2001, 3001, right);
     assert_int_equal(count_sent(peer, 2001), 1);
     assert_true(peer_info(peer).ssthresh_bytes < cwnd);
-    ack(peer, 6001);
+    peer_ack(peer, 6001);
     peer_drain(peer);
     assert_int_equal(peer_stats(peer).tcp_spurious_recoveries, 0);
-    sack(peer, 6001, 2001, 3001); /* RFC 2883: below the ACK */
+    peer_sack(peer, 6001, 2001, 3001); /* RFC 2883: below the ACK */
     assert_int_equal(peer_stats(peer).tcp_spurious_recoveries, 1);
     assert_true(peer_info(peer).cwnd_bytes >= cwnd);
     assert_int_equal(peer_info(peer).ssthresh_bytes, UINT32_MAX);
@@ -180,10 +144,10 @@ static void dsack_of_other_bytes_undoes_nothing(void **state)
 
     (void)state;
     for (uint32_t right = 4001; right <= 6001; right += 1000)
-        sack(peer, 2001, 3001, right);
+        peer_sack(peer, 2001, 3001, right);
     peer_drain(peer);
-    sack(peer, 2001, 1001, 2001);
-    ack(peer, 6001);
+    peer_sack(peer, 2001, 1001, 2001);
+    peer_ack(peer, 6001);
     assert_int_equal(peer_stats(peer).tcp_spurious_recoveries, 0);
     peer_destroy(peer);
 }
@@ -197,11 +161,11 @@ static void older_echo_undoes(void **state)
     (void)state;
     uint32_t cwnd = peer_info(peer).cwnd_bytes;
     for (uint32_t right = 4001; right <= 6001; right += 1000)
-        sack(peer, 2001, 3001, right);
+        peer_sack(peer, 2001, 3001, right);
     assert_int_equal(count_sent(peer, 2001), 1);
     peer_advance(peer, MS);
     peer->last_ts = original_ts;
-    ack(peer, 6001);
+    peer_ack(peer, 6001);
     assert_int_equal(peer_stats(peer).tcp_spurious_recoveries, 1);
     assert_true(peer_info(peer).cwnd_bytes >= cwnd);
     peer_destroy(peer);
@@ -213,10 +177,10 @@ static void newer_echo_undoes_nothing(void **state)
 
     (void)state;
     for (uint32_t right = 4001; right <= 6001; right += 1000)
-        sack(peer, 2001, 3001, right);
+        peer_sack(peer, 2001, 3001, right);
     peer_drain(peer);
     peer_advance(peer, RTT);
-    ack(peer, 6001);
+    peer_ack(peer, 6001);
     assert_int_equal(peer_stats(peer).tcp_spurious_recoveries, 0);
     peer_destroy(peer);
 }
@@ -231,9 +195,9 @@ static void late_acks_after_a_timeout_undo_it(void **state)
     while (peer_stats(peer).tcp_rto_fired == 0)
         peer_advance(peer, MS);
     peer_drain(peer);
-    ack(peer, 3001); /* the first, which was sent again: new data goes out */
+    peer_ack(peer, 3001); /* the first, which was sent again: new data goes out */
     assert_int_equal(count_sent(peer, 3001), 0);
-    ack(peer, 4001); /* and one that was not */
+    peer_ack(peer, 4001); /* and one that was not */
     assert_int_equal(peer_stats(peer).tcp_spurious_recoveries, 1);
     assert_true(peer_info(peer).cwnd_bytes >= cwnd);
     assert_int_equal(count_sent(peer, 4001), 0);

@@ -17,20 +17,6 @@ static struct peer *establish(bool has_sack)
     return peer;
 }
 
-static void ack(struct peer *peer, uint32_t number)
-{
-    peer_send(peer, (struct seg){.flags = ACK, .seq = 1, .ack = number, .window = 60000});
-}
-
-static void sack(struct peer *peer, uint32_t number, uint32_t left, uint32_t right)
-{
-    struct seg seg = {.flags = ACK, .seq = 1, .ack = number, .window = 60000};
-
-    seg.options.sack_count = 1;
-    seg.options.sack[0] = (struct wire_tcp_sack){SEQ(left), SEQ(right)};
-    peer_send(peer, seg);
-}
-
 /* Ten segments of 1000 are out: 1, 1001, .. 9001. */
 static void send_ten(struct peer *peer)
 {
@@ -73,11 +59,11 @@ static void sack_of_three_segments_retransmits_the_hole(void **state)
 
     (void)state;
     send_ten(peer);
-    sack(peer, 1, 1001, 2001);
+    peer_sack(peer, 1, 1001, 2001);
     peer_expect(peer, ACK, 10001, 1, 1000); /* limited transmit, RFC 3042 */
-    sack(peer, 1, 1001, 3001);
+    peer_sack(peer, 1, 1001, 3001);
     peer_expect(peer, ACK, 11001, 1, 1000);
-    sack(peer, 1, 1001, 4001);
+    peer_sack(peer, 1, 1001, 4001);
     peer_expect(peer, ACK, 1, 1, 1000);
     assert_int_equal(peer_stats(peer).tcp_fast_recoveries, 1);
     assert_int_equal(peer_stats(peer).tcp_retrans_segs, 1);
@@ -91,11 +77,11 @@ static void two_sacked_segments_are_not_enough(void **state)
 
     (void)state;
     send_ten(peer);
-    sack(peer, 1, 1001, 2001);
-    sack(peer, 1, 1001, 3001);
+    peer_sack(peer, 1, 1001, 2001);
+    peer_sack(peer, 1, 1001, 3001);
     peer_drain(peer);
     assert_int_equal(peer_stats(peer).tcp_fast_recoveries, 0);
-    ack(peer, 3001); /* it was reordering */
+    peer_ack(peer, 3001); /* it was reordering */
     peer_drain(peer);
     assert_int_equal(peer_stats(peer).tcp_retrans_segs, 0);
     peer_destroy(peer);
@@ -112,19 +98,19 @@ static void every_hole_is_retransmitted_once(void **state)
     send_ten(peer);
     /* 1, 3, 5 are lost (by index from 0). */
     static const uint32_t held[] = {0, 2, 4, 6, 7, 8, 9};
-    ack(peer, 1001);
+    peer_ack(peer, 1001);
     peer_drain(peer);
     for (size_t i = 1; i < sizeof(held) / sizeof(held[0]); i++) {
-        sack(peer, 1001, 1 + held[i] * 1000, 1001 + held[i] * 1000);
+        peer_sack(peer, 1001, 1 + held[i] * 1000, 1001 + held[i] * 1000);
         while (peer_recv(peer, &seg)) {
             if (seg.seq < 10001)
                 times[seg.seq / 1000]++;
         }
     }
     /* The retransmissions arrive. */
-    sack(peer, 3001, 4001, 5001);
+    peer_sack(peer, 3001, 4001, 5001);
     peer_drain(peer);
-    ack(peer, 5001);
+    peer_ack(peer, 5001);
     while (peer_recv(peer, &seg)) {
         if (seg.seq < 10001)
             times[seg.seq / 1000]++;
@@ -143,13 +129,13 @@ static void recovery_ends_with_ssthresh(void **state)
     (void)state;
     send_ten(peer);
     for (uint32_t i = 1; i < 10; i++)
-        sack(peer, 1, 1001, 1001 + i * 1000);
+        peer_sack(peer, 1, 1001, 1001 + i * 1000);
     peer_drain(peer);
     struct foyer_socket_info info = peer_info(peer);
     assert_int_equal(info.ssthresh_bytes, 7000); /* CUBIC: 0.7 of 10 */
     /* Everything outstanding is acknowledged, new data included. */
     uint32_t end = 1 + 12000;
-    ack(peer, end);
+    peer_ack(peer, end);
     assert_in_range(peer_info(peer).cwnd_bytes, 7000, 8500);
     peer_destroy(peer);
 }
@@ -161,10 +147,10 @@ static void second_loss_in_recovery_reduces_only_once(void **state)
 
     (void)state;
     send_ten(peer);
-    sack(peer, 1, 3001, 6001);
+    peer_sack(peer, 1, 3001, 6001);
     peer_drain(peer);
     uint32_t ssthresh = peer_info(peer).ssthresh_bytes;
-    sack(peer, 1, 7001, 10001);
+    peer_sack(peer, 1, 7001, 10001);
     peer_drain(peer);
     assert_int_equal(peer_info(peer).ssthresh_bytes, ssthresh);
     assert_int_equal(peer_stats(peer).tcp_fast_recoveries, 1);
@@ -180,10 +166,10 @@ static void prr_paces_by_what_is_delivered(void **state)
 
     (void)state;
     send_ten(peer);
-    sack(peer, 1, 1001, 4001);
+    peer_sack(peer, 1, 1001, 4001);
     sent += drain_count(peer, NULL);
     for (uint32_t right = 5001; right <= 10001; right += 1000) {
-        sack(peer, 1, 1001, right);
+        peer_sack(peer, 1, 1001, right);
         unsigned now = drain_count(peer, NULL);
         assert_true(now <= 1);
         sent += now;
@@ -201,9 +187,9 @@ static void reneging_is_found_and_survived(void **state)
 
     (void)state;
     send_ten(peer);
-    sack(peer, 1, 1001, 10001);
+    peer_sack(peer, 1, 1001, 10001);
     peer_drain(peer);
-    ack(peer, 1001); /* 1001..10001 was SACKed, and yet the ACK stops before it */
+    peer_ack(peer, 1001); /* 1001..10001 was SACKed, and yet the ACK stops before it */
     peer_drain(peer);
     for (int i = 0; i < 4 && !was_sent_again; i++) {
         peer_advance(peer, 2 * FOYER_NS_PER_S);
@@ -226,10 +212,10 @@ static void absurd_sack_is_ignored(void **state)
     struct peer *peer = establish(true);
 
     send_ten(peer);
-    ack(peer, 2001);
+    peer_ack(peer, 2001);
     peer_drain(peer);
     for (int i = 0; i < 5; i++)
-        sack(peer, 2001, row->left, row->right);
+        peer_sack(peer, 2001, row->left, row->right);
     assert_int_equal(peer_info(peer).sacked_bytes, 0);
     assert_int_equal(peer_stats(peer).tcp_sack_reneged, 0);
     assert_int_equal(peer_stats(peer).tcp_retrans_segs, 0);
@@ -247,11 +233,11 @@ static void third_duplicate_ack_retransmits(void **state)
 
     (void)state;
     send_ten(peer);
-    ack(peer, 1);
+    peer_ack(peer, 1);
     peer_expect(peer, ACK, 10001, 1, 1000); /* limited transmit */
-    ack(peer, 1);
+    peer_ack(peer, 1);
     peer_expect(peer, ACK, 11001, 1, 1000);
-    ack(peer, 1);
+    peer_ack(peer, 1);
     peer_expect(peer, ACK, 1, 1, 1000);
     peer_destroy(peer);
 }
@@ -265,12 +251,12 @@ static void partial_ack_retransmits_the_next(void **state)
     (void)state;
     send_ten(peer);
     for (int i = 0; i < 3; i++)
-        ack(peer, 1);
+        peer_ack(peer, 1);
     peer_drain(peer);
-    ack(peer, 4001);
+    peer_ack(peer, 4001);
     assert_true(drain_count(peer, &first) >= 1);
     assert_int_equal(first, 4001);
-    ack(peer, 12001);
+    peer_ack(peer, 12001);
     assert_int_equal(peer_stats(peer).tcp_fast_recoveries, 1);
     assert_int_equal(peer_stats(peer).tcp_retrans_segs, 2);
     peer_destroy(peer);
@@ -327,14 +313,14 @@ static void rto_starts_over_with_one_segment(void **state)
     peer_expect_nothing(peer);
     assert_int_equal(peer_info(peer).cwnd_bytes, 1000);
     assert_int_equal(peer_info(peer).ssthresh_bytes, 7700);
-    ack(peer, 1001); /* slow start: two; F-RTO: new ones (the probe has taken 10001) */
+    peer_ack(peer, 1001); /* slow start: two; F-RTO: new ones (the probe has taken 10001) */
     peer_expect(peer, ACK, 11001, 1, 1000);
     peer_expect(peer, ACK | PSH, 12001, 1, 1000);
     peer_expect_nothing(peer);
-    sack(peer, 1001, 11001, 12001); /* RFC 5682 section 3.1 step 3a: the timeout was needed */
+    peer_sack(peer, 1001, 11001, 12001); /* RFC 5682 section 3.1 step 3a: the timeout was needed */
     peer_expect(peer, ACK, 1001, 1, 1000);
     peer_expect_nothing(peer);
-    ack(peer, 2001);
+    peer_ack(peer, 2001);
     peer_expect(peer, ACK, 2001, 1, 1000);
     peer_expect(peer, ACK, 3001, 1, 1000);
     assert_int_equal(peer_info(peer).ssthresh_bytes, 7700);
@@ -364,14 +350,14 @@ static void rto_skips_what_is_sacked(void **state)
 
     (void)state;
     send_ten(peer);
-    sack(peer, 1, 1001, 2001);
-    sack(peer, 1, 1001, 3001);
+    peer_sack(peer, 1, 1001, 2001);
+    peer_sack(peer, 1, 1001, 3001);
     peer_drain(peer);
     peer_advance_to_deadline(peer, FOYER_NS_PER_S);
     peer_expect(peer, ACK, 1, 1, 1000);
-    sack(peer, 1001, 1001, 1001); /* an empty block: nothing */
+    peer_sack(peer, 1001, 1001, 1001); /* an empty block: nothing */
     peer_drain(peer);
-    ack(peer, 3001);
+    peer_ack(peer, 3001);
     uint32_t first = 0;
     drain_count(peer, &first);
     assert_int_equal(first, 3001);
@@ -386,7 +372,7 @@ static void late_ack_of_everything_ends_the_timeout(void **state)
     send_ten(peer);
     advance_to_rto(peer);
     peer_drain(peer);
-    ack(peer, 11001);
+    peer_ack(peer, 11001);
     uint32_t first = 0;
     assert_true(drain_count(peer, &first) > 0);
     assert_int_equal(first, 11001); /* on with new data */
@@ -404,7 +390,7 @@ static void karn_ignores_retransmitted_segments(void **state)
     peer_drain(peer);
     peer_advance(peer, 300 * MS);
     peer_drain(peer);
-    ack(peer, 1001);
+    peer_ack(peer, 1001);
     assert_int_equal(peer_info(peer).rtt_us, rtt);
     peer_destroy(peer);
 }
@@ -421,10 +407,10 @@ static void fin_is_retransmitted(void **state)
         ;
     peer_advance_to_deadline(peer, FOYER_NS_PER_S);
     peer_expect(peer, ACK | PSH | FIN, 1, 1, 500);
-    ack(peer, 501);
+    peer_ack(peer, 501);
     peer_advance_to_deadline(peer, 2 * FOYER_NS_PER_S);
     peer_expect(peer, ACK | FIN, 501, 1, 0);
-    ack(peer, 502);
+    peer_ack(peer, 502);
     assert_int_equal(peer_state(peer), FOYER_STATE_FIN_WAIT_2);
     peer_destroy(peer);
 }
@@ -523,14 +509,14 @@ static void without_memory_for_records_recovery_still_works(void **state)
     peer_write(peer, 40000);
     peer_drain(peer);
     for (uint32_t i = 0; i < 10; i++) {
-        ack(peer, 1001 + i * 1000);
+        peer_ack(peer, 1001 + i * 1000);
         peer_drain(peer);
     }
     struct tcp_unit *kept = peer->host->tcp.free_units;
     peer->host->tcp.free_units = NULL; /* the pool is empty */
     peer->host->config.allocator.alloc = no_memory;
     for (uint32_t left = 11001; left < 29001; left += 2000) {
-        sack(peer, 10001, left, left + 1000);
+        peer_sack(peer, 10001, left, left + 1000);
         while (peer_recv(peer, &seg))
             has_first = has_first || seg.seq == 10001;
     }

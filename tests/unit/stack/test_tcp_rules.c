@@ -13,42 +13,14 @@
 /* A connection over a path of 20 ms whose first 2000 bytes have made the round trip. */
 static struct peer *establish(bool has_ts)
 {
-    struct wire_tcp_options options = {.has_mss = true,
-                                       .mss = has_ts ? 1012 : 1000,
-                                       .has_sack_permitted = true,
-                                       .has_timestamps = has_ts,
-                                       .timestamp_value = 5000};
-    struct peer *peer = peer_create();
+    struct peer *peer = peer_establish_far(RTT, has_ts);
 
-    peer_listen(peer, 16);
-    peer_send(peer, (struct seg){.flags = SYN, .window = 60000, .options = options});
-    peer_expect(peer, SYN | ACK, 0, 1, 0);
-    peer_advance(peer, RTT);
-    if (has_ts)
-        peer->ts_offset = 5000 - (uint32_t)(peer->now / MS);
-    peer_send(peer, (struct seg){.flags = ACK, .seq = 1, .ack = 1, .window = 60000});
-    peer_events(peer);
-    peer_drain(peer);
     peer_write(peer, 2000);
     peer_drain(peer);
     peer_advance(peer, RTT);
     peer_send(peer, (struct seg){.flags = ACK, .seq = 1, .ack = 2001, .window = 60000});
     peer_drain(peer);
     return peer;
-}
-
-static void ack(struct peer *peer, uint32_t number)
-{
-    peer_send(peer, (struct seg){.flags = ACK, .seq = 1, .ack = number, .window = 60000});
-}
-
-static void sack(struct peer *peer, uint32_t number, uint32_t left, uint32_t right)
-{
-    struct seg seg = {.flags = ACK, .seq = 1, .ack = number, .window = 60000};
-
-    seg.options.sack_count = 1;
-    seg.options.sack[0] = (struct wire_tcp_sack){SEQ(left), SEQ(right)};
-    peer_send(peer, seg);
 }
 
 /* ---- the window's edges ---------------------------------------------------------------------------- */
@@ -124,7 +96,7 @@ static void timestamp_clock_ticks_in_milliseconds(void **state)
     peer_drain(peer);
     before = peer->last_ts;
     start = peer->now;
-    ack(peer, 2011);
+    peer_ack(peer, 2011);
     peer_advance(peer, 777 * MS);
     peer_write(peer, 10);
     peer_drain(peer);
@@ -143,10 +115,10 @@ static void acks_without_news_are_no_duplicate_acks(void **state)
     peer_write(peer, 8000);
     peer_drain(peer);
     for (int i = 0; i < 6; i++)
-        ack(peer, 2001);
-    sack(peer, 2001, 3001, 4001);
+        peer_ack(peer, 2001);
+    peer_sack(peer, 2001, 3001, 4001);
     for (int i = 0; i < 6; i++)
-        sack(peer, 2001, 3001, 4001);
+        peer_sack(peer, 2001, 3001, 4001);
     assert_int_equal(peer_stats(peer).tcp_fast_recoveries, 0);
     assert_int_equal(peer_stats(peer).tcp_retrans_segs, 0);
     peer_destroy(peer);
@@ -163,11 +135,11 @@ static void fast_retransmission_gives_no_round_trip(void **state)
     peer_drain(peer);
     peer_advance(peer, RTT);
     for (uint32_t right = 4001; right <= 6001; right += 1000)
-        sack(peer, 2001, 3001, right);
+        peer_sack(peer, 2001, 3001, right);
     peer_drain(peer);
     assert_int_equal(peer_stats(peer).tcp_retrans_segs, 1);
     peer_advance(peer, 150 * MS);
-    ack(peer, 7001);
+    peer_ack(peer, 7001);
     assert_int_equal(peer_info(peer).rtt_us, rtt_us);
     peer_destroy(peer);
 }
@@ -183,11 +155,11 @@ static void early_ack_of_a_retransmission_is_the_originals(void **state)
     peer_drain(peer);
     peer_advance(peer, RTT);
     for (uint32_t right = 4001; right <= 6001; right += 1000)
-        sack(peer, 2001, 3001, right);
+        peer_sack(peer, 2001, 3001, right);
     peer_drain(peer);
     assert_int_equal(peer_stats(peer).tcp_retrans_segs, 1);
     peer_advance(peer, 1 * MS);
-    ack(peer, 6001);
+    peer_ack(peer, 6001);
     peer_drain(peer);
     assert_int_equal(peer_stats(peer).tcp_retrans_segs, 1);
     peer_destroy(peer);
@@ -243,13 +215,13 @@ static void needless_probe_reduces_nothing(void **state)
     peer_drain(peer);
     peer_advance_to_deadline(peer, FOYER_NS_PER_S);
     peer_expect(peer, ACK | PSH, 6001, 1, 1000);
-    ack(peer, 7001);
+    peer_ack(peer, 7001);
     peer_advance(peer, 1 * MS);
-    sack(peer, 7001, 6001, 7001);
+    peer_sack(peer, 7001, 6001, 7001);
     peer_write(peer, 1000);
     peer_drain(peer);
     peer_advance(peer, RTT);
-    ack(peer, 8001);
+    peer_ack(peer, 8001);
     assert_int_equal(peer_info(peer).ssthresh_bytes, UINT32_MAX);
     peer_destroy(peer);
 }
@@ -264,18 +236,18 @@ static void dsack_widens_the_reordering_window(void **state)
     peer_write(peer, 6000);
     peer_drain(peer);
     peer_advance(peer, RTT);
-    sack(peer, 2001, 3001, 4001);
+    peer_sack(peer, 2001, 3001, 4001);
     peer_advance(peer, RTT / 4 + 2 * MS); /* the window is over */
     peer_drain(peer);
     assert_int_equal(peer_stats(peer).tcp_retrans_segs, 1);
-    ack(peer, 8001);
-    sack(peer, 8001, 2001, 3001); /* it came twice */
+    peer_ack(peer, 8001);
+    peer_sack(peer, 8001, 2001, 3001); /* it came twice */
     peer_drain(peer);
     peer_advance(peer, RTT);
     peer_write(peer, 6000);
     peer_drain(peer);
     peer_advance(peer, RTT);
-    sack(peer, 8001, 9001, 10001);
+    peer_sack(peer, 8001, 9001, 10001);
     peer_advance(peer, RTT / 4 + 2 * MS);
     peer_drain(peer);
     assert_int_equal(peer_stats(peer).tcp_retrans_segs, 1);
@@ -299,7 +271,7 @@ static void least_round_trip_is_of_the_last_five_minutes(void **state)
         peer_write(peer, 1000);
         peer_drain(peer);
         peer_advance(peer, 60 * MS);
-        ack(peer, 2001 + i * 1000);
+        peer_ack(peer, 2001 + i * 1000);
         if (i < 9)
             assert_in_range(tcb->min_rtt_us, RTT / 1000, RTT / 1000 + 1000);
     }
