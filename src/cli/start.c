@@ -117,6 +117,7 @@ _Noreturn static void become_foyerd(const char *program, const struct paths *pat
     unsetenv("FOYER_FD");
     unsetenv("FOYER_HOST");
     unsetenv("FOYER_SOCKET");
+    unsetenv("FOYER_SUPERVISOR");
     execl(program, "foyerd", "--building", paths->building, "--ready-fd", "3", (char *)NULL);
     dprintf(2, "foyer: cannot run %s: %s\n", program, strerror(errno));
     _exit(1);

@@ -17,11 +17,6 @@
 
 #define OPTION_SIZE_MAX 4096u
 
-static pid_t thread_of(const struct call *call)
-{
-    return (pid_t)call->notif.pid;
-}
-
 static uint64_t argument(const struct call *call, unsigned i)
 {
     return call->notif.data.args[i];
@@ -197,7 +192,7 @@ static void serve_getsockopt(struct supervisor *supervisor, struct vsocket *sock
 /* read and write on the pair wait in the kernel, which must know for how long. */
 static void copy_timeout(const struct call *call, int name, const void *value, socklen_t size)
 {
-    int copy = target_copy_descriptor(thread_of(call), int_argument(call, 0));
+    int copy = target_copy_descriptor(thread_of(call), descriptor_of(call));
     if (copy < 0)
         return;
     setsockopt(copy, SOL_SOCKET, name, value, size);
@@ -301,7 +296,7 @@ void call_serve(struct supervisor *supervisor, const struct call *call)
         serve_socket(supervisor, call);
         return;
     }
-    if (target_socket_inode(thread_of(call), int_argument(call, 0), &inode))
+    if (target_socket_inode(thread_of(call), descriptor_of(call), &inode))
         socket = vsocket_find(supervisor, inode);
     /* What was read there is of this call only if the process still waits for its answer. */
     if (!call_is_valid(supervisor, call))

@@ -25,16 +25,6 @@
 /* Served one at a time: the supervisor has one thread. */
 static uint8_t scratch[DATAGRAM_MAX];
 
-static pid_t thread_of(const struct call *call)
-{
-    return (pid_t)call->notif.pid;
-}
-
-static int descriptor_of(const struct call *call)
-{
-    return (int)call->notif.data.args[0];
-}
-
 /* ---- towards the program ------------------------------------------------------------------- */
 
 static bool was_taken(const struct vsocket *socket)

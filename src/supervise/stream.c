@@ -26,16 +26,6 @@
 /* Rounds of copying per event, so that one stream does not keep the others waiting. */
 #define ROUNDS_MAX 16u
 
-static pid_t thread_of(const struct call *call)
-{
-    return (pid_t)call->notif.pid;
-}
-
-static int descriptor_of(const struct call *call)
-{
-    return (int)call->notif.data.args[0];
-}
-
 /* ---- connect ------------------------------------------------------------------------------- */
 
 /* Fills the pair towards us until poll does not call the program's end writable. */

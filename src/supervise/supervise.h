@@ -54,6 +54,17 @@ struct call {
     int64_t deadline_ns;             /* INT64_MAX: none */
 };
 
+static inline pid_t thread_of(const struct call *call)
+{
+    return (pid_t)call->notif.pid;
+}
+
+/* The first argument of all calls but socket. */
+static inline int descriptor_of(const struct call *call)
+{
+    return (int)call->notif.data.args[0];
+}
+
 /* What an epoll event belongs to. */
 struct watch {
     struct vsocket *socket;

@@ -19,7 +19,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -189,7 +188,6 @@ static void serve(uint16_t port)
     if (listener < 0 || bind(listener, (struct sockaddr *)&own, sizeof(own)) != 0 ||
         listen(listener, 64) != 0)
         exit(1);
-    /* It accepts in a child that may be brought to crash by its peer's nonsense, and again. */
     for (;;) {
         int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK);
         if (fd < 0)
