@@ -4,7 +4,9 @@
  *
  *   ISS        5 bits  minutes (of 64 s) modulo 32       these 8 are XORed with a keyed hash of
  *              3 bits  index in mss_table                the 4-tuple: nothing of them is seen
- *             24 bits  keyed hash of 4-tuple, minutes and index, plus the peer's ISS
+ *             24 bits  keyed hash of 4-tuple, minutes and index, plus the peer's ISS times a
+ *                      constant (else a later segment of a connection in which both sides have
+ *                      sent as much would be as good as the first)
  *   timestamp  low 6 bits: ECN (1), SACK permitted (1), the peer's window scale (4; 15: none)
  *
  * Without timestamps a connection from a cookie has no SACK, window scaling or ECN. Cookies
@@ -24,7 +26,9 @@
 #define COOKIE_MINUTE_NS (64 * FOYER_NS_PER_S)
 #define COOKIE_MINUTES 2u
 #define PROOF_MASK 0xffffffu
-#define OFFSET_MAX 65536u /* our SYN-ACK offered a window of 64 KiB at most; and FIN */
+#define ISS_FACTOR 0x9e3779b1u  /* odd, so there is */
+#define ISS_INVERSE 0x0e8b2f51u /* this, modulo 2^32 */
+#define OFFSET_MAX 65536u       /* our SYN-ACK offered a window of 64 KiB at most; and FIN */
 #define TS_BITS 63u
 #define TS_ECN 32u
 #define TS_SACK 16u
@@ -63,7 +67,7 @@ static seq_t make_cookie(const struct foyer_host *host, const struct tcp_segment
                          const struct cookie *cookie)
 {
     uint32_t shown = (cookie->minutes & 31) << 3 | cookie->mss_index;
-    uint32_t proof = cookie_hash(host, seg, cookie) + seg->tcp.seq.value;
+    uint32_t proof = cookie_hash(host, seg, cookie) + seg->tcp.seq.value * ISS_FACTOR;
 
     shown ^= cookie_hash(host, seg, NULL) >> 24;
     return SEQ(shown << 24 | (proof & PROOF_MASK));
@@ -87,7 +91,7 @@ static enum cookie_kind read_cookie(const struct foyer_host *host, const struct 
     if (age >= COOKIE_MINUTES)
         return COOKIE_NONE;
     cookie.minutes = minutes - age;
-    uint32_t irs = iss - cookie_hash(host, seg, &cookie);
+    uint32_t irs = (iss - cookie_hash(host, seg, &cookie)) * ISS_INVERSE;
     uint32_t offset = (seg->tcp.seq.value - 1 - irs) & PROOF_MASK;
     *ret_cookie = cookie;
     if (offset == 0)

@@ -250,6 +250,27 @@ static void cookie_overtaken_by_later_segments_still_counts(void **state)
     peer_destroy(peer);
 }
 
+/*
+ * Where both sides have sent as much, as with an echo, both numbers have moved on by the same: that is
+ * not the connection's beginning, and what comes after its end makes no new one.
+ */
+static void cookie_does_not_count_after_an_echo(void **state)
+{
+    (void)state;
+    struct peer *peer = with_full_queue();
+    peer_send(peer, (struct seg){.flags = SYN, .window = 60000});
+    peer_expect(peer, SYN | ACK, 0, 1, 0);
+    for (uint32_t size = 1; size < 200000; size = size * 3 + 1) {
+        peer_send(
+            peer,
+            (struct seg){.flags = ACK, .seq = 1 + size, .ack = 1 + size, .window = 500, .size = 5});
+        peer_expect(peer, RST, 1 + size, 0, 0);
+    }
+    peer_events(peer);
+    assert_int_equal(peer->socket.value, 0);
+    peer_destroy(peer);
+}
+
 /* A listener that sends cookies all the time forgets the old ones all the same. */
 static void cookie_of_long_ago_is_refused_beside_fresh_ones(void **state)
 {
@@ -525,6 +546,7 @@ int main(void)
         cmocka_unit_test(cookie_keeps_options_in_the_timestamp),
         cmocka_unit_test(cookie_forged_or_old_is_refused),
         cmocka_unit_test(cookie_overtaken_by_later_segments_still_counts),
+        cmocka_unit_test(cookie_does_not_count_after_an_echo),
         cmocka_unit_test(cookie_of_long_ago_is_refused_beside_fresh_ones),
         cmocka_unit_test(no_cookie_counts_where_none_was_sent),
         cmocka_unit_test(flood_costs_no_memory),
