@@ -6,6 +6,8 @@
  *   calls.c    the socket calls
  *   options.c  socket options, TCP_INFO, ioctl, fcntl
  *   poll.c     poll and epoll
+ *   notice.c   the error queue: what became of bytes sent (MSG_ZEROCOPY, SO_TIMESTAMPING)
+ *   files.c    sendfile, splice
  *   table.c    locking and errno around all of them
  *
  * Only the public API of libfoyer is used. Inside, a call answers with a result or a negative
@@ -22,12 +24,28 @@
 #define PD_SOCKETS_MAX 1024
 #define PD_FD_FIRST 1000 /* not to be taken for a descriptor of the process */
 #define PD_WATCHES_MAX 64
+#define PD_NOTICES_MAX 64 /* of a socket, waiting to happen or to be read */
 
 struct pd_watch {
     int fd; /* -1: free */
     uint32_t events;
     epoll_data_t data;
     bool is_armed; /* edge-triggered: something happened since the last report */
+};
+
+/* Something to tell once the stream has got to a place: a position of the send ring. */
+struct pd_mark {
+    uint32_t end;
+    uint32_t id;
+    bool is_zerocopy; /* else: timestamps */
+    bool is_sent;     /* told of */
+};
+
+/* What a socket's error queue holds. */
+struct pd_notice {
+    uint8_t origin, code; /* SO_EE_ORIGIN_..., SO_EE_CODE_... */
+    uint32_t info, data;
+    foyer_time_ns time_ns;
 };
 
 struct pd_socket {
@@ -45,6 +63,15 @@ struct pd_socket {
     foyer_socket handle;
     struct foyer_ring rx, tx; /* unset: none yet */
     struct pd_watch *watches; /* epoll */
+    bool tells_inq;           /* TCP_INQ */
+    uint32_t notsent_lowat;   /* TCP_NOTSENT_LOWAT; 0: the namespace's */
+    bool is_zerocopy;         /* SO_ZEROCOPY */
+    uint32_t zerocopy_next;
+    uint32_t timestamping;       /* SO_TIMESTAMPING */
+    uint32_t timestamping_start; /* where the stream was when it was set */
+    unsigned mark_count, notice_count;
+    struct pd_mark marks[PD_NOTICES_MAX];
+    struct pd_notice notices[PD_NOTICES_MAX];
 };
 
 /* A call that may have to wait. */
@@ -75,6 +102,7 @@ struct pd {
     struct foyer_addr local4, local6;
     struct pd_call *waiting; /* of the other thread */
     bool is_returning;       /* its call ended, it has not read the clock yet */
+    pid_t returner;          /* that thread, once it has; 0: none */
     struct pd_packet *packets, **packets_end;
     struct pd_socket sockets[PD_SOCKETS_MAX];
 };
@@ -119,12 +147,32 @@ ssize_t pd_send(struct pd *pd, int fd, const struct msghdr *msg, int flags);
 int pd_shutdown(struct pd *pd, int fd, int how);
 int pd_close(struct pd *pd, int fd);
 
+/* ---- notice.c ------------------------------------------------------------------------------- */
+
+/* What was written just now ends at the head of the send ring. */
+void pd_mark_written(struct pd_socket *socket, bool is_zerocopy);
+/* Marks that the stream has passed become notices. */
+void pd_marks_look(struct pd *pd, struct pd_socket *socket);
+/* recvmsg with MSG_ERRQUEUE. */
+ssize_t pd_notice_receive(struct pd_socket *socket, struct msghdr *msg);
+/* Writes one control message where the caller left room for it. */
+void pd_control_put(struct msghdr *msg, size_t *io_used, int level, int type, const void *data,
+                    size_t size);
+
+/* ---- files.c -------------------------------------------------------------------------------- */
+
+ssize_t pd_sendfile(struct pd *pd, int fd, int file, off_t *io_offset, size_t count);
+/* From a socket into the pipe that the process has at pipe_fd. */
+ssize_t pd_splice(struct pd *pd, int fd, int pipe_fd, size_t size, unsigned flags);
+
 /* ---- options.c ------------------------------------------------------------------------------ */
 
 int pd_getsockopt(struct pd *pd, int fd, int level, int name, void *ret_value, socklen_t *io_size);
 int pd_setsockopt(struct pd *pd, int fd, int level, int name, const void *value, socklen_t size);
 int pd_ioctl(struct pd *pd, int fd, unsigned long request, void *argument);
 int pd_fcntl(struct pd *pd, int fd, int command, int argument);
+/* TCP_NOTSENT_LOWAT in force; UINT32_MAX: none. */
+uint32_t pd_notsent_lowat(const struct pd_socket *socket);
 /* What a fresh socket takes from the namespace: congestion control. */
 void pd_options_init(struct pd *pd, struct pd_socket *socket);
 

@@ -2,6 +2,7 @@
 #include "adapter.h"
 
 #include <errno.h>
+#include <linux/tcp.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 
@@ -253,6 +254,9 @@ int pd_accept(struct pd *pd, int fd, struct sockaddr *ret_addr, socklen_t *io_si
     }
     socket->is_tcp = true;
     socket->is_v6 = listener->is_v6;
+    socket->tells_inq = listener->tells_inq; /* as Linux's sockets are copies of their listener */
+    socket->is_zerocopy = listener->is_zerocopy;
+    socket->notsent_lowat = listener->notsent_lowat;
     socket->handle = call.accepted;
     foyer_socket_set_user(pd->host, socket->handle, user_of(pd, socket));
     attach_rings(pd, socket);
@@ -298,6 +302,8 @@ int pd_connect(struct pd *pd, int fd, const struct sockaddr *addr, socklen_t siz
         return disconnect(pd, socket);
     struct pd_call call = {
         .attempt = attempt_connect, .pd = pd, .socket = socket, .deadline_ns = FOYER_TIME_NEVER};
+    if (socket->is_deferred)
+        return -EISCONN;
     if (socket->is_connecting) { /* the second connect asks how the first one ended */
         ssize_t result = pd_run(&call, !socket->is_nonblocking);
         return result == -EAGAIN ? -EALREADY : (int)result;
@@ -386,7 +392,9 @@ ssize_t pd_receive(struct pd *pd, int fd, struct msghdr *msg, int flags)
     if (error != 0)
         return error;
     if ((flags & MSG_ERRQUEUE) != 0)
-        return -EAGAIN; /* nothing is ever put there */
+        return pd_notice_receive(socket, msg);
+    if (socket->is_deferred)
+        return -EAGAIN; /* to a program it is connecting */
     if ((flags & MSG_OOB) != 0)
         return -EINVAL; /* no urgent byte is kept apart */
     ssize_t total = (flags & MSG_TRUNC) != 0 && msg->msg_iovlen == 1
@@ -409,11 +417,38 @@ ssize_t pd_receive(struct pd *pd, int fd, struct msghdr *msg, int flags)
     if (count > 0 && !(socket->is_tcp && (flags & MSG_TRUNC) != 0))
         iov_copy(msg, io.bytes, count < total ? (size_t)count : (size_t)total, true);
     free(io.bytes);
+    size_t control_used = 0;
     msg->msg_flags = 0;
-    msg->msg_controllen = 0;
+    if (count >= 0 && socket->tells_inq) {
+        int left = (int)pd_readable_bytes(socket);
+        if (left == 0 && pd_has_eof(socket))
+            left = 1; /* Linux: there is something to read, the end */
+        pd_control_put(msg, &control_used, IPPROTO_TCP, TCP_CM_INQ, &left, sizeof(left));
+    }
+    msg->msg_controllen = control_used;
     if (count >= 0 && !socket->is_tcp)
         endpoint_to(&io.remote, socket->is_v6, msg->msg_name, &msg->msg_namelen);
     return count;
+}
+
+/*
+ * TCP_NOTSENT_LOWAT: how much more may be written. Linux looks at it before each super-segment
+ * that it begins, which is half of the peer's window here, and fills the one that it has begun.
+ */
+static size_t notsent_room(struct pd *pd, const struct pd_socket *socket)
+{
+    struct foyer_socket_info info;
+    uint32_t lowat = pd_notsent_lowat(socket);
+
+    if (lowat == UINT32_MAX || foyer_socket_info(pd->host, socket->handle, &info) != 0 ||
+        info.mss == 0)
+        return SIZE_MAX;
+    uint32_t piece = info.send_window_bytes / 2 / info.mss * info.mss;
+    if (piece < info.mss)
+        piece = info.mss;
+    if (info.unsent_bytes > 0 && info.unsent_bytes < piece)
+        return piece - info.unsent_bytes;
+    return info.unsent_bytes < lowat ? piece : 0;
 }
 
 static ssize_t attempt_send(struct pd_call *call)
@@ -425,12 +460,22 @@ static ssize_t attempt_send(struct pd_call *call)
     if (!socket->is_tcp)
         return foyer_socket_send_to(pd->host, socket->handle, io->bytes, io->size,
                                     io->remote.port != 0 ? &io->remote : NULL, pd->now);
-    int64_t count = foyer_socket_send(pd->host, socket->handle, io->bytes + io->done,
-                                      io->size - io->done, pd->now);
-    if (count < 0)
-        return count == -EAGAIN || io->done == 0 ? count : (ssize_t)io->done;
-    io->done += (size_t)count;
-    return io->done == io->size ? (ssize_t)io->done : -EAGAIN;
+    while (io->done < io->size) {
+        size_t room = notsent_room(pd, socket);
+        if (room == 0)
+            return -EAGAIN;
+        size_t size = io->size - io->done < room ? io->size - io->done : room;
+        int64_t count =
+            foyer_socket_send(pd->host, socket->handle, io->bytes + io->done, size, pd->now);
+        if (count == -ENOTCONN)
+            return -EPIPE; /* as Linux says it */
+        if (count < 0)
+            return count == -EAGAIN || io->done == 0 ? count : (ssize_t)io->done;
+        io->done += (size_t)count;
+        if (room != SIZE_MAX)
+            pd_wire_output(pd); /* what goes now is not unsent */
+    }
+    return (ssize_t)io->done;
 }
 
 /* MSG_MORE is TCP_CORK until the next send. */
@@ -493,6 +538,8 @@ static ssize_t send_fast(struct pd *pd, struct pd_socket *socket, const struct m
         }
     }
     free(io.bytes);
+    if (io.done > 0)
+        pd_mark_written(socket, (flags & MSG_ZEROCOPY) != 0);
     return count;
 }
 
@@ -503,8 +550,11 @@ ssize_t pd_send(struct pd *pd, int fd, const struct msghdr *msg, int flags)
 
     if (error != 0)
         return error;
-    if ((flags & (MSG_ZEROCOPY | MSG_OOB)) != 0)
+    if ((flags & MSG_OOB) != 0)
         return -EOPNOTSUPP;
+    if (socket->is_connecting && (flags & MSG_FASTOPEN) != 0 &&
+        pd_state(pd, socket) == FOYER_STATE_SYN_SENT)
+        return -EALREADY;
     ssize_t total = iov_total(msg);
     if (total < 0)
         return total;
@@ -530,6 +580,8 @@ ssize_t pd_send(struct pd *pd, int fd, const struct msghdr *msg, int flags)
     if (count < 0 && count != -EAGAIN && count != -EPIPE)
         socket->has_error = false;
     free(io.bytes);
+    if (io.done > 0 || (count > 0 && socket->is_tcp))
+        pd_mark_written(socket, (flags & MSG_ZEROCOPY) != 0);
     return count == -EAGAIN && io.done > 0 ? (ssize_t)io.done : count;
 }
 

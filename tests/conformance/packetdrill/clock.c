@@ -53,6 +53,9 @@ void pd_settle(struct pd *pd)
         return;
     pd_wire_output(pd);
     take_events(pd);
+    for (unsigned i = 0; i < PD_SOCKETS_MAX; i++)
+        if (pd->sockets[i].mark_count > 0)
+            pd_marks_look(pd, &pd->sockets[i]);
     if (!pd_is_script_thread(pd) || pd->waiting == NULL)
         return;
     bool is_done = try_call(pd->waiting);

@@ -111,6 +111,61 @@ static int set_linger(struct pd *pd, struct pd_socket *socket, const void *value
         linger.l_onoff != 0 ? (int64_t)linger.l_linger * (int64_t)FOYER_NS_PER_S : -1);
 }
 
+uint32_t pd_notsent_lowat(const struct pd_socket *socket)
+{
+    return socket->notsent_lowat != 0 ? socket->notsent_lowat
+                                      : (uint32_t)pd_sysctl("tcp_notsent_lowat", 0, UINT32_MAX);
+}
+
+/* Options that live in the adapter alone; NULL: not one of them. */
+static uint32_t *find_own_option(struct pd_socket *socket, int level, int name)
+{
+    if (level == IPPROTO_TCP && name == TCP_NOTSENT_LOWAT)
+        return &socket->notsent_lowat;
+    if (level == SOL_SOCKET && name == SO_TIMESTAMPING)
+        return &socket->timestamping;
+    return NULL;
+}
+
+static bool *find_own_switch(struct pd_socket *socket, int level, int name)
+{
+    if (level == IPPROTO_TCP && name == TCP_FASTOPEN_CONNECT)
+        return &socket->connects_fast;
+    if (level == IPPROTO_TCP && name == TCP_INQ)
+        return &socket->tells_inq;
+    if (level == SOL_SOCKET && name == SO_ZEROCOPY)
+        return &socket->is_zerocopy;
+    return NULL;
+}
+
+/* 1: not one of them. */
+static int set_own_option(struct pd_socket *socket, int level, int name, int number)
+{
+    uint32_t *own = find_own_option(socket, level, name);
+    bool *own_switch = find_own_switch(socket, level, name);
+
+    if (own == NULL && own_switch == NULL)
+        return 1;
+    if (level == IPPROTO_TCP && name == TCP_FASTOPEN_CONNECT &&
+        (pd_sysctl("tcp_fastopen", 0, 1) & 1) == 0)
+        return -EOPNOTSUPP;
+    if (own_switch != NULL)
+        *own_switch = number != 0;
+    else
+        *own = (uint32_t)number;
+    if (own == &socket->timestamping && foyer_ring_is_set(&socket->tx))
+        socket->timestamping_start = foyer_ring_head(&socket->tx);
+    return 0;
+}
+
+/* Those that change nothing here: the stack always discovers the path MTU, and there is neither
+ * routing by mark nor a socket bound to an address that the host has not. */
+static bool is_without_effect(int level, int name)
+{
+    return (level == IPPROTO_IP && (name == IP_MTU_DISCOVER || name == IP_FREEBIND)) ||
+           (level == SOL_SOCKET && name == SO_MARK);
+}
+
 static int set_fastopen_keys(struct pd *pd, const uint8_t *value, socklen_t size)
 {
     if (size != 16 && size != 32)
@@ -132,15 +187,16 @@ int pd_setsockopt(struct pd *pd, int fd, int level, int name, const void *value,
         return set_linger(pd, socket, value, size);
     if (level == IPPROTO_TCP && name == TCP_CONGESTION)
         return set_congestion(pd, socket, value, size);
-    if (level == IPPROTO_IP && name == IP_MTU_DISCOVER)
-        return 0; /* the stack always discovers; no script looks at the difference */
-    if (level == IPPROTO_TCP && name == TCP_FASTOPEN_CONNECT) {
-        memcpy(&number, value, sizeof(number));
-        socket->connects_fast = number != 0;
+    if (is_without_effect(level, name))
         return 0;
-    }
     if (level == IPPROTO_TCP && name == TCP_FASTOPEN_KEY)
         return set_fastopen_keys(pd, value, size);
+    if (size >= sizeof(number)) {
+        memcpy(&number, value, sizeof(number));
+        int result = set_own_option(socket, level, name, number);
+        if (result <= 0)
+            return result;
+    }
     const struct option_name *option = find_int_option(level, name);
     if (option == NULL)
         return -ENOPROTOOPT;
@@ -307,6 +363,10 @@ int pd_getsockopt(struct pd *pd, int fd, int level, int name, void *ret_value, s
         number = take_error(pd, socket);
     else if (level == SOL_SOCKET && name == SO_TYPE)
         number = socket->is_tcp ? SOCK_STREAM : SOCK_DGRAM;
+    else if (find_own_option(socket, level, name) != NULL)
+        number = (int)*find_own_option(socket, level, name);
+    else if (find_own_switch(socket, level, name) != NULL)
+        number = *find_own_switch(socket, level, name);
     else if (option != NULL)
         error = get_number(pd, socket, option, &number);
     else

@@ -4,10 +4,14 @@
 #include <errno.h>
 #include <stdlib.h>
 
-static bool is_writable(const struct pd_socket *socket)
+static bool is_writable(const struct pd_socket *socket, const struct foyer_socket_info *info)
 {
+    uint32_t lowat = pd_notsent_lowat(socket);
+
     if (!foyer_ring_is_set(&socket->tx))
         return true;
+    if (lowat != UINT32_MAX && info->unsent_bytes >= lowat / 2)
+        return false;
     uint32_t room = foyer_ring_free(&socket->tx);
     return room == UINT32_MAX || room >= socket->tx.size / 3;
 }
@@ -15,8 +19,10 @@ static bool is_writable(const struct pd_socket *socket)
 static uint32_t tcp_readiness(struct pd *pd, const struct pd_socket *socket)
 {
     struct foyer_socket_info info;
-    uint32_t ready = socket->has_error ? POLLERR : 0;
+    uint32_t ready = socket->has_error || socket->notice_count > 0 ? POLLERR : 0;
 
+    if (socket->is_deferred) /* the first bytes connect */
+        return POLLOUT | POLLWRNORM;
     if (foyer_socket_info(pd->host, socket->handle, &info) != 0)
         return POLLNVAL;
     if (info.state == FOYER_STATE_LISTEN)
@@ -30,7 +36,7 @@ static uint32_t tcp_readiness(struct pd *pd, const struct pd_socket *socket)
         return ready;
     if (pd_readable_bytes(socket) > 0)
         ready |= POLLIN | POLLRDNORM;
-    if (socket->has_shut_write || is_writable(socket))
+    if (socket->has_shut_write || is_writable(socket, &info))
         ready |= POLLOUT | POLLWRNORM;
     return ready;
 }

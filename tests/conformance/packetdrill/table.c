@@ -3,9 +3,11 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/sendfile.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -217,26 +219,21 @@ static int call_epoll_wait(void *self, int epoll_fd, struct epoll_event *events,
     return leave_int(pd, pd_epoll_wait(pd, epoll_fd, events, max, timeout_ms));
 }
 
+/* A pipe is the process's own: splice fills it. */
 static int call_pipe(void *self, int fds[2])
 {
     (void)self;
-    (void)fds;
-    errno = ENOSYS;
-    return -1;
+    return pipe(fds);
 }
 
 static int call_splice(void *self, int fd_in, loff_t *offset_in, int fd_out, loff_t *offset_out,
                        size_t size, unsigned flags)
 {
-    (void)self;
-    (void)fd_in;
+    struct pd *pd = enter(self);
+
     (void)offset_in;
-    (void)fd_out;
     (void)offset_out;
-    (void)size;
-    (void)flags;
-    errno = ENOSYS;
-    return -1;
+    return leave_int(pd, (int)pd_splice(pd, fd_in, fd_out, size, flags));
 }
 
 /* ---- packets and time ----------------------------------------------------------------------- */
@@ -282,10 +279,36 @@ static int call_packet_from_stack(void *self, void *bytes, size_t *io_size, long
     return leave_int(pd, result);
 }
 
+/*
+ * The thread whose blocked call has ended still has to tell packetdrill so, under packetdrill's
+ * lock, which the script's thread gives up only while it sleeps: that takes no time here, so the
+ * sleeper waits for the other to have done it. It has when it waits for its next call.
+ */
+static void let_returner_finish(struct pd *pd)
+{
+    char path[64], state = 'R';
+
+    if (pd->returner == 0 || !pd_is_script_thread(pd))
+        return;
+    snprintf(path, sizeof(path), "/proc/self/task/%d/stat", (int)pd->returner);
+    for (int look = 0; look < 1000 && state != 'S'; look++) {
+        FILE *file = fopen(path, "r");
+        if (file == NULL)
+            break;
+        if (fscanf(file, "%*d %*s %c", &state) != 1)
+            state = 'S';
+        fclose(file);
+        if (state != 'S')
+            sched_yield();
+    }
+    pd->returner = 0;
+}
+
 static int call_usleep(void *self, unsigned us)
 {
     struct pd *pd = enter(self);
 
+    let_returner_finish(pd);
     pd_advance(pd, pd->now + us * FOYER_NS_PER_US);
     return leave_int(pd, 0);
 }
@@ -299,8 +322,10 @@ static int call_gettimeofday(void *self, struct timeval *ret_now, struct timezon
         pd_advance(pd, pd->now + PD_TICK_NS);
     ret_now->tv_sec = (time_t)(pd->now / FOYER_NS_PER_S);
     ret_now->tv_usec = (suseconds_t)(pd->now % FOYER_NS_PER_S / FOYER_NS_PER_US);
-    if (!pd_is_script_thread(pd))
+    if (!pd_is_script_thread(pd)) {
+        pd->returner = gettid();
         pd_returned(pd);
+    }
     pthread_mutex_unlock(&pd->lock);
     return 0;
 }
@@ -308,7 +333,7 @@ static int call_gettimeofday(void *self, struct timeval *ret_now, struct timezon
 /* ---- where packetdrill passes the table by ---------------------------------------------------- */
 
 /*
- * For TCP_INFO and for the sockets that a script leaves open packetdrill calls libc even where a
+ * For TCP_INFO, sendfile and the sockets that a script leaves open packetdrill calls libc even where a
  * shared object is the stack. Preloaded, the object answers for its own descriptors.
  */
 FOYER_API int getsockopt(int fd, int level, int name, void *ret_value, socklen_t *io_size)
@@ -316,6 +341,14 @@ FOYER_API int getsockopt(int fd, int level, int name, void *ret_value, socklen_t
     if (running != NULL && fd >= PD_FD_FIRST && fd < PD_FD_FIRST + PD_SOCKETS_MAX)
         return call_getsockopt(running, fd, level, name, ret_value, io_size);
     return (int)syscall(SYS_getsockopt, fd, level, name, ret_value, io_size);
+}
+
+FOYER_API ssize_t sendfile(int fd, int file, off_t *io_offset, size_t count)
+{
+    if (running == NULL || fd < PD_FD_FIRST || fd >= PD_FD_FIRST + PD_SOCKETS_MAX)
+        return syscall(SYS_sendfile, fd, file, io_offset, count);
+    struct pd *pd = enter(running);
+    return leave(pd, pd_sendfile(pd, fd, file, io_offset, count));
 }
 
 FOYER_API int close(int fd)
