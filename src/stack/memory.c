@@ -8,8 +8,11 @@
  *     no connection requests: SYNs are answered by cookies (tcp_listen.c)
  *     new rings are small, none grows, empty ones are given back (socket_io.c): with the room
  *     shrinks the window that is offered for new data
+ *   from seven eighths on:
+ *     no rings for what is to be sent, so that what was sent can be received
  *   where an allocation was refused, at the beginning of the next call on the host:
- *     out-of-order queues are forgotten; the peers send them again (RFC 2018 section 8 allows it)
+ *     out-of-order queues are forgotten; the peers send them again (RFC 2018 section 8 allows it);
+ *     rings in which nothing waits are given back
  *     the oldest TIME-WAITs end
  *     connections whose handle was given back are reset
  *
@@ -62,14 +65,26 @@ bool host_is_short(const struct foyer_host *host)
     return limit != 0 && host->stats.memory_bytes > limit - limit / 4;
 }
 
+bool host_refuses_to_send(struct foyer_host *host)
+{
+    uint64_t limit = host->config.max_memory_bytes;
+
+    if (limit == 0 || host->stats.memory_bytes <= limit - limit / 8)
+        return false;
+    host->stats.memory_refused++;
+    host->wants_shed = true;
+    return true;
+}
+
 /* ---- shedding ------------------------------------------------------------------------------------ */
 
 static void prune(struct foyer_host *host, struct sock *sock)
 {
-    if (sock->tcb == NULL || !tcp_has_gaps(sock->tcb))
-        return;
-    host->stats.tcp_pruned++;
-    tcp_ranges_drop(host, sock->tcb);
+    if (sock->tcb != NULL && tcp_has_gaps(sock->tcb)) {
+        host->stats.tcp_pruned++;
+        tcp_ranges_drop(host, sock->tcb);
+    }
+    sock_give_empty_rings(host, sock);
 }
 
 static bool is_orphan(const struct sock *sock)

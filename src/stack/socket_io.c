@@ -96,6 +96,10 @@ int sock_need_tx(struct foyer_host *host, struct sock *sock)
 {
     if (foyer_ring_is_set(&sock->rings->tx))
         return 0;
+    /* What is sent needs room to be received in, maybe on this very host: without a reserve both
+     * would wait for each other. */
+    if (host_refuses_to_send(host))
+        return -ENOMEM;
     if (sock->protocol == FOYER_UDP)
         sock->udp_tx_tail = 0;
     struct sock_rings *rings = own_rings(host, sock);
@@ -327,21 +331,25 @@ static bool is_empty(const struct foyer_ring *ring)
 }
 
 /* Nothing waits in them: the next bytes make new ones. */
-static void give_empty_rings(struct foyer_host *host, struct sock *sock)
+void sock_give_empty_rings(struct foyer_host *host, struct sock *sock)
 {
     struct tcb *tcb = sock->tcb;
-    if ((sock->flags & SOCK_EXTERNAL_RINGS) != 0 || tcb == NULL)
+    if ((sock->flags & SOCK_EXTERNAL_RINGS) != 0 || sock->rings == &sock_no_rings)
         return;
     struct sock_rings *rings = own_rings(host, sock);
-    if (is_empty(&rings->rx) && !tcp_has_gaps(tcb)) {
+    if (is_empty(&rings->rx) && (tcb == NULL || !tcp_has_gaps(tcb))) {
         own_ring_finish(host, &rings->rx);
         rings->rx = (struct foyer_ring){0};
-        tcb->flags &= ~(uint32_t)TCPF_RX_MAPPED;
+        if (tcb != NULL)
+            tcb->flags &= ~(uint32_t)TCPF_RX_MAPPED;
     }
-    if (is_empty(&rings->tx) && (tcb->flags & TCPF_FIN_QUEUED) == 0) {
+    /* A FIN that may have to be sent again follows the last byte's place in the ring. */
+    bool has_fin = tcb != NULL && (tcb->flags & TCPF_FIN_QUEUED) != 0;
+    if (is_empty(&rings->tx) && (!has_fin || sock->state == FOYER_STATE_FIN_WAIT_2)) {
         own_ring_finish(host, &rings->tx);
         rings->tx = (struct foyer_ring){0};
-        tcb->flags &= ~(uint32_t)TCPF_TX_MAPPED;
+        if (tcb != NULL)
+            tcb->flags &= ~(uint32_t)TCPF_TX_MAPPED;
     }
 }
 
@@ -446,7 +454,7 @@ int64_t foyer_socket_recv(struct foyer_host *host, foyer_socket socket, void *by
         tune_receive(host, sock, tail + count);
         tcp_consumed(host, sock, host->now_ns);
         if (host_is_short(host))
-            give_empty_rings(host, sock);
+            sock_give_empty_rings(host, sock);
     }
     return count;
 }

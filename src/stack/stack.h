@@ -178,6 +178,8 @@ void sock_want_output(struct foyer_host *host, struct sock *sock);
 /* Allocates the socket's own rings where it has none. -ENOMEM. */
 int sock_need_rx(struct foyer_host *host, struct sock *sock);
 int sock_need_tx(struct foyer_host *host, struct sock *sock);
+/* A connection's own rings in which nothing waits; the next bytes make new ones. */
+void sock_give_empty_rings(struct foyer_host *host, struct sock *sock);
 
 /* ---- ports (ports.c): who may hold a port, and who gets a packet ----------------------------- */
 
@@ -362,6 +364,9 @@ void tcp_host_finish(struct foyer_host *host);
 void *host_alloc(struct foyer_host *host, size_t size);     /* zeroed; NULL */
 void *host_alloc_raw(struct foyer_host *host, size_t size); /* contents undefined; NULL */
 void host_free(struct foyer_host *host, void *memory, size_t size);
+/* Whether so much of config.max_memory_bytes is taken that the rest is for what others send; notes
+ * that something was refused (memory.c). */
+bool host_refuses_to_send(struct foyer_host *host);
 /* Whether most of config.max_memory_bytes is taken (memory.c). */
 bool host_is_short(const struct foyer_host *host);
 /* Gives up what can be given up; frees no socket that anybody has a handle of. */

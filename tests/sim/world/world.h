@@ -33,9 +33,12 @@ enum fault {
     FAULT_DAMAGE,
     FAULT_DELAY,
     FAULT_RATE,
+    FAULT_MARK, /* CE marks */
+    FAULT_PATH, /* what is longer than the path takes vanishes without a word */
     FAULT_FLAP,
     FAULT_ADDRESS,
     FAULT_MEMORY,
+    FAULT_BOUND, /* hosts with config.max_memory_bytes */
     FAULT_HOSTILE,
     FAULT_REPLAY,
     FAULT_ICMP,
@@ -116,6 +119,7 @@ struct plan {
     bool closes_at_once;  /* close() instead of shutdown and waiting for the peer's FIN */
     bool waits_for_closed;
     bool nodelay, cork, keepalive, uses_rings;
+    bool is_urgent, is_fast_open; /* some of its writes; the first */
     uint8_t congestion, ecn;
 };
 
@@ -231,6 +235,8 @@ void datagrams_finish(struct world *world);
 
 /* ---- fault.c ----------------------------------------------------------------------------------- */
 
+/* Which faults there will be; before the hosts are made. */
+void faults_choose(struct world *world);
 void faults_init(struct world *world);
 bool faults_act(struct world *world);
 foyer_time_ns faults_deadline(const struct world *world);

@@ -188,7 +188,7 @@ static void near_the_limit_rings_are_small_and_do_not_stay(void **state)
     (void)state;
     text_ack = 1;
     peer_establish(peer, &options, 60000);
-    leave(peer, 40000);
+    leave(peer, peer_stats(peer).memory_bytes / 4);
     assert_true(host_is_short(peer->host));
     send_text(peer, 1, 1000);
     assert_int_equal(sock_of(peer)->rings->rx.size, 16384);
@@ -240,6 +240,65 @@ static void at_the_limit_gaps_are_forgotten_and_in_order_bytes_are_not(void **st
     send_text(peer, 1001, 1000);
     send_text(peer, 2001, 1000);
     read_text(peer, 1001, 2000);
+    peer_destroy(peer);
+}
+
+/* Otherwise what is sent and the room to receive it, on this host or another, wait for each other. */
+static void near_the_limit_what_arrives_goes_before_what_is_sent(void **state)
+{
+    struct peer *peer = establish();
+    uint8_t byte = 0;
+
+    (void)state;
+    leave(peer, peer_stats(peer).memory_bytes / 8);
+    assert_int_equal(foyer_socket_send(peer->host, peer->socket, &byte, 1, peer->now), -ENOMEM);
+    send_text(peer, 1, 100);
+    read_text(peer, 1, 100);
+    peer_destroy(peer);
+}
+
+static void at_the_limit_empty_rings_are_given_back(void **state)
+{
+    struct peer *peer = establish();
+    struct foyer_endpoint remote = {foyer_addr_v4(10, 0, 0, 2), 9};
+    foyer_socket datagrams, other;
+    uint8_t byte = 0;
+
+    (void)state;
+    send_text(peer, 1, 100);
+    read_text(peer, 1, 100);
+    peer_write(peer, 100);
+    peer_expect(peer, ACK | PSH, 1, 101, 100);
+    peer_send(peer, (struct seg){.flags = ACK, .seq = 101, .ack = 101, .window = 60000});
+    assert_int_equal(foyer_socket_open(peer->host, FOYER_FAMILY_V4, FOYER_UDP, 1, &datagrams), 0);
+    assert_int_equal(foyer_socket_send_to(peer->host, datagrams, &byte, 1, &remote, peer->now), 1);
+    peer_drain(peer);
+    const struct sock *udp = sock_from_handle(peer->host, datagrams);
+    assert_true(foyer_ring_is_set(&udp->rings->tx));
+    leave(peer, 100);
+    assert_int_equal(foyer_socket_open(peer->host, FOYER_FAMILY_V4, FOYER_TCP, 1, &other), -ENOMEM);
+    foyer_host_tick(peer->host, peer->now);
+    assert_false(foyer_ring_is_set(&sock_of(peer)->rings->rx));
+    assert_false(foyer_ring_is_set(&sock_of(peer)->rings->tx));
+    assert_false(foyer_ring_is_set(&udp->rings->tx));
+    /* They come again. */
+    peer->host->config.max_memory_bytes = 0;
+    send_text(peer, 101, 100);
+    read_text(peer, 101, 100);
+    assert_int_equal(foyer_socket_send_to(peer->host, datagrams, &byte, 1, &remote, peer->now), 1);
+    /* Behind a FIN that is acknowledged nothing is kept either. */
+    peer_write(peer, 100);
+    foyer_socket_shutdown(peer->host, peer->socket, FOYER_SHUTDOWN_WRITE, peer->now);
+    peer_drain(peer);
+    text_ack = 202;
+    peer_send(peer, (struct seg){.flags = ACK, .seq = 201, .ack = 202, .window = 60000});
+    assert_int_equal(peer_state(peer), FOYER_STATE_FIN_WAIT_2);
+    leave(peer, 100);
+    assert_int_equal(foyer_socket_open(peer->host, FOYER_FAMILY_V4, FOYER_TCP, 1, &other), -ENOMEM);
+    foyer_host_tick(peer->host, peer->now);
+    assert_false(foyer_ring_is_set(&sock_of(peer)->rings->tx));
+    send_text(peer, 201, 100);
+    read_text(peer, 201, 100);
     peer_destroy(peer);
 }
 
@@ -352,6 +411,8 @@ int main(void)
         cmocka_unit_test(near_the_limit_rings_are_small_and_do_not_stay),
         cmocka_unit_test(near_the_limit_syns_are_answered_by_cookies),
         cmocka_unit_test(at_the_limit_gaps_are_forgotten_and_in_order_bytes_are_not),
+        cmocka_unit_test(near_the_limit_what_arrives_goes_before_what_is_sent),
+        cmocka_unit_test(at_the_limit_empty_rings_are_given_back),
         cmocka_unit_test(at_the_limit_time_waits_and_orphans_go),
         cmocka_unit_test(data_both_ways_with_gaps_calls_no_allocator),
         cmocka_unit_test(units_are_kept_for_as_long_as_they_were_needed),

@@ -76,6 +76,28 @@ static foyer_socket take(struct peer *peer)
     return socket;
 }
 
+/* Such a connection sends already: what controls its window is exchanged at once. */
+static void congestion_control_may_be_chosen_before_the_handshake_ends(void **state)
+{
+    (void)state;
+    for (int id = FOYER_CONGESTION_CUBIC; id <= FOYER_CONGESTION_BBR; id++) {
+        struct peer *peer = serving(2);
+        struct wire_tcp_options options = get_cookie(peer);
+
+        fast_syn(peer, 0, &options, 100);
+        peer_expect(peer, SYN | ACK, 0, 101, 0);
+        peer->socket = take(peer);
+        set_option(peer, peer->socket, FOYER_OPT_CONGESTION, id);
+        assert_int_equal(peer_info(peer).congestion, id);
+        peer_write(peer, 2000);
+        peer_drain(peer);
+        peer_send(peer, (struct seg){.flags = ACK, .seq = 101, .ack = 2001, .window = 60000});
+        assert_int_equal(peer_info(peer).flight_bytes, 0);
+        set_option(peer, peer->socket, FOYER_OPT_CONGESTION, FOYER_CONGESTION_CUBIC);
+        peer_destroy(peer);
+    }
+}
+
 /* Section 4.2.2. */
 static void syn_data_is_read_and_answered_before_the_handshake_ends(void **state)
 {
@@ -512,6 +534,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(syn_data_is_read_and_answered_before_the_handshake_ends),
+        cmocka_unit_test(congestion_control_may_be_chosen_before_the_handshake_ends),
         cmocka_unit_test(syn_without_a_good_cookie_is_an_ordinary_one),
         cmocka_unit_test(cookies_of_the_key_before_count_and_are_replaced),
         cmocka_unit_test(pending_fast_opens_are_bounded),

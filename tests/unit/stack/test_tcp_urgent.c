@@ -235,6 +235,28 @@ static void inline_it_is_a_byte_like_others(void **state)
     peer_destroy(peer);
 }
 
+/* What a listener has is its connections' from their first byte on, before accept gives them out. */
+static void inline_is_inherited(void **state)
+{
+    struct peer *peer = peer_create();
+    uint8_t bytes[20];
+    (void)state;
+    peer_listen(peer, 8);
+    assert_int_equal(foyer_socket_set_option(peer->host, peer->listener, FOYER_OPT_OOBINLINE, 1),
+                     0);
+    peer_send(peer, (struct seg){.flags = SYN, .window = 60000, .options = mss_1000});
+    peer_expect(peer, SYN | ACK, 0, 1, 0);
+    peer_send(peer, (struct seg){.flags = ACK, .seq = 1, .ack = 1, .window = 60000});
+    peer_text(peer, 1, 1, 1);
+    peer_text(peer, 2, 1, 1); /* takes the first one's place */
+    assert_int_equal(foyer_socket_accept(peer->host, peer->listener, 1, &peer->socket), 0);
+    uint32_t got = read_some(peer, bytes, 20);
+    got += read_some(peer, bytes + got, 20 - got);
+    assert_int_equal(got, 2);
+    assert_int_equal(bytes[0], peer_byte(1));
+    peer_destroy(peer);
+}
+
 /* [test RFC9293 MUST-32] Announced before it is there. */
 static void an_announcement_comes_before_the_byte(void **state)
 {
@@ -365,6 +387,7 @@ int main(void)
         cmocka_unit_test(the_byte_is_kept_apart),
         cmocka_unit_test(a_byte_that_nobody_took_is_passed),
         cmocka_unit_test(inline_it_is_a_byte_like_others),
+        cmocka_unit_test(inline_is_inherited),
         cmocka_unit_test(an_announcement_comes_before_the_byte),
         cmocka_unit_test(it_comes_out_of_order),
         cmocka_unit_test(the_last_pointer_counts),
