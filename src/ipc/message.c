@@ -7,6 +7,17 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+/* MemorySanitizer sees libc's calls, but not what syscall() fills in. */
+#if defined(__has_feature)
+#if __has_feature(memory_sanitizer)
+#include <sanitizer/msan_interface.h>
+#define FILLED_BY_KERNEL(memory, size) __msan_unpoison((memory), (size))
+#endif
+#endif
+#ifndef FILLED_BY_KERNEL
+#define FILLED_BY_KERNEL(memory, size) ((void)0)
+#endif
+
 union control {
     struct cmsghdr header; /* aligns the bytes */
     char bytes[CMSG_SPACE(sizeof(int) * FOYER_MESSAGE_FDS_MAX)];
@@ -90,6 +101,8 @@ ssize_t message_receive(int sock, void *bytes, size_t capacity, struct message_f
     } while (received < 0 && errno == EINTR);
     if (received < 0)
         return -errno;
+    FILLED_BY_KERNEL(control.bytes, message.msg_controllen);
+    FILLED_BY_KERNEL(bytes, (size_t)received < capacity ? (size_t)received : capacity);
     collect_fds(&message, &fds);
     if ((message.msg_flags & MSG_TRUNC) != 0) {
         message_fds_close(&fds);
