@@ -69,7 +69,6 @@ int hash_table_init(struct hash_table *table, const struct foyer_allocator *allo
     memset(table, 0, sizeof(*table));
     table->allocator = *allocator;
     table->bucket_count = HASH_BUCKETS_MIN;
-    table->load = 1;
     table->segments[0] = first;
     return 0;
 }
@@ -117,7 +116,7 @@ static void split_one(struct hash_table *table)
 
 void hash_table_insert(struct hash_table *table, struct hash_node *node, uint32_t hash)
 {
-    if (table->count / table->load >= table->bucket_count)
+    if (table->count >> table->load_shift >= table->bucket_count)
         split_one(table);
     struct hash_node **bucket = bucket_at(table, bucket_of(table, hash));
     node->hash = hash;
@@ -164,9 +163,10 @@ static void join_one(struct hash_table *table)
 void hash_table_shrink(struct hash_table *table)
 {
     for (int i = 0; i < 5; i++) {
-        if (table->bucket_count > HASH_BUCKETS_MIN &&
-            table->count / table->load < table->bucket_count / 4)
-            join_one(table);
+        if (table->bucket_count <= HASH_BUCKETS_MIN ||
+            table->count >> table->load_shift >= table->bucket_count / 4)
+            return;
+        join_one(table);
     }
 }
 

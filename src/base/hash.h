@@ -36,7 +36,7 @@ struct hash_table {
     struct foyer_allocator allocator;
     uint32_t count;        /* nodes */
     uint32_t bucket_count; /* in use; at least HASH_BUCKETS_MIN */
-    uint32_t load;         /* nodes per bucket: 1; a caller that prefers memory to time says more */
+    uint8_t load_shift;    /* 2^this nodes per bucket: 0; a caller that prefers memory says more */
     struct hash_node **segments[HASH_SEGMENTS_MAX];
 };
 

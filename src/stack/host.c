@@ -130,11 +130,8 @@ void foyer_host_destroy(struct foyer_host *host)
 
 /* ---- frames and time ------------------------------------------------------------------------------ */
 
-void host_begin(struct foyer_host *host, foyer_time_ns now)
+void host_begin_more(struct foyer_host *host)
 {
-    /* A caller whose clock steps back must not turn the timers round. */
-    if (now > host->now_ns)
-        host->now_ns = now;
     output_release(host);
     if (host->wants_shed)
         host_shed(host);

@@ -97,9 +97,12 @@ struct port_bitmap {
     uint64_t words[1024];
 };
 
+struct port_page; /* ports.c: the buckets of 64 ports in a row */
+
 struct port_protocol {
-    struct port_bitmap held;  /* somebody holds the port: not for autobind */
-    struct port_bitmap bound; /* held by bind, not by connect alone: not shared by connect */
+    struct port_bitmap held;       /* somebody holds the port: not for autobind */
+    struct port_bitmap bound;      /* held by bind, not by connect alone: not shared by connect */
+    struct port_page *pages[1024]; /* NULL: nobody holds any of them */
 };
 
 /* tcp_time_wait.c */
@@ -109,12 +112,14 @@ struct time_waits {
     struct timer timer;      /* kind TIMER_TIME_WAIT */
 };
 
-/* route.c: the way that was asked for last, with a given source. */
+/* route.c: the way that was asked for last. */
 struct way_memo {
     struct foyer_addr src, dst;
     struct neighbour *neighbour;
     uint32_t generation; /* true while it is path_generation */
     uint16_t mtu;
+    bool is_default; /* src is the one that is chosen where none is given; IPv4 only, whose choice
+                        does not change with time */
 };
 
 /* ports.c: the 4-tuple that was asked for last, and its hashes. */
@@ -124,6 +129,13 @@ struct tuple_memo {
     uint32_t count; /* of words; 0: none yet */
     uint32_t hash;
     bool is_hashed, has_secret;
+    uint8_t absent; /* enum tuple_absent */
+};
+
+/* Where the tuple was looked for in vain since; an insert there forgets it. */
+enum tuple_absent {
+    TUPLE_NOT_CONNECTED = 1u << 0, /* host->connected */
+    TUPLE_NOT_WAITING = 1u << 1,   /* host->time_waits.table */
 };
 
 struct crowded_destination; /* ports.c */
@@ -159,7 +171,6 @@ struct foyer_host {
     struct sock *hints[HOST_LOOK_AHEAD]; /* in it: whose the next frames may be (ahead.c) */
     uint32_t hint_count;                 /* 0 outside of input */
     struct tuple_memo tuple_memo;
-    struct hash_table buckets; /* of struct port_bucket */
     struct port_protocol ports_tcp, ports_udp;
     uint32_t ephemeral_step[64]; /* RFC 6056 section 3.3.4, table[] */
     struct crowded_destination *crowded[HOST_CROWDED_MAX];
@@ -243,7 +254,18 @@ struct foyer_host {
  * jitter, IP identifications, port offsets; reproducible from the config alone.
  */
 uint64_t host_random(struct foyer_host *host);
+/* What host_begin rarely has to do. */
+void host_begin_more(struct foyer_host *host);
+
 /* Every public call that is given the time begins with it. */
-void host_begin(struct foyer_host *host, foyer_time_ns now);
+static inline void host_begin(struct foyer_host *host, foyer_time_ns now)
+{
+    /* A caller whose clock steps back must not turn the timers round. */
+    if (now > host->now_ns)
+        host->now_ns = now;
+    host->control_tail = host->control_sent; /* what output lent comes back */
+    if (!list_is_empty(&host->release_list) || host->wants_shed)
+        host_begin_more(host);
+}
 
 #endif

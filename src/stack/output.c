@@ -105,8 +105,8 @@ void ip_send_control(struct foyer_host *host, uint8_t protocol, const struct foy
 
 void output_release(struct foyer_host *host)
 {
-    host->control_tail = host->control_sent;
     struct list_node *node;
+
     while ((node = list_pop_front(&host->release_list)) != NULL)
         udp_release(host, LIST_ENTRY(node, struct sock, release_node));
 }
@@ -335,16 +335,14 @@ static enum step next_tcp(struct foyer_host *host, struct sock *sock, struct tx 
                          .protocol = WIRE_PROTOCOL_TCP,
                          .mac = mac};
     bool is_local = has_path && sock->path_is_local;
-    if (!tcp_output(host, sock, tx, now)) {
+    bool has_packet = tcp_output(host, sock, tx, now);
+    if (!has_packet || tx->is_last) {
         list_remove(&sock->output_node);
-        /* All is said: what is left to wait for needs no socket. */
+        /* All is said: what is left to wait for needs no socket, nor does the packet, an ACK. */
         if (sock->state == FOYER_STATE_TIME_WAIT && (sock->flags & SOCK_ORPHAN) != 0)
             time_wait_take_over(host, sock, now);
-        return STEP_AGAIN;
     }
-    if (tx->is_last)
-        list_remove(&sock->output_node);
-    if (!has_path)
+    if (!has_packet || !has_path)
         return STEP_AGAIN;
     if (is_local) {
         ip_deliver_inside(host, tx, &out, now);
@@ -391,6 +389,8 @@ size_t foyer_host_output(struct foyer_host *host, struct foyer_packet *ret_packe
 
     host_begin(host, now);
     host->local_pending = false;
+    if (!foyer_host_has_output(host))
+        return 0;
     if (max > HOST_OUTPUT_BATCH)
         max = HOST_OUTPUT_BATCH;
     while (batch.count < max) {

@@ -35,18 +35,14 @@ int ports_init(struct foyer_host *host)
 {
     for (size_t i = 0; i < sizeof(host->ephemeral_step) / sizeof(host->ephemeral_step[0]); i++)
         host->ephemeral_step[i] = (uint32_t)host_random(host);
-    int error = hash_table_init(&host->connected, &host->config.allocator);
-    if (error == 0)
-        error = hash_table_init(&host->buckets, &host->config.allocator);
-    return error;
+    return hash_table_init(&host->connected, &host->config.allocator);
 }
 
 void ports_finish(struct foyer_host *host)
 {
-    /* All sockets are gone, and with them groups and buckets. */
+    /* All sockets are gone, and with them groups, buckets and their pages. */
     ports_select_finish(host);
     hash_table_finish(&host->connected);
-    hash_table_finish(&host->buckets);
 }
 
 /* ---- 4-tuples ------------------------------------------------------------------------------------ */
@@ -72,6 +68,7 @@ static struct tuple_memo *memo_of(struct foyer_host *host, uint8_t protocol,
             memo->words[1] = rest;
             memo->count = 2;
             memo->is_hashed = memo->has_secret = false;
+            memo->absent = 0;
         }
         return memo;
     }
@@ -86,20 +83,34 @@ static struct tuple_memo *memo_of(struct foyer_host *host, uint8_t protocol,
         memcpy(memo->words, words, sizeof(words));
         memo->count = 5;
         memo->is_hashed = memo->has_secret = false;
+        memo->absent = 0;
     }
     return memo;
 }
 
-uint32_t ports_tuple_hash(struct foyer_host *host, uint8_t protocol,
-                          const struct foyer_endpoint *local, const struct foyer_endpoint *remote)
+static uint32_t memo_hash(const struct foyer_host *host, struct tuple_memo *memo)
 {
-    struct tuple_memo *memo = memo_of(host, protocol, local, remote);
-
     if (!memo->is_hashed) {
         memo->hash = (uint32_t)siphash13(&host->hash_key, memo->words, memo->count);
         memo->is_hashed = true;
     }
     return memo->hash;
+}
+
+uint32_t ports_tuple_hash(struct foyer_host *host, uint8_t protocol,
+                          const struct foyer_endpoint *local, const struct foyer_endpoint *remote)
+{
+    return memo_hash(host, memo_of(host, protocol, local, remote));
+}
+
+struct tuple_memo *ports_tuple_memo(struct foyer_host *host, uint8_t protocol,
+                                    const struct foyer_endpoint *local,
+                                    const struct foyer_endpoint *remote)
+{
+    struct tuple_memo *memo = memo_of(host, protocol, local, remote);
+
+    (void)memo_hash(host, memo);
+    return memo;
 }
 
 uint64_t ports_tuple_secret(struct foyer_host *host, uint8_t protocol,
@@ -129,13 +140,16 @@ struct sock *ports_find_tuple(struct foyer_host *host, uint8_t protocol,
     /* Whose segment came last, or is expected next (ahead.c). */
     if (host->recent_sock != NULL && has_tuple(host->recent_sock, protocol, local, remote))
         return host->recent_sock;
-    uint32_t hash = ports_tuple_hash(host, protocol, local, remote);
-    for (struct hash_node *node = hash_table_first(&host->connected, hash); node != NULL;
-         node = hash_table_next(node)) {
+    struct tuple_memo *memo = memo_of(host, protocol, local, remote);
+    if ((memo->absent & TUPLE_NOT_CONNECTED) != 0)
+        return NULL;
+    for (struct hash_node *node = hash_table_first(&host->connected, memo_hash(host, memo));
+         node != NULL; node = hash_table_next(node)) {
         struct sock *sock = HASH_ENTRY(node, struct sock, connected_node);
         if (has_tuple(sock, protocol, local, remote))
             return sock;
     }
+    memo->absent |= TUPLE_NOT_CONNECTED;
     return NULL;
 }
 
@@ -150,6 +164,7 @@ static void tuple_insert(struct foyer_host *host, struct sock *sock)
 {
     hash_table_insert(&host->connected, &sock->connected_node,
                       ports_tuple_hash(host, sock->protocol, &sock->local, &sock->remote));
+    host->tuple_memo.absent &= (uint8_t)~TUPLE_NOT_CONNECTED;
     sock->flags |= SOCK_CONNECTED;
     ports_note_tuple(host, sock->protocol, &sock->local, &sock->remote, true);
 }
@@ -188,46 +203,62 @@ static void tuple_remove(struct foyer_host *host, struct sock *sock)
 
 /* ---- buckets and groups ------------------------------------------------------------------------------ */
 
-/* No outsider chooses which local ports are held, and no two hash alike: no keyed hash needed. */
-static uint32_t bucket_hash(uint8_t protocol, uint16_t port)
-{
-    return (uint32_t)protocol << 16 | port;
-}
+/* As many ports as a word of the bitmap of those that are held. */
+#define PAGE_PORTS 64u
+
+struct port_page {
+    struct port_bucket *buckets[PAGE_PORTS];
+};
 
 struct port_bucket *ports_bucket(struct foyer_host *host, uint8_t protocol, uint16_t port)
 {
-    uint32_t hash = bucket_hash(protocol, port);
-    for (struct hash_node *node = hash_table_first(&host->buckets, hash); node != NULL;
-         node = hash_table_next(node)) {
-        struct port_bucket *bucket = HASH_ENTRY(node, struct port_bucket, node);
-        if (bucket->port == port && bucket->protocol == protocol)
-            return bucket;
-    }
-    return NULL;
+    const struct port_page *page = ports_of(host, protocol)->pages[port / PAGE_PORTS];
+
+    return page != NULL ? page->buckets[port % PAGE_PORTS] : NULL;
+}
+
+static void page_drop_if_empty(struct foyer_host *host, struct port_protocol *ports, uint16_t port)
+{
+    if (ports->held.words[port / PAGE_PORTS] != 0)
+        return;
+    host_free(host, ports->pages[port / PAGE_PORTS], sizeof(struct port_page));
+    ports->pages[port / PAGE_PORTS] = NULL;
 }
 
 static struct port_bucket *bucket_get(struct foyer_host *host, uint8_t protocol, uint16_t port)
 {
     struct port_bucket *bucket = ports_bucket(host, protocol, port);
+    struct port_protocol *ports = ports_of(host, protocol);
+
     if (bucket != NULL)
         return bucket;
-    bucket = host_alloc(host, sizeof(*bucket));
-    if (bucket == NULL)
+    struct port_page **page = &ports->pages[port / PAGE_PORTS];
+    if (*page == NULL)
+        *page = host_alloc(host, sizeof(**page));
+    if (*page == NULL)
         return NULL;
+    bucket = host_alloc(host, sizeof(*bucket));
+    if (bucket == NULL) {
+        page_drop_if_empty(host, ports, port);
+        return NULL;
+    }
     bucket->port = port;
     bucket->protocol = protocol;
-    hash_table_insert(&host->buckets, &bucket->node, bucket_hash(protocol, port));
-    port_bitmap_set(&ports_of(host, protocol)->held, port, true);
+    (*page)->buckets[port % PAGE_PORTS] = bucket;
+    port_bitmap_set(&ports->held, port, true);
     return bucket;
 }
 
 static void bucket_drop_if_empty(struct foyer_host *host, struct port_bucket *bucket)
 {
+    struct port_protocol *ports = ports_of(host, bucket->protocol);
+    uint16_t port = bucket->port;
+
     if (bucket->groups != NULL)
         return;
-    port_bitmap_set(&ports_of(host, bucket->protocol)->held, bucket->port, false);
-    hash_table_remove(&host->buckets, &bucket->node);
-    hash_table_shrink(&host->buckets);
+    port_bitmap_set(&ports->held, port, false);
+    ports->pages[port / PAGE_PORTS]->buckets[port % PAGE_PORTS] = NULL;
+    page_drop_if_empty(host, ports, port);
     host_free(host, bucket, sizeof(*bucket));
 }
 
@@ -253,7 +284,8 @@ static struct port_group *group_get(struct foyer_host *host, struct port_bucket 
         group = group->next;
     if (group != NULL)
         return group;
-    group = host_alloc(host, sizeof(*group));
+    /* A place that is in the list has a bucket. */
+    group = bucket->first.bucket == NULL ? &bucket->first : host_alloc(host, sizeof(*group));
     if (group == NULL)
         return NULL;
     group->bucket = bucket;
@@ -271,12 +303,16 @@ static void group_drop_if_empty(struct foyer_host *host, struct port_group *grou
 {
     if (group->count > 0)
         return;
-    struct port_group **at = &group->bucket->groups;
+    struct port_bucket *bucket = group->bucket;
+    struct port_group **at = &bucket->groups;
     while (*at != group)
         at = &(*at)->next;
     *at = group->next;
     host_free(host, group->receivers, group->receiver_capacity * sizeof(group->receivers[0]));
-    host_free(host, group, sizeof(*group));
+    if (group == &bucket->first)
+        *group = (struct port_group){0};
+    else
+        host_free(host, group, sizeof(*group));
 }
 
 static int group_add(struct foyer_host *host, struct port_group *group, struct sock *sock)

@@ -4,19 +4,6 @@
 
 #include "stack/stack.h"
 
-/*
- * All holders of one (protocol, port): a few groups of holders that are alike in every respect
- * that the rules of bind and delivery look at. So a bind next to a million accepted connections
- * compares with a handful of groups, not with a million sockets.
- */
-struct port_bucket {
-    struct hash_node node;     /* host->buckets */
-    struct port_group *groups; /* the latest first */
-    uint32_t bind_count;       /* holders by bind: connect does not share their port */
-    uint16_t port;
-    uint8_t protocol;
-};
-
 struct port_group {
     struct port_group *next; /* in port_bucket.groups */
     struct port_bucket *bucket;
@@ -29,6 +16,19 @@ struct port_group {
     uint32_t receiver_capacity; /* receiver_count is count */
     uint8_t family;
     bool is_receiving; /* a listener, or an unconnected datagram socket */
+};
+
+/*
+ * All holders of one (protocol, port): a few groups of holders that are alike in every respect
+ * that the rules of bind and delivery look at. So a bind next to a million accepted connections
+ * compares with a handful of groups, not with a million sockets.
+ */
+struct port_bucket {
+    struct port_group *groups; /* the latest first */
+    struct port_group first; /* the place of one of them, mostly the only one; bucket NULL: free */
+    uint32_t bind_count;     /* holders by bind: connect does not share their port */
+    uint16_t port;
+    uint8_t protocol;
 };
 
 int ports_init(struct foyer_host *host);
@@ -54,6 +54,10 @@ uint64_t ports_tuple_secret(struct foyer_host *host, uint8_t protocol,
                             const struct foyer_endpoint *remote);
 uint32_t ports_tuple_hash(struct foyer_host *host, uint8_t protocol,
                           const struct foyer_endpoint *local, const struct foyer_endpoint *remote);
+/* host->tuple_memo, with the tuple's hash. */
+struct tuple_memo *ports_tuple_memo(struct foyer_host *host, uint8_t protocol,
+                                    const struct foyer_endpoint *local,
+                                    const struct foyer_endpoint *remote);
 /* A socket's options, address or role changed while it holds a port. -ENOMEM: as before. */
 int ports_regroup(struct foyer_host *host, struct sock *sock);
 /* Receivers of a datagram sent to many; calls with index 0, 1, ... until NULL. */

@@ -274,9 +274,10 @@ int ip_find_way(struct foyer_host *host, const struct foyer_addr *dst, const str
                 struct ip_way *ret_way)
 {
     struct way_memo *memo = &host->way_memo;
-    if (src != NULL && memo->generation == host->path_generation &&
-        foyer_addr_eq(&memo->dst, dst) && foyer_addr_eq(&memo->src, src)) {
-        *ret_way = (struct ip_way){.src = *src, .neighbour = memo->neighbour, .mtu = memo->mtu};
+    if (memo->generation == host->path_generation && foyer_addr_eq(&memo->dst, dst) &&
+        ((src != NULL && foyer_addr_eq(&memo->src, src)) || (memo->is_default && !is_given(src)))) {
+        *ret_way =
+            (struct ip_way){.src = memo->src, .neighbour = memo->neighbour, .mtu = memo->mtu};
         return 0;
     }
     struct ip_way way = {.mtu = ip_link_mtu(host, dst)};
@@ -317,8 +318,10 @@ int ip_find_way(struct foyer_host *host, const struct foyer_addr *dst, const str
             return -ENOBUFS;
         way.mtu = learned_mtu(host, dst);
         /* neighbour_get may have let another neighbour go, and so moved the generation. */
-        if (is_given(src))
-            *memo = (struct way_memo){*src, *dst, way.neighbour, host->path_generation, way.mtu};
+        bool is_default = !is_given(src) && foyer_addr_is_v4(dst);
+        if (is_given(src) || is_default)
+            *memo = (struct way_memo){way.src, *dst,      way.neighbour, host->path_generation,
+                                      way.mtu, is_default};
     }
     *ret_way = way;
     return 0;

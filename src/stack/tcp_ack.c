@@ -58,7 +58,9 @@ void tcp_established(struct foyer_host *host, struct sock *sock, const struct tc
     if ((tcb->flags & TCPF_FIN_QUEUED) != 0)
         sock->state = FOYER_STATE_FIN_WAIT_1;
     tcp_rto_restart(host, sock, now);
-    sock_want_output(host, sock);
+    /* What was written before; a child has no rings yet. */
+    if (tcp_has_unsent(tcb) || foyer_ring_is_set(&sock->rings->tx))
+        sock_want_output(host, sock);
 }
 
 /* SYN-RECEIVED: is it the handshake's last ACK? False: dropped. */
@@ -168,6 +170,7 @@ static bool fin_acked(struct foyer_host *host, struct sock *sock, foyer_time_ns 
         return true;
     case FOYER_STATE_CLOSING:
         tcp_time_wait_enter(host, sock, now);
+        sock_want_output(host, sock); /* output.c makes it small */
         return true;
     case FOYER_STATE_LAST_ACK:
         tcp_finish(host, sock, 0);
@@ -308,9 +311,9 @@ bool tcp_ack_input(struct foyer_host *host, struct sock *sock, const struct tcp_
         if (acked_bytes > 0 || tcp_flight(tcb) == 0)
             tcp_rto_restart(host, sock, now); /* RFC 6298 (5.2), (5.3) */
     }
-    sock_want_output(host, sock);
     if (acked_bytes > 0 && (tcb->flags & TCPF_FIN_QUEUED) != 0 &&
         seq_gt(tcb->snd_una, tcb->snd_end))
         return fin_acked(host, sock, now);
+    sock_want_output(host, sock);
     return true;
 }

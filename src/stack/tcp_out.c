@@ -227,6 +227,7 @@ static bool output_syn(struct foyer_host *host, struct sock *sock, struct tx *tx
         tcb->retransmissions++;
     }
     tcp_rto_ensure(host, sock, now);
+    tx->is_last = !is_reply; /* in SYN-SENT there is nothing else to say */
     return true;
 }
 
@@ -577,8 +578,7 @@ static bool has_said_all(const struct sock *sock)
                           TCPF_SYN_PENDING | TCPF_CWND_LIMITED;
 
     return (tcb->flags & more) == 0 && !tcp_has_unsent(tcb) && tcb->recovery == TCP_OPEN &&
-           (sock->flags & SOCK_EXTERNAL_RINGS) == 0 &&
-           sock->state != FOYER_STATE_TIME_WAIT; /* whose last pull makes it small */
+           (sock->flags & SOCK_EXTERNAL_RINGS) == 0;
 }
 
 bool tcp_output(struct foyer_host *host, struct sock *sock, struct tx *tx, foyer_time_ns now)

@@ -24,7 +24,7 @@ int requests_init(struct foyer_host *host)
         list_init(&requests->due[i]);
     requests->timer.kind = TIMER_REQUESTS;
     int error = hash_table_init(&requests->table, &host->config.allocator);
-    requests->table.load = 2; /* a flood is paid for in these, too */
+    requests->table.load_shift = 1; /* a flood is paid for in these, too */
     return error;
 }
 

@@ -88,6 +88,7 @@ void time_wait_take_over(struct foyer_host *host, struct sock *sock, foyer_time_
     struct foyer_endpoint local = time_wait_local(wait), remote = time_wait_remote(wait);
     hash_table_insert(&host->time_waits.table, &wait->node,
                       ports_tuple_hash(host, FOYER_TCP, &local, &remote));
+    host->tuple_memo.absent &= (uint8_t)~TUPLE_NOT_WAITING;
     sock_free_without_slot(host, sock);
     start(host, wait, now);
 }
@@ -130,15 +131,18 @@ struct time_wait *time_wait_find(struct foyer_host *host, const struct foyer_end
 {
     if (host->time_waits.table.count == 0)
         return NULL;
-    uint32_t hash = ports_tuple_hash(host, FOYER_TCP, local, remote);
-    for (struct hash_node *node = hash_table_first(&host->time_waits.table, hash); node != NULL;
-         node = hash_table_next(node)) {
+    struct tuple_memo *memo = ports_tuple_memo(host, FOYER_TCP, local, remote);
+    if ((memo->absent & TUPLE_NOT_WAITING) != 0)
+        return NULL;
+    for (struct hash_node *node = hash_table_first(&host->time_waits.table, memo->hash);
+         node != NULL; node = hash_table_next(node)) {
         struct time_wait *wait = HASH_ENTRY(node, struct time_wait, node);
         if (wait->remote_port == remote->port && wait->port_group->bucket->port == local->port &&
             foyer_addr_eq(&wait->remote_addr, &remote->addr) &&
             foyer_addr_eq(&wait->port_group->addr, &local->addr))
             return wait;
     }
+    memo->absent |= TUPLE_NOT_WAITING;
     return NULL;
 }
 

@@ -392,11 +392,11 @@ void inspect_frame(struct world *world, struct world_host *from, const struct fo
 
 /* ---- the end ---------------------------------------------------------------------------------------- */
 
-static void check_bitmap(struct world *world, const struct world_host *host,
-                         const struct port_bitmap *bitmap)
+static void check_ports(struct world *world, const struct world_host *host,
+                        const struct port_protocol *ports)
 {
     for (unsigned i = 0; i < 1024; i++) {
-        if (bitmap->words[i] != 0)
+        if (ports->held.words[i] != 0 || ports->bound.words[i] != 0 || ports->pages[i] != NULL)
             sim_fail(&world->sim, "host %u keeps a port near %u", host->sim->index, i * 64);
     }
 }
@@ -408,14 +408,11 @@ void inspect_at_rest(struct world *world, struct world_host *host)
     SIM_CHECK(sim, stack->slots.used == 0);
     SIM_CHECK(sim, stack->time_waits.table.count == 0);
     SIM_CHECK(sim, stack->connected.count == 0);
-    SIM_CHECK(sim, stack->buckets.count == 0);
     SIM_CHECK(sim, stack->requests.table.count == 0);
     SIM_CHECK(sim, stack->tcp.tcb_count == 0);
     SIM_CHECK(sim, list_is_empty(&stack->output_list));
     SIM_CHECK(sim, stack->event_list.first == 0 && stack->event_list.last == 0);
     SIM_CHECK(sim, stack->reassembly_count == 0 && stack->reassembly_bytes == 0);
-    check_bitmap(world, host, &stack->ports_tcp.held);
-    check_bitmap(world, host, &stack->ports_tcp.bound);
-    check_bitmap(world, host, &stack->ports_udp.held);
-    check_bitmap(world, host, &stack->ports_udp.bound);
+    check_ports(world, host, &stack->ports_tcp);
+    check_ports(world, host, &stack->ports_udp);
 }
