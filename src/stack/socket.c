@@ -57,15 +57,21 @@ static bool sock_has_room(struct foyer_host *host)
     return host->slots.used < host->config.max_sockets || time_wait_shed(host);
 }
 
+static size_t sock_bytes(uint8_t protocol)
+{
+    return protocol == FOYER_TCP ? sizeof(struct tcp_sock) : sizeof(struct sock);
+}
+
 struct sock *sock_create(struct foyer_host *host, uint8_t family, uint8_t protocol)
 {
     if (!sock_has_room(host))
         return NULL;
-    struct sock *sock = host_alloc(host, sizeof(*sock));
+    struct sock *sock = host_alloc_raw(host, sock_bytes(protocol));
     if (sock == NULL)
         return NULL;
+    memset(sock, 0, sizeof(*sock)); /* tcp_create clears the rest */
     if (!slot_take(host, sock)) {
-        host_free(host, sock, sizeof(*sock));
+        host_free(host, sock, sock_bytes(protocol));
         return NULL;
     }
     sock->family = family;
@@ -127,7 +133,7 @@ void sock_free_without_slot(struct foyer_host *host, struct sock *sock)
         (void)udp_errors_switch(host, sock, false);
     list_remove(&sock->output_node);
     if (sock->tcb != NULL)
-        tcp_free(host, sock->tcb);
+        tcp_free(host, sock);
     if (sock->state == FOYER_STATE_LISTEN) {
         let_children_go(host, sock->listen);
         tcp_requests_drop(host, sock, false);
@@ -136,7 +142,7 @@ void sock_free_without_slot(struct foyer_host *host, struct sock *sock)
     sock_drop_rings(host, sock);
     sock_options_give(host, sock);
 
-    host_free(host, sock, sizeof(*sock));
+    host_free(host, sock, sock_bytes(sock->protocol));
 }
 
 foyer_socket sock_handle(const struct sock *sock)

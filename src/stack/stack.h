@@ -112,7 +112,7 @@ struct sock {
 
     /* From here to remote: what every segment looks at, in few cache lines (ahead.c). */
     struct hash_node connected_node;
-    struct tcb *tcb;          /* TCP only; allocated at connect or SYN */
+    struct tcb *tcb;          /* TCP only; from connect or SYN on */
     uint32_t flags;           /* enum sock_flags */
     uint32_t path_generation; /* compared with host->path_generation */
     uint8_t protocol;         /* enum foyer_protocol */
@@ -354,7 +354,8 @@ void tcp_option_changed(struct foyer_host *host, struct sock *sock, enum foyer_o
 void tcp_info(const struct foyer_host *host, const struct sock *sock,
               struct foyer_socket_info *ret_info);
 void tcp_timer(struct foyer_host *host, struct sock *sock, foyer_time_ns now); /* sock->timer */
-void tcp_free(struct foyer_host *host, struct tcb *tcb); /* sock_free cancels sock->timer */
+/* The socket has no tcb then. sock_free cancels sock->timer. */
+void tcp_free(struct foyer_host *host, struct sock *sock);
 /* At the host's creation and end (then all sockets are freed already). 0 or -ENOMEM. */
 int tcp_host_init(struct foyer_host *host);
 void tcp_host_finish(struct foyer_host *host);

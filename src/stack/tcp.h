@@ -312,6 +312,12 @@ struct tcb {
  * (docs/benchmarks/core.md). What only an active one needs belongs to its board or its ranges. */
 _Static_assert(sizeof(void *) > 8 || sizeof(struct tcb) <= 232, "idle connections are many");
 
+/* One allocation: sock.tcb leads to it from tcp_create to tcp_free, and is NULL else. */
+struct tcp_sock {
+    struct sock sock;
+    struct tcb tcb;
+};
+
 /* A segment on its way in: the header in host order and where its text lies. */
 struct tcp_segment {
     const struct rx *rx;
@@ -722,7 +728,7 @@ void tcp_newreno_on_idle(struct tcb *tcb, uint32_t idle_ms);
  * Timestamps protect the new connection from the old one's segments once their clock has moved.
  */
 bool tcp_time_wait_is_reusable(const struct foyer_host *host, const struct sock *sock);
-/* NULL: no memory. State, sequence numbers and timers are the caller's to set. */
+/* State, sequence numbers and timers are the caller's to set. */
 struct tcb *tcp_create(struct foyer_host *host, struct sock *sock);
 /*
  * The connection is over: tables, timer, tcb and own rings go; rings say so to the program.

@@ -532,11 +532,11 @@ static struct sock *make_child(struct foyer_host *host, struct sock *listener,
     child->local = (struct foyer_endpoint){seg->rx->dst, seg->tcp.dst_port};
     child->remote = (struct foyer_endpoint){seg->rx->src, seg->tcp.src_port};
     inherit_options(child, listener);
-    if (ip_path(host, child) != 0 || tcp_create(host, child) == NULL ||
-        ports_adopt(host, child, listener) != 0) {
+    if (ip_path(host, child) != 0 || ports_adopt(host, child, listener) != 0) {
         sock_free(host, child);
         return NULL;
     }
+    (void)tcp_create(host, child);
     return child;
 }
 

@@ -12,10 +12,9 @@
 
 struct tcb *tcp_create(struct foyer_host *host, struct sock *sock)
 {
-    struct tcb *tcb = host_alloc(host, sizeof(*tcb));
+    struct tcb *tcb = &((struct tcp_sock *)sock)->tcb;
 
-    if (tcb == NULL)
-        return NULL;
+    memset(tcb, 0, sizeof(*tcb));
     host->tcp.tcb_count++;
     (void)tcp_unit_pool_grow(host);
     sock->tcb = tcb;
@@ -33,10 +32,11 @@ struct tcb *tcp_create(struct foyer_host *host, struct sock *sock)
     return tcb;
 }
 
-void tcp_free(struct foyer_host *host, struct tcb *tcb)
+void tcp_free(struct foyer_host *host, struct sock *sock)
 {
-    if (tcb == NULL)
-        return;
+    struct tcb *tcb = sock->tcb;
+
+    sock->tcb = NULL;
     fastopen_leave(host, tcb, false, host->now_ns);
     tcp_board_give(host, tcb);
     tcp_cc_give(host, tcb);
@@ -44,7 +44,6 @@ void tcp_free(struct foyer_host *host, struct tcb *tcb)
     tcp_extra_give(host, tcb);
     host->tcp.tcb_count--;
     tcp_units_trim_later(host); /* the reserve is smaller by its part */
-    host_free(host, tcb, sizeof(*tcb));
 }
 
 /* The program sees at its rings what became of the stream. */
@@ -72,8 +71,7 @@ bool tcp_finish(struct foyer_host *host, struct sock *sock, int error)
     timer_cancel(&host->timers, &sock->timer);
     list_remove(&sock->output_node);
     ports_disconnect(host, sock);
-    tcp_free(host, sock->tcb);
-    sock->tcb = NULL;
+    tcp_free(host, sock);
     sock->state = FOYER_STATE_CLOSED;
     if (error != 0)
         sock_fail(host, sock, error); /* MUST-12, MUST-47 */
@@ -95,8 +93,6 @@ int tcp_connect(struct foyer_host *host, struct sock *sock, foyer_time_ns now)
 {
     struct tcb *tcb = tcp_create(host, sock);
 
-    if (tcb == NULL)
-        return -ENOMEM;
     tcb->iss = tcp_isn(host, sock, now);
     if (host->has_isn_floor && seq_le(tcb->iss, host->isn_floor))
         tcb->iss = seq_add(host->isn_floor, UINT16_MAX + 2u); /* RFC 9293 section 3.6.1 */
