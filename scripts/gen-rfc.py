@@ -5,7 +5,8 @@
     gen-rfc.py --check     fail where it is stale, or where one of the rules below is broken
     gen-rfc.py --self-test
 
-docs/requirements/rfc<number>.tsv lists the requirements (group, id, level, wording of our own).
+docs/requirements/rfc<number>.tsv lists the requirements (group, id, level, wording of our own); its
+first line, a comment, says which text it was checked against.
 docs/requirements/deviations.tsv says what is not done, and why (rfc, id, kind, reason):
 
     deviation        decided; the reason says by what it is outweighed
@@ -69,7 +70,8 @@ def read_requirements(root):
     found = {}
     for path in sorted((root / "docs/requirements").glob("rfc*.tsv")):
         rfc = int(path.stem[3:])
-        rows = [line.split("\t") for line in path.read_text().splitlines()[1:] if line]
+        lines = [line for line in path.read_text().splitlines() if line and line[0] != "#"]
+        rows = [line.split("\t") for line in lines[1:]]
         for row in rows:
             if len(row) != 4:
                 raise SystemExit(f"{path}: a row has four fields: {row}")

@@ -83,7 +83,7 @@
 #define TCP_FIN_WAIT_2_NS (60 * FOYER_NS_PER_S) /* orphans only */
 #define TCP_OOW_ACK_NS (500 * FOYER_NS_PER_MS)  /* answers to unacceptable segments */
 #define TCP_SLEPT_NS (600 * FOYER_NS_PER_S)     /* a timer so late: the machine slept */
-#define TCP_SYN_RETRIES 6u                      /* 127 s to give up */
+#define TCP_SYN_RETRIES 7u                      /* 247 s to give up */
 #define TCP_SYN_ACK_RETRIES 5u                  /* 63 s */
 #define TCP_DATA_RETRIES 15u                    /* RFC 9293 3.8.3 R2 (SHLD-11): at least 100 s */
 #define TCP_ORPHAN_RETRIES 8u                   /* nobody waits for it any more */
@@ -167,6 +167,7 @@ enum tcp_flags {
     TCPF_SYN_ACKED = 1u << 25,    /* the peer has acknowledged our SYN */
     TCPF_FASTOPEN = 1u << 26,     /* before: the handshake is a Fast Open; after: it had data */
     TCPF_TFO_OFFER = 1u << 27,    /* the SYN-ACK brings a cookie */
+    TCPF_PROBED = 1u << 28,       /* a loss probe went out, and no round trip was measured since */
     TCPF_URG_OUT = 1u << 30,      /* extra->snd_up is beyond SND.UNA */
     TCPF_URG_IN = 1u << 31,       /* the reader has not passed extra->rcv_up */
 };

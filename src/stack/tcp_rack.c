@@ -220,23 +220,24 @@ void tcp_probe_on_ack(struct foyer_host *host, struct tcb *tcb, const struct tcp
 /* Section 7.2, TLP_calc_PTO. [RFC8985 7.2a] */
 static foyer_time_ns probe_delay_ns(const struct tcb *tcb)
 {
-    if (tcb->srtt_us8 == 0)
-        return FOYER_NS_PER_S;
     foyer_time_ns delay_ns = 2 * (foyer_time_ns)(tcb->srtt_us8 / 8) * FOYER_NS_PER_US;
 
     delay_ns += tcp_flight(tcb) <= tcb->mss ? PROBE_MAX_ACK_DELAY_NS : PROBE_SLACK_NS;
     return delay_ns;
 }
 
-/* Section 7.2: what must be true for a probe to be scheduled. [RFC8985 5.1a 7.2b] */
+/* Sections 7.2 and 7.3: what must be true for a probe to be scheduled. Where none was acknowledged
+ * by a measured round trip since the last one, the path may have become so long that it only adds
+ * to what is on it. [RFC8985 5.1a 7.2b 7.3c] */
 static bool wants_probe(const struct tcb *tcb)
 {
     const struct tcp_board *board = tcb->board;
 
-    return (tcb->flags & (TCPF_SACK_OK | TCPF_PERSIST | TCPF_SYN_ACKED)) ==
+    return (tcb->flags & (TCPF_SACK_OK | TCPF_PERSIST | TCPF_SYN_ACKED | TCPF_PROBED)) ==
                (TCPF_SACK_OK | TCPF_SYN_ACKED) &&
-           (tcb->recovery == TCP_OPEN || tcb->recovery == TCP_CWR) && tcp_flight(tcb) > 0 &&
-           board->sacked_bytes == 0 && board->lost_bytes == 0 && (board->flags & TCPB_TLP) == 0;
+           tcb->srtt_us8 != 0 && (tcb->recovery == TCP_OPEN || tcb->recovery == TCP_CWR) &&
+           tcp_flight(tcb) > 0 && board->sacked_bytes == 0 && board->lost_bytes == 0 &&
+           (board->flags & TCPB_TLP) == 0;
 }
 
 bool tcp_probe_is_due(const struct tcb *tcb)
@@ -250,6 +251,7 @@ void tcp_probe_sent(struct tcb *tcb, bool is_again)
 
     board->flags |= TCPB_TLP | (is_again ? TCPB_TLP_AGAIN : 0);
     board->tlp_end = tcb->snd_nxt;
+    tcb->flags |= TCPF_PROBED;
     board->loss_timer = TCP_LOSS_TIMER_NONE;
     board->loss_deadline_ns = FOYER_TIME_NEVER;
 }

@@ -99,8 +99,8 @@ static bool is_user_timeout(const struct sock *sock, foyer_time_ns now)
            tcp_ms(now) - sock->tcb->stalled_ms >= sock->options->user_timeout_ms;
 }
 
-/* RFC 9293 section 3.8.3 R2 (MUST-20b, MUST-22, MUST-23: six SYNs take 127 s, of which the peer
- * has 63 s before the last goes; Linux's numbers). */
+/* RFC 9293 section 3.8.3 R2 (MUST-20b, MUST-22, MUST-23: eight SYNs take 127 s, and the last is
+ * waited for until 247 s are over). Requests of others end sooner: they cost us memory. */
 static bool is_exhausted(const struct sock *sock, foyer_time_ns now)
 {
     unsigned limit = TCP_DATA_RETRIES;

@@ -403,7 +403,8 @@ static void announce(struct foyer_host_config *config)
     config->behaviour = FOYER_HOST_ANNOUNCE;
 }
 
-/* RFC 4862 section 5.4.2: the solicited-node group is told of before the address is probed. */
+/* RFC 4862 section 5.4.2: the solicited-node group is told of before the address is probed.
+ * [test RFC4861 7.2.1a] */
 static void own_addresses_are_members(void **state)
 {
     (void)state;

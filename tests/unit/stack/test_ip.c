@@ -69,7 +69,8 @@ static const struct bad_frame bad_frames[] = {
     {"UDP checksum, IPv6", false, 60, 0x55, false, COUNTER(in_dropped_checksum)},
 };
 
-/* [test RFC1122 3.2.1.1a 3.2.1.2a 3.2.1.3b 3.2.1.3c 3.2.1.3d 3.3.6a 4.1.3.6a] */
+/* [test RFC1122 3.2.1.1a 3.2.1.2a 3.2.1.3b 3.2.1.3c 3.2.1.3d 3.3.6a 4.1.3.6a]
+ * [test RFC1122 2.4a] */
 static void bad_frames_are_counted(void **state)
 {
     struct lan *lan = *state;
@@ -376,7 +377,7 @@ static void input_error(struct lan *lan, const struct lan_frame *sent, uint8_t t
               lan_icmp(frame, &src, &dst, type, code, word, sent->bytes + WIRE_ETH_SIZE, quoted));
 }
 
-/* [test RFC1122 3.2.2c 3.2.2.5a 4.1.3.3a] */
+/* [test RFC1122 3.2.2c 3.2.2.5a 4.1.3.3a] [test RFC1122 3.2.2.1d] */
 static void errors_reach_their_socket(void **state)
 {
     struct lan *lan = *state;

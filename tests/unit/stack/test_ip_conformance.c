@@ -26,7 +26,7 @@ static void reseal_ipv4(void)
 
 /* ---- headers --------------------------------------------------------------------------------------- */
 
-/* [test RFC1122 3.2.1.7b] */
+/* [test RFC1122 3.2.1.7b] [test RFC8200 3a] */
 static void small_ttl_is_no_reason_to_drop(void **state)
 {
     struct lan *lan = *state;
@@ -77,7 +77,7 @@ static void datagrams_go_out_as_the_program_says(void **state)
     }
 }
 
-/* RFC 7126 section 4.3; other options are passed over. */
+/* RFC 7126 section 4.3; other options are passed over. [test RFC1122 3.2.1.8e] */
 static void source_routed_packets_are_dropped(void **state)
 {
     struct lan *lan = *state;
@@ -85,10 +85,9 @@ static void source_routed_packets_are_dropped(void **state)
         uint8_t options[8];
         bool is_taken;
     } rows[] = {
-        {{1, 1, 1, 1, 1, 1, 1, 0}, true},
-        {{68, 8, 5, 0, 0, 0, 0, 0}, true},
-        {{131, 7, 4, 10, 0, 0, 2, 0}, false},
-        {{1, 137, 7, 4, 10, 0, 0, 2}, false},
+        {{1, 1, 1, 1, 1, 1, 1, 0}, true},     {{68, 8, 5, 0, 0, 0, 0, 0}, true},
+        {{136, 4, 0, 9, 0, 0, 0, 0}, true}, /* a stream's identifier */
+        {{131, 7, 4, 10, 0, 0, 2, 0}, false}, {{1, 137, 7, 4, 10, 0, 0, 2}, false},
     };
     foyer_socket socket = receiver(lan);
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
@@ -388,7 +387,8 @@ static void solicitations_make_stale_entries_or_none(void **state)
     assert_memory_equal(neighbour->mac, other_mac, 6);
 }
 
-/* RFC 4861 section 7.2.5, row by row. [test RFC4861 7.2.5a 7.2.5b 7.2.5c 7.2.5d 7.2.5e] */
+/* RFC 4861 section 7.2.5, row by row. [test RFC4861 7.2.5a 7.2.5b 7.2.5c 7.2.5d 7.2.5e]
+ * [test RFC4861 7.3.1b] */
 static void advertisements_and_the_cache(void **state)
 {
     enum { NONE = 100 };

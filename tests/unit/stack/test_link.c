@@ -80,7 +80,7 @@ static void rejects_bad_arp(void **state)
     assert_int_equal(lan_pull(lan), 0);
 }
 
-/* [test RFC4861 7.2.2a 7.2.2d] [test RFC1122 2.3.2.2a] */
+/* [test RFC4861 7.2.2a 7.2.2d] [test RFC1122 2.3.2.2a] [test RFC1122 2.4b 3.3.1.1b] */
 static void resolves_then_sends(void **state)
 {
     struct lan *lan = *state;
@@ -136,7 +136,7 @@ static void connected_socket_parks_its_bytes(void **state)
     assert_int_equal(lan_pull(lan), 20);
 }
 
-/* [test RFC4861 7.2.2b 7.2.2c] [test RFC1122 2.3.2.1b] */
+/* [test RFC4861 7.2.2b 7.2.2c] [test RFC1122 2.3.2.1b] [test RFC4861 7.3.3c] */
 static void three_tries_then_unreachable(void **state)
 {
     struct lan *lan = *state;
@@ -164,7 +164,7 @@ static void three_tries_then_unreachable(void **state)
 }
 
 /* REACHABLE for 30 s, then used: DELAY for 5 s, then three unicast questions, then gone.
- * [test RFC4861 7.3.3a 7.3.3b] [test RFC1122 2.3.2.1a 3.3.1.4a] */
+ * [test RFC4861 7.3.3a 7.3.3b] [test RFC1122 2.3.2.1a 3.3.1.4a] [test RFC1122 3.3.1.4d] */
 static void unreachability_detection(void **state)
 {
     struct lan *lan = *state;
@@ -203,7 +203,7 @@ static void unreachability_detection(void **state)
     }
 }
 
-/* [test RFC1122 3.3.1.1a 3.3.1.6a] */
+/* [test RFC1122 3.3.1.1a 3.3.1.6a] [test RFC1122 3.2.1.3f 3.2.2.9b] */
 static void gateway_by_longest_prefix(void **state)
 {
     struct lan *lan = *state;

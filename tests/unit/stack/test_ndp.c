@@ -205,7 +205,7 @@ static void only_neighbours_advertise(void **state)
     assert_int_equal(next_hop(lan, &far_away, &hop), -ENETUNREACH);
 }
 
-/* [test RFC4861 6.3.4b 6.3.4c 6.3.4h 6.3.5a] */
+/* [test RFC4861 6.3.4b 6.3.4c 6.3.4h 6.3.5a] [test RFC4861 6.3.5b] */
 static void default_routers(void **state)
 {
     struct lan *lan = *state;
@@ -250,7 +250,7 @@ static void known_routers_first(void **state)
     assert_true(foyer_addr_eq(&hop, &router2));
 }
 
-/* RFC 4861 sections 6.3.6 and 7.2.5 [test RFC4861 6.3.6b 7.2.5f] */
+/* RFC 4861 sections 6.3.6 and 7.2.5 [test RFC4861 6.3.6b 7.2.5f] [test RFC4861 7.2.5g] */
 static void silent_and_former_routers(void **state)
 {
     struct lan *lan = *state;
@@ -301,7 +301,7 @@ static void on_link_prefixes(void **state)
     assert_false(find_origin(lan, FOYER_ADDRESS_SLAAC, 0, &info)); /* not asked for */
 }
 
-/* [test RFC4861 6.3.4a 6.3.4g] */
+/* [test RFC4861 6.3.4a 6.3.4g] [test RFC4861 6.3.4i] */
 static void link_parameters(void **state)
 {
     struct lan *lan = *state;
@@ -339,7 +339,7 @@ static void link_parameters(void **state)
 
 /* ---- autoconfigured addresses ------------------------------------------------------------------------------- */
 
-/* [test RFC4862 5.4a 5.4.2c 5.5.3e] */
+/* [test RFC4862 5.4a 5.4.2c 5.5.3e] [test RFC4862 5.5a] */
 static void address_from_prefix(void **state)
 {
     struct lan *lan = *state;
@@ -441,7 +441,7 @@ static void two_hour_rule(void **state)
     }
 }
 
-/* [test RFC4862 5.5.4a 5.5.4b 5.5.4c] */
+/* [test RFC4862 5.5.4a 5.5.4b 5.5.4c] [test RFC4862 5.5.4d] */
 static void deprecated_then_gone(void **state)
 {
     struct lan *lan = *state;

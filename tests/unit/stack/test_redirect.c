@@ -93,7 +93,7 @@ static void assert_hop(struct lan *lan, struct foyer_addr dst, struct foyer_addr
     assert_memory_equal(hop.bytes, expected.bytes, 16);
 }
 
-/* [test RFC1122 3.2.2.2b] */
+/* [test RFC1122 3.2.2.2b] [test RFC1122 3.3.1.2b] */
 static void v4_redirect_changes_one_destination(void **state)
 {
     struct lan *lan = *state;
@@ -155,7 +155,7 @@ static void redirect6(struct lan *lan, const struct foyer_addr *router,
     send_ndp(lan, &ndp, router, &lan_host6, hop_limit);
 }
 
-/* [test RFC4861 8.3a] */
+/* [test RFC4861 8.3a] [test RFC4861 8.3b 8.3c 8.1b] */
 static void v6_redirect_changes_one_destination(void **state)
 {
     struct lan *lan = *state;

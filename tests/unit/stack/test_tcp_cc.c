@@ -92,7 +92,7 @@ static void newreno_loss_halves_the_flight(void **state)
     assert_int_equal(tcb.ssthresh_bytes, 2 * MSS); /* RFC 5681 (4): at least 2 SMSS */
 }
 
-/* [test RFC9438 4.6a] */
+/* [test RFC9438 4.6a] [test RFC9438 4.6c] */
 static void cubic_loss_keeps_seven_tenths(void **state)
 {
     struct tcb tcb;
@@ -130,7 +130,7 @@ static void enter_avoidance(struct tcb *tcb, foyer_time_ns now)
     tcp_cc(tcb)->on_ack(tcb, 1, now);
 }
 
-/* [test RFC9438 4.2a] */
+/* [test RFC9438 4.2a] [test RFC9438 5.1a] */
 static void cubic_k_is_the_cube_root(void **state)
 {
     struct tcb tcb;
@@ -224,7 +224,7 @@ static void cubic_idle_time_is_no_growth(void **state)
     assert_int_equal(tcb.cc.cubic.epoch_ms, epoch_ms + 3000);
 }
 
-/* [test RFC9438 4.9a] */
+/* [test RFC9438 4.9a] [test RFC9438 4.9b] */
 static void cubic_undo_restores_w_max(void **state)
 {
     struct tcb tcb;

@@ -299,7 +299,7 @@ static void window_is_unsigned_and_of_32_bits(void **state)
 
 /* Text of odd sizes comes, is read or not: the right edge stands still or moves to the right, but
  * for what the scale cannot express where the buffer is full (RFC 7323 section 2.4).
- * [test RFC9293 SHLD-14] */
+ * [test RFC9293 SHLD-14] [test RFC7323 2.4b] */
 static void right_edge_of_our_window_never_goes_back(void **state)
 {
     struct wire_tcp_options options = {
@@ -460,7 +460,8 @@ static struct foyer_addr source_of_syn(struct lan *lan, foyer_socket socket)
     return view.src;
 }
 
-/* [test RFC9293 MUST-43 MUST-44 MUST-45] [test RFC1122 3.2.1.3a] */
+/* [test RFC9293 MUST-43 MUST-44 MUST-45] [test RFC1122 3.2.1.3a]
+ * [test RFC1122 3.3.4.3b 3.3.4.3c] */
 static void source_is_the_bound_address_or_what_ip_says(void **state)
 {
     struct lan *lan = *state;

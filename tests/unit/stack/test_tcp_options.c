@@ -38,7 +38,7 @@ struct offer {
 };
 
 /* A SYN-ACK repeats what the SYN offered and nothing else (RFC 7323 sections 1.3 and 3.2).
- * [test RFC7323 2.2b 3.2a] */
+ * [test RFC7323 2.2b 3.2a] [test RFC7323 2.3f] */
 static void syn_ack_repeats_the_offer(void **state)
 {
     const struct offer *offer = *state;
@@ -266,7 +266,7 @@ static struct peer *establish_with_timestamps(void)
     return peer;
 }
 
-/* [test RFC7323 3.2b] */
+/* [test RFC7323 3.2b] [test RFC7323 3.2g] */
 static void timestamps_are_in_every_segment_and_echoed(void **state)
 {
     struct peer *peer = establish_with_timestamps();

@@ -88,7 +88,7 @@ static void reordering_seen_widens_the_threshold(void **state)
 
 /* ---- TLP (section 7) -------------------------------------------------------------------------------- */
 
-/* [test RFC8985 7.2a 7.4a] */
+/* [test RFC8985 7.2a 7.4a] [test RFC8985 7.4c] */
 static void tail_is_probed_and_repaired_without_a_timeout(void **state)
 {
     struct peer *peer = peer_establish_far(RTT, false);

@@ -122,6 +122,7 @@ static void every_hole_is_retransmitted_once(void **state)
     peer_destroy(peer);
 }
 
+/* [test RFC6675 5h] */
 static void recovery_ends_with_ssthresh(void **state)
 {
     struct peer *peer = establish(true);
@@ -158,7 +159,7 @@ static void second_loss_in_recovery_reduces_only_once(void **state)
 }
 
 /* RFC 9937: as many bytes go out as come in, scaled by ssthresh / flight; never a burst.
- * [test RFC6675 4c 5e] */
+ * [test RFC6675 4c 5e] [test RFC8985 9.3a 9.3b] */
 static void prr_paces_by_what_is_delivered(void **state)
 {
     struct peer *peer = establish(true);
@@ -178,7 +179,7 @@ static void prr_paces_by_what_is_delivered(void **state)
     peer_destroy(peer);
 }
 
-/* RFC 2018 section 8. [test RFC6675 5.1b] */
+/* RFC 2018 section 8. [test RFC6675 5.1b] [test RFC6675 4d] */
 static void reneging_is_found_and_survived(void **state)
 {
     struct peer *peer = establish(true);
@@ -430,7 +431,7 @@ static void icmp_for(struct peer *peer, uint32_t seq, int error, uint16_t mtu)
     tcp_icmp_error(peer->host, sock, &icmp, peer->now);
 }
 
-/* [test RFC9293 SHLD-6] */
+/* [test RFC9293 SHLD-6] [test RFC7323 5.7a] */
 static void smaller_path_mtu_resends_in_smaller_segments(void **state)
 {
     struct peer *peer = establish(true);
@@ -446,6 +447,7 @@ static void smaller_path_mtu_resends_in_smaller_segments(void **state)
     peer_destroy(peer);
 }
 
+/* [test RFC1122 3.4b] */
 static void icmp_outside_of_the_flight_is_ignored(void **state)
 {
     struct peer *peer = establish(true);
@@ -475,6 +477,7 @@ static void hard_icmp_error_does_not_end_an_established_connection(void **state)
     peer_destroy(peer);
 }
 
+/* [test RFC1122 3.2.2.1e] */
 static void hard_icmp_error_ends_a_connection_attempt(void **state)
 {
     struct peer *peer = peer_create();

@@ -241,7 +241,7 @@ static void initial_window_is_ten_segments(void **state)
 
 /* ---- the peer's window -------------------------------------------------------------------------------- */
 
-/* [test RFC9293 MUST-38] */
+/* [test RFC9293 MUST-38] [test RFC7323 2.4c] */
 static void window_is_never_exceeded(void **state)
 {
     struct peer *peer = establish(2500);

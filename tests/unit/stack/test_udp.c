@@ -164,7 +164,7 @@ static void connected_socket_hears_only_its_peer(void **state)
     assert_int_equal(info.local.port, 53);
 }
 
-/* [test RFC1122 3.2.2b 3.2.2.1b 4.1.3.1a] */
+/* [test RFC1122 3.2.2b 3.2.2.1b 4.1.3.1a] [test RFC1122 3.3.8a] */
 static void nobody_listens_unreachable(void **state)
 {
     struct lan *lan = *state;
@@ -184,7 +184,7 @@ static void nobody_listens_unreachable(void **state)
     }
 }
 
-/* [test RFC1122 3.2.2f 3.3.6b] */
+/* [test RFC1122 3.2.2f 3.3.6b] [test RFC1122 3.3.6c 3.3.7b] */
 static void group_datagrams(void **state)
 {
     struct lan *lan = *state;
@@ -282,7 +282,7 @@ static void size_limits(void **state)
 /* ---- fragments ----------------------------------------------------------------------------------- */
 
 /* What one host sends in pieces, another takes in as one, in any order. [test RFC8200 4.5a 5b]
- * [test RFC1122 3.3.2a 3.3.2b] */
+ * [test RFC1122 3.3.2a 3.3.2b] [test RFC8200 4.5l 4.5m] */
 static void fragments_there_and_back(void **state)
 {
     struct lan *lan = *state;

@@ -108,7 +108,7 @@ static void ndp_round_trip(void **state)
     }
 }
 
-/* [test RFC4861 6.1.2b 7.1.1a 7.1.2a] */
+/* [test RFC4861 6.1.2b 7.1.1a 7.1.2a] [test RFC4861 4.6a 9a] [test RFC4862 5.4.1a] */
 static void ndp_rejected(void **state)
 {
     (void)state;

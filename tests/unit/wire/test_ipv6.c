@@ -102,6 +102,9 @@ static const struct {
     {"option 10 to multicast: report", DSTOPT, {UDP, 0, 0x85, 4}, 16, -EPROTO, 0, 2, 42, true},
     {"option 11: report", DSTOPT, {UDP, 0, 0, 0xc5, 3}, 16, -EPROTO, 0, 2, 43, false},
     {"option 11 to multicast: discard", DSTOPT, {UDP, 0, 0xc5, 4}, 16, -EINVAL, 0, 0, 0, true},
+    /* [test RFC8200 4.2c] */
+    {"01 before 10: discard", DSTOPT, {UDP, 0, 0x45, 0, 0x85, 0}, 16, -EINVAL, 0, 0, 0, false},
+    {"10 before 01: report", DSTOPT, {UDP, 0, 0x85, 0, 0x45, 0}, 16, -EPROTO, 0, 2, 42, false},
     {"option over the end", DSTOPT, {UDP, 0, 5, 5}, 16, -EINVAL, 0, 0, 0, false},
     {"option without a length", DSTOPT, {UDP, 0, 1, 3, 0, 0, 0, 5}, 16, -EINVAL, 0, 0, 0, false},
     {"header over the end", DSTOPT, {UDP, 2, 1, 4}, 16, -EINVAL, 0, 0, 0, false},
