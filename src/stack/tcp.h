@@ -714,6 +714,10 @@ void tcp_cc_select(struct foyer_host *host, struct tcb *tcb, uint8_t id);
 void tcp_cc_give(struct foyer_host *host, struct tcb *tcb);
 /* RFC 5681 section 4.1: the window decays while nothing is sent. True where it may have. */
 bool tcp_cc_restart_after_idle(struct tcb *tcb, foyer_time_ns now);
+/* New data went out: the largest flight of a window of data is remembered on the board. */
+void tcp_cc_note_flight(struct tcb *tcb);
+/* That flight, or the present one; before SND.UNA moves. */
+uint32_t tcp_cc_used_bytes(const struct tcb *tcb);
 /* Slow start's part of growth; returns the bytes left for congestion avoidance. */
 uint32_t tcp_cc_slow_start(struct tcb *tcb, uint32_t acked_bytes);
 /* tcp_cc_newreno.c: RFC 5681's growth and its reaction to losses, which DCTCP has as well. */

@@ -207,12 +207,13 @@ static bool check_ack_range(struct foyer_host *host, struct sock *sock,
     return true;
 }
 
-static void grow_window(struct tcb *tcb, uint32_t acked_bytes, uint32_t flight_before,
+static void grow_window(struct tcb *tcb, uint32_t acked_bytes, uint32_t used_bytes,
                         foyer_time_ns now)
 {
-    /* RFC 9438 section 5.8, RFC 5681 section 4.1's spirit: an unused window does not grow. */
+    /* RFC 9438 section 5.8, RFC 5681 section 4.1's spirit: an unused window does not grow. In slow
+     * start one of which half was used at a time is not unused (RFC 7661 section 4.2). */
     bool is_used = (tcb->flags & TCPF_CWND_LIMITED) != 0 ||
-                   (tcb->cwnd_bytes < tcb->ssthresh_bytes && tcb->cwnd_bytes < 2 * flight_before);
+                   (tcb->cwnd_bytes < tcb->ssthresh_bytes && tcb->cwnd_bytes < 2 * used_bytes);
 
     if (acked_bytes > 0 && is_used && tcp_cc(tcb)->on_sample == NULL &&
         (tcb->recovery == TCP_OPEN || tcb->recovery == TCP_LOSS))
@@ -274,7 +275,7 @@ bool tcp_ack_input(struct foyer_host *host, struct sock *sock, const struct tcp_
         return true; /* its text may still be new */
     }
 
-    uint32_t flight_before = tcp_flight(tcb);
+    uint32_t used_bytes = tcp_cc_used_bytes(tcb);
     uint8_t recovery_before = tcb->recovery;
     uint32_t acked_bytes = seq_distance(seg->tcp.ack, tcb->snd_una);
     bool is_window_changed = update_window(tcb, seg);
@@ -300,17 +301,17 @@ bool tcp_ack_input(struct foyer_host *host, struct sock *sock, const struct tcp_
         tcp_recovery_on_ece(host, tcb, &delivery, now);
     if (delivery.rtt_us != 0 && tcp_cc(tcb)->on_rtt != NULL)
         tcp_cc(tcb)->on_rtt(tcb, delivery.rtt_us);
-    tcp_recovery_on_ack(host, sock, &delivery, now);
-    if (recovery_before == TCP_OPEN || recovery_before == TCP_LOSS)
-        grow_window(tcb, acked_bytes, flight_before, now);
-    tcp_pace_update(sock);
-
+    /* Before recovery, whose loss probe is due no later than the timeout. */
     if (acked_bytes > 0 || is_window_changed || (tcb->flags & TCPF_PERSIST) != 0) {
         if (is_window_changed && tcb->snd_wnd > 0 && (tcb->flags & TCPF_PERSIST) != 0)
             tcb->backoff = 0;
         if (acked_bytes > 0 || tcp_flight(tcb) == 0)
             tcp_rto_restart(host, sock, now); /* RFC 6298 (5.2), (5.3) */
     }
+    tcp_recovery_on_ack(host, sock, &delivery, now);
+    if (recovery_before == TCP_OPEN || recovery_before == TCP_LOSS)
+        grow_window(tcb, acked_bytes, used_bytes, now);
+    tcp_pace_update(sock);
     if (acked_bytes > 0 && (tcb->flags & TCPF_FIN_QUEUED) != 0 &&
         seq_gt(tcb->snd_una, tcb->snd_end))
         return fin_acked(host, sock, now);

@@ -115,7 +115,10 @@ struct tcp_board {
 
     seq_t small_end; /* end of the last segment shorter than mss (Minshall); SND.UNA: none yet */
     seq_t recovery_point; /* RFC 6675 RecoveryPoint */
-    uint32_t dup_acks;    /* without SACK: segments that left the path */
+    /* The most that was out since used_end was snd_nxt: how much of cwnd the program makes use of. */
+    uint32_t used_bytes;
+    seq_t used_end;
+    uint32_t dup_acks; /* without SACK: segments that left the path */
     uint32_t prr_delivered_bytes, prr_out_bytes, prr_flight_bytes; /* RFC 9937 */
 
     struct tcp_rate rate;

@@ -57,6 +57,24 @@ void tcp_cc_init(struct foyer_host *host, struct tcb *tcb)
     tcp_cc_select(host, tcb, tcb->cc_id);
 }
 
+void tcp_cc_note_flight(struct tcb *tcb)
+{
+    struct tcp_board *board = tcb->board;
+    uint32_t flight = tcp_flight(tcb);
+
+    if (seq_ge(tcb->snd_una, board->used_end) || flight > board->used_bytes) {
+        board->used_bytes = flight;
+        board->used_end = tcb->snd_nxt;
+    }
+}
+
+uint32_t tcp_cc_used_bytes(const struct tcb *tcb)
+{
+    uint32_t flight = tcp_flight(tcb);
+
+    return tcb->board != NULL && tcb->board->used_bytes > flight ? tcb->board->used_bytes : flight;
+}
+
 /* RFC 5681 section 3.1 with byte counting: cwnd grows by what was acknowledged. [RFC9438 4.10a] */
 uint32_t tcp_cc_slow_start(struct tcb *tcb, uint32_t acked_bytes)
 {

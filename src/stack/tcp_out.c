@@ -320,15 +320,26 @@ struct new_data {
 };
 
 /*
- * PSH where the buffer is emptied (MUST-60, MUST-61, SHLD-27), and at the end of a burst of
- * several segments that a window stopped: more will follow, but not at once, and a receiver that
- * coalesces segments (GRO, LRO) hands on what it has when it sees the bit instead of when its
- * patience ends. A lone segment in the midst of a transfer is left to be coalesced with the next.
- * room: of both windows, before the data.
+ * PSH where the buffer is emptied (MUST-60, MUST-61, SHLD-27), and at the end of a super-segment, as
+ * Linux: a receiver that coalesces segments (GRO, LRO) hands on what it has when it sees the bit
+ * instead of when its patience ends, and of several packets of that size it makes no larger one. A
+ * lone segment in the midst of a transfer is left to be coalesced with the next.
  */
-static bool is_push(const struct tcb *tcb, uint32_t size, uint32_t unsent, uint32_t room)
+static bool is_push(const struct tcb *tcb, uint32_t size, uint32_t unsent)
 {
-    return size == unsent || (size > tcb->mss && room - size < min_u32(tcb->mss, unsent - size));
+    return size == unsent || size > tcb->mss;
+}
+
+/*
+ * A super-segment carries no more than half of either window, as Linux's: the ACK of one half is
+ * under way while the other is, so a window goes out as its ACKs come in and not in one burst per
+ * round trip.
+ */
+static uint32_t burst_limit(const struct tcb *tcb)
+{
+    uint32_t half = min_u32(tcb->cwnd_bytes, tcb->snd_wnd_max) / 2;
+
+    return half > tcb->mss ? whole_segments(half, tcb->mss) : tcb->mss;
 }
 
 /* Bytes that the peer's window leaves, FIN included; MUST-34: the edge may have gone back.
@@ -363,6 +374,7 @@ static bool choose_new_data(const struct foyer_host *host, struct sock *sock,
         return false;
     }
     uint32_t size = min_u32(min_u32(unsent, window), max_payload(host, sock, tcb->snd_nxt));
+    size = min_u32(size, burst_limit(tcb));
     if (size > cwnd) {
         tcb->flags |= TCPF_CWND_LIMITED;
         size = cwnd;
@@ -376,8 +388,8 @@ static bool choose_new_data(const struct foyer_host *host, struct sock *sock,
             return false; /* Nagle, cork; or too small a piece of the window */
         is_all = size == unsent;
     }
-    *ret_data = (struct new_data){size, is_all && wants_fin && window > size,
-                                  is_push(tcb, size, unsent, min_u32(window, cwnd))};
+    *ret_data =
+        (struct new_data){size, is_all && wants_fin && window > size, is_push(tcb, size, unsent)};
     return size > 0;
 }
 
@@ -399,6 +411,7 @@ static void send_new(struct foyer_host *host, struct sock *sock, struct tx *tx,
 
     tcp_board_sent(host, tcb, seq, end, tcp_us(now));
     tcb->snd_nxt = end;
+    tcp_cc_note_flight(tcb);
     tcb->flags &= ~(uint32_t)TCPF_OVERRIDE;
     if (data->size % tcb->mss != 0)
         tcb->board->small_end = end;

@@ -285,13 +285,15 @@ void tcp_loss_timer_update(struct foyer_host *host, struct sock *sock, uint32_t 
         set_loss_timer(host, sock, TCP_LOSS_TIMER_EXPIRE, now + tcp_rto_ns(tcb));
         return;
     }
-    foyer_time_ns deadline_ns = wants_probe(tcb) ? now + probe_delay_ns(tcb) : FOYER_TIME_NEVER;
-    /* Section 7.2 would send a probe in the RTO's place; the RTO is as good, and F-RTO and undo
-     * forgive it where it was wrong. */
-    if (deadline_ns < tcb->rto_deadline_ns)
-        set_loss_timer(host, sock, TCP_LOSS_TIMER_PROBE, deadline_ns);
-    else
+    if (!wants_probe(tcb)) {
         set_loss_timer(host, sock, TCP_LOSS_TIMER_NONE, FOYER_TIME_NEVER);
+        return;
+    }
+    /* Section 7.2: where the RTO would come first, the probe goes in its place. [RFC8985 7.2c] */
+    foyer_time_ns deadline_ns = now + probe_delay_ns(tcb);
+    if (deadline_ns > tcb->rto_deadline_ns)
+        deadline_ns = tcb->rto_deadline_ns;
+    set_loss_timer(host, sock, TCP_LOSS_TIMER_PROBE, deadline_ns);
 }
 
 void tcp_probe_reschedule(struct foyer_host *host, struct sock *sock, foyer_time_ns now)
@@ -307,6 +309,7 @@ void tcp_loss_timer_fires(struct foyer_host *host, struct sock *sock, foyer_time
     struct tcb *tcb = sock->tcb;
     struct tcp_board *board = tcb->board;
     uint8_t kind = board->loss_timer;
+    foyer_time_ns deadline_ns = board->loss_deadline_ns;
 
     board->loss_timer = TCP_LOSS_TIMER_NONE;
     board->loss_deadline_ns = FOYER_TIME_NEVER;
@@ -317,6 +320,9 @@ void tcp_loss_timer_fires(struct foyer_host *host, struct sock *sock, foyer_time
     case TCP_LOSS_TIMER_PROBE:
         if (wants_probe(tcb)) {
             tcb->flags |= TCPF_LOSS_PROBE;
+            /* In the RTO's place; after a sleep, which the RTO knows how to deal with, before it. */
+            if (deadline_ns >= tcb->rto_deadline_ns && now - deadline_ns < TCP_SLEPT_NS)
+                tcp_rto_restart(host, sock, now);
             sock_want_output(host, sock);
         }
         break;

@@ -95,6 +95,8 @@ bool pd_host_start(struct pd *pd)
         .mtu = pd->mtu,
         /* Linux's packets are seen before they are cut, too. */
         .link_capabilities = FOYER_LINK_TX_CHECKSUM | FOYER_LINK_TSO4 | FOYER_LINK_TSO6,
+        /* And they are what goes in a millisecond, on the paths of scripts tcp_min_tso_segs. */
+        .gso_max_size = (uint32_t)pd_sysctl("tcp_min_tso_segs", 0, 2) * 1460u,
         .receive_buffer_size = ring_size_for(pd_sysctl("tcp_rmem", 2, 6 << 20)),
         .send_buffer_size = ring_size_for(pd_sysctl("tcp_wmem", 2, 4 << 20)),
         .secret = "the same in every run of a test",

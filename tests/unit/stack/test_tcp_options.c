@@ -168,9 +168,10 @@ static void window_of_the_peer_is_scaled_after_the_syn(void **state)
     peer_establish(peer, &options, 500); /* 4000 bytes */
     assert_int_equal(peer_info(peer).send_window_bytes, 4000);
     peer_write(peer, 10000);
-    for (uint32_t seq = 1; seq < 3000; seq += 1000)
+    for (uint32_t seq = 1; seq < 4000; seq += 2000) { /* half of the window at a time */
         peer_expect(peer, ACK, seq, 1, 1000);
-    peer_expect(peer, ACK | PSH, 3001, 1, 1000);
+        peer_expect(peer, ACK | PSH, seq + 1000, 1, 1000);
+    }
     peer_expect_nothing(peer);
     peer_destroy(peer);
 }

@@ -249,7 +249,7 @@ static void window_is_never_exceeded(void **state)
     (void)state;
     peer_write(peer, 10000);
     peer_expect(peer, ACK, 1, 1, 1000);
-    peer_expect(peer, ACK | PSH, 1001, 1, 1000); /* the burst's end, though more waits */
+    peer_expect(peer, ACK, 1001, 1, 1000);
     peer_expect_nothing(peer); /* 500 is less than half of the largest window: SWS avoidance */
     ack_host(peer, 1001, 2500);
     peer_expect(peer, ACK, 2001, 1, 1000);
@@ -545,12 +545,42 @@ static void tso_link_gets_super_segments_of_whole_mss(void **state)
     (void)state;
     peer_establish(peer, &mss_1000, 60000);
     peer_write(peer, 30000);
-    /* cwnd; PSH, though more waits: a receiver that coalesces need not wait for it. */
-    struct seg seg = peer_expect(peer, ACK | PSH, 1, 1, 10000);
+    /* Half of cwnd each; PSH, though more waits: a receiver that coalesces need not wait for it. */
+    struct seg seg = peer_expect(peer, ACK | PSH, 1, 1, 5000);
     assert_int_equal(seg.gso_size, 1000);
+    peer_expect(peer, ACK | PSH, 5001, 1, 5000);
+    peer_expect_nothing(peer);
     ack_host(peer, 10001, 60000);
-    seg = peer_expect(peer, ACK | PSH, 10001, 1, 20000);
+    seg = peer_expect(peer, ACK | PSH, 10001, 1, 10000);
     assert_int_equal(seg.gso_size, 1000);
+    peer_expect(peer, ACK | PSH, 20001, 1, 10000);
+    peer_destroy(peer);
+}
+
+static void super_segment_takes_half_of_the_peers_window(void **state)
+{
+    struct peer *peer = peer_create_with(FOYER_LINK_TSO4, 65536);
+
+    (void)state;
+    peer_establish(peer, &mss_1000, 7000);
+    peer_write(peer, 6500);
+    peer_expect(peer, ACK | PSH, 1, 1, 3000);
+    peer_expect(peer, ACK | PSH, 3001, 1, 3000);
+    peer_expect(peer, ACK | PSH, 6001, 1, 500);
+    peer_destroy(peer);
+}
+
+static void lone_segment_amid_a_transfer_is_not_pushed(void **state)
+{
+    struct peer *peer = peer_create_with(FOYER_LINK_TSO4, 65536);
+
+    (void)state;
+    peer_establish(peer, &mss_1000, 60000);
+    peer_write(peer, 30000);
+    peer_drain(peer);
+    ack_host(peer, 1, 1000); /* the window shrinks behind what is out */
+    ack_host(peer, 10001, 1000);
+    peer_expect(peer, ACK, 10001, 1, 1000);
     peer_destroy(peer);
 }
 
@@ -931,6 +961,8 @@ int main(void)
         cmocka_unit_test(coalesced_segments_are_acknowledged_at_once),
         cmocka_unit_test(delayed_ack_rides_on_data),
         cmocka_unit_test(tso_link_gets_super_segments_of_whole_mss),
+        cmocka_unit_test(super_segment_takes_half_of_the_peers_window),
+        cmocka_unit_test(lone_segment_amid_a_transfer_is_not_pushed),
         cmocka_unit_test(one_mss_is_no_super_segment),
         cmocka_unit_test(shared_ring_is_sent_across_its_end_and_released),
         cmocka_unit_test(shared_ring_receives_in_place),
