@@ -289,7 +289,7 @@ void tcp_loss_timer_update(struct foyer_host *host, struct sock *sock, uint32_t 
         set_loss_timer(host, sock, TCP_LOSS_TIMER_NONE, FOYER_TIME_NEVER);
         return;
     }
-    /* Section 7.2: where the RTO would come first, the probe goes in its place. [RFC8985 7.2c] */
+    /* Section 7.2: where the RTO would come first, the probe goes in its place. [RFC8985 7.2d] */
     foyer_time_ns deadline_ns = now + probe_delay_ns(tcb);
     if (deadline_ns > tcb->rto_deadline_ns)
         deadline_ns = tcb->rto_deadline_ns;

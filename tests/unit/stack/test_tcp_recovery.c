@@ -284,7 +284,7 @@ static void window_updates_and_data_are_no_duplicate_acks(void **state)
 /* ---- timeout ------------------------------------------------------------------------------------------- */
 
 /* The first is RFC 8985's probe in the timeout's place, which does not back off.
- * [test RFC9293 MUST-19] [test RFC8985 7.2c] */
+ * [test RFC9293 MUST-19] [test RFC8985 7.2d] */
 static void rto_sends_the_first_segment_and_backs_off(void **state)
 {
     struct peer *peer = establish(true);
