@@ -58,11 +58,16 @@ void host_free(struct foyer_host *host, void *memory, size_t size)
     host->config.allocator.free(host->config.allocator.context, memory, size);
 }
 
-bool host_is_short(const struct foyer_host *host)
+bool host_would_be_short(const struct foyer_host *host, uint64_t more_bytes)
 {
     uint64_t limit = host->config.max_memory_bytes;
 
-    return limit != 0 && host->stats.memory_bytes > limit - limit / 4;
+    return limit != 0 && host->stats.memory_bytes + more_bytes > limit - limit / 4;
+}
+
+bool host_is_short(const struct foyer_host *host)
+{
+    return host_would_be_short(host, 0);
 }
 
 bool host_refuses_to_send(struct foyer_host *host)

@@ -74,10 +74,11 @@ void sock_drop_rings(struct foyer_host *host, struct sock *sock)
     sock->rings = &sock_no_rings;
 }
 
-/* A ring for a start, where there is little memory left. */
+/* A ring for a start, where there is little memory left, or would be. */
 static uint32_t size_now(const struct foyer_host *host, uint32_t wanted)
 {
-    return host_is_short(host) && wanted > SHORT_RING_BYTES ? SHORT_RING_BYTES : wanted;
+    return host_would_be_short(host, wanted) && wanted > SHORT_RING_BYTES ? SHORT_RING_BYTES
+                                                                          : wanted;
 }
 
 int sock_need_rx(struct foyer_host *host, struct sock *sock)
@@ -263,7 +264,7 @@ void foyer_socket_poke(struct foyer_host *host, foyer_socket socket, foyer_time_
 static void grow_ring(struct foyer_host *host, struct foyer_ring *ring, uint32_t size)
 {
     struct foyer_ring larger;
-    if (own_ring_init(host, &larger, size) != 0)
+    if (host_would_be_short(host, size) || own_ring_init(host, &larger, size) != 0)
         return; /* as before */
     uint32_t tail = foyer_ring_tail(ring);
     uint32_t at = tail & (ring->size - 1);

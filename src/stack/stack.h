@@ -368,7 +368,8 @@ void host_free(struct foyer_host *host, void *memory, size_t size);
 /* Whether so much of config.max_memory_bytes is taken that the rest is for what others send; notes
  * that something was refused (memory.c). */
 bool host_refuses_to_send(struct foyer_host *host);
-/* Whether most of config.max_memory_bytes is taken (memory.c). */
+/* Whether most of config.max_memory_bytes is taken, or with so much more (memory.c). */
+bool host_would_be_short(const struct foyer_host *host, uint64_t more_bytes);
 bool host_is_short(const struct foyer_host *host);
 /* Gives up what can be given up; frees no socket that anybody has a handle of. */
 void host_shed(struct foyer_host *host);

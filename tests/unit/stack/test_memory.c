@@ -243,6 +243,23 @@ static void at_the_limit_gaps_are_forgotten_and_in_order_bytes_are_not(void **st
     peer_destroy(peer);
 }
 
+/* There is memory, but not for as large a ring as was wanted. */
+static void a_ring_that_would_make_memory_short_is_small(void **state)
+{
+    static const struct wire_tcp_options options = {.has_mss = true, .mss = 1000};
+    struct peer *peer = peer_create_with(0, 1u << 20);
+
+    (void)state;
+    text_ack = 1;
+    peer_establish(peer, &options, 60000);
+    leave(peer, peer_stats(peer).memory_bytes / 3 + 100000);
+    assert_false(host_is_short(peer->host));
+    send_text(peer, 1, 1000);
+    assert_int_equal(sock_of(peer)->rings->rx.size, 16384);
+    read_text(peer, 1, 1000);
+    peer_destroy(peer);
+}
+
 /* Otherwise what is sent and the room to receive it, on this host or another, wait for each other. */
 static void near_the_limit_what_arrives_goes_before_what_is_sent(void **state)
 {
@@ -411,6 +428,7 @@ int main(void)
         cmocka_unit_test(near_the_limit_rings_are_small_and_do_not_stay),
         cmocka_unit_test(near_the_limit_syns_are_answered_by_cookies),
         cmocka_unit_test(at_the_limit_gaps_are_forgotten_and_in_order_bytes_are_not),
+        cmocka_unit_test(a_ring_that_would_make_memory_short_is_small),
         cmocka_unit_test(near_the_limit_what_arrives_goes_before_what_is_sent),
         cmocka_unit_test(at_the_limit_empty_rings_are_given_back),
         cmocka_unit_test(at_the_limit_time_waits_and_orphans_go),
