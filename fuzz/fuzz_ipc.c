@@ -30,6 +30,7 @@ static void check_request(const struct request *request, uint32_t role, unsigned
         break;
     case FOYER_REQUEST_SESSION:
     case FOYER_REQUEST_ATTACH:
+    case FOYER_REQUEST_INBOX:
         check(fd_count == 1);
         break;
     case FOYER_REQUEST_RESOLVE:

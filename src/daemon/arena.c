@@ -15,8 +15,7 @@
 #define MFD_NOEXEC_SEAL 0x0008U /* Linux 6.3 */
 #endif
 
-/* A sealed memfd: its size is fixed for good, so that no mapping can ever fault. */
-static int make_memfd(const char *name, size_t size)
+int memory_create(const char *name, size_t size)
 {
     int memfd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
     if (memfd < 0 && errno == EINVAL)
@@ -45,7 +44,7 @@ int arena_create(uint32_t number, struct arena **ret_arena)
     struct arena *arena = calloc(1, sizeof(*arena));
     if (arena == NULL)
         return -ENOMEM;
-    arena->memfd = make_memfd("foyer-arena", ARENA_SIZE);
+    arena->memfd = memory_create("foyer-arena", ARENA_SIZE);
     if (arena->memfd < 0) {
         int error = arena->memfd;
         free(arena);
@@ -135,7 +134,7 @@ int channel_create(uint32_t ring_size, bool with_data, struct channel **ret_chan
     if (channel == NULL)
         return -ENOMEM;
     size_t size = foyer_channel_size(ring_size);
-    channel->memfd = make_memfd("foyer-channel", size);
+    channel->memfd = memory_create("foyer-channel", size);
     if (channel->memfd < 0) {
         int error = channel->memfd;
         free(channel);

@@ -18,6 +18,11 @@ struct arena {
     uint64_t used[FOYER_ARENA_SLOT_COUNT / 64];
 };
 
+/*
+ * A sealed memfd: its size is fixed for good, so that no mapping can ever fault. -EMFILE, -ENOMEM.
+ */
+int memory_create(const char *name, size_t size);
+
 /* -EMFILE, -ENOMEM. One reference. */
 int arena_create(uint32_t number, struct arena **ret_arena);
 void arena_reference(struct arena *arena);

@@ -31,6 +31,7 @@ struct building_host {
     foyer_time_ns retire_ns; /* retiring: until then at most */
     uint32_t session_count;  /* sessions and birth channels */
     uint32_t socket_count;
+    uint32_t direct_count;    /* of direct rings that lead here */
     uint64_t fork_count;      /* of processes with sockets here */
     struct list_node sockets; /* of psocket.host_node */
     struct list_node dirty_node;

@@ -15,6 +15,7 @@
 
 #include "daemon/accept.h"
 #include "daemon/daemon.h"
+#include "daemon/direct.h"
 #include "daemon/links.h"
 #include "daemon/log.h"
 #include "daemon/process.h"
@@ -274,13 +275,15 @@ static json_t *psocket_json(struct psocket *psocket, const struct process_map *m
     bool is_stack = psocket->carrier == PSOCKET_RELAY;
     uint32_t queue = psocket->is_listening ? accept_queue_count(psocket) : 0;
     return json_pack(
-        "{s:s, s:s, s:o, s:o, s:s, s:i, s:o, s:o, s:I, s:f, s:s, s:I, s:I}", "host",
+        "{s:s, s:s, s:o, s:o, s:s, s:i, s:o, s:o, s:I, s:f, s:s, s:I, s:I, s:I, s:I}", "host",
         psocket->host->name, "protocol", psocket->protocol == FOYER_UDP ? "udp" : "tcp", "local",
         local_json(psocket, &info.local), "remote", remote, "state", state_name(psocket, &info),
         "pid", (int)holder.pid, "program", text_or_placeholder(holder.program), "user",
         text_or_placeholder(user), "uid", (json_int_t)holder.uid, "since", psocket->since_s,
         "carrier", is_stack ? "stack" : "rings", "accept_queue", (json_int_t)queue, "backlog",
-        (json_int_t)(psocket->is_listening ? psocket->backlog : 0));
+        (json_int_t)(psocket->is_listening ? psocket->backlog : 0), "direct",
+        (json_int_t)psocket->direct_in_count, "direct_dropped",
+        (json_int_t)direct_dropped_count(psocket));
 }
 
 static json_t *serve_ports(struct daemon *daemon, const json_t *request)

@@ -6,6 +6,7 @@
  *   accept.c    a listener's queue towards its program
  *   local.c     connections between two attached programs
  *   relay.c     connections and datagrams that go through a host's stack
+ *   direct.c    datagrams from program to program
  *   building.c  hosts, their addresses and names
  *   fabric.c    the switch between hosts and links; links.c the links
  *   control.c   the foyer command's JSON; conflict.c the line for EADDRINUSE; process.c /proc
@@ -20,6 +21,7 @@
 #include "base/list.h"
 #include "base/siphash.h"
 #include "daemon/building.h"
+#include "daemon/direct.h"
 #include "daemon/fabric.h"
 #include "daemon/loop.h"
 #include "foyer/foyer.h"
@@ -36,7 +38,8 @@ struct daemon {
     struct foyer_registry *registry; /* NULL where it could not be loaded */
     struct building building;
     struct fabric fabric;
-    struct hash_table psockets;   /* of psocket.by_id */
+    struct hash_table psockets; /* of psocket.by_id */
+    struct direct_table directs;
     struct list_node active;      /* of psocket.active_node: rings to look at this turn */
     struct list_node dirty_hosts; /* of building_host.dirty_node: may have output or events */
     struct list_node sessions;    /* of session.node */

@@ -20,6 +20,7 @@
 
 #include "daemon/accept.h"
 #include "daemon/daemon.h"
+#include "daemon/direct.h"
 #include "daemon/local.h"
 #include "daemon/log.h"
 #include "daemon/relay.h"
@@ -154,6 +155,8 @@ int psocket_create(struct daemon *daemon, struct building_host *host, struct are
     psocket->protocol = protocol;
     psocket->program_end = -1;
     psocket->since_s = wall_clock_s();
+    list_init(&psocket->direct_out);
+    list_init(&psocket->direct_in);
     int error = make_pair(psocket);
     if (error != 0) {
         free(psocket);
@@ -223,6 +226,7 @@ static void detach(struct psocket *psocket, bool reset)
         accept_listener_close(psocket);
     accept_forget(psocket);
     list_remove(&psocket->active_node);
+    direct_close(psocket);
     if (psocket->carrier == PSOCKET_LOCAL)
         local_hang_up(psocket, reset);
     close_stack(psocket, reset);
@@ -333,8 +337,10 @@ static void daemon_end_ready(struct watch *watch, uint32_t events)
     }
     if (psocket->is_listening)
         accept_pump(psocket);
-    else if (psocket->carrier == PSOCKET_RELAY)
+    else if (psocket->carrier == PSOCKET_RELAY) {
+        direct_ring_receivers(psocket);
         relay_poke(psocket);
+    }
 }
 
 void psocket_ring_bell(struct psocket *psocket)
@@ -424,6 +430,7 @@ int psocket_bind(struct psocket *psocket, const struct foyer_endpoint *endpoint,
     } while (error == -EADDRINUSE && reap_holder(psocket, *ret_conflict));
     if (error != 0)
         return -error;
+    direct_names_change(psocket);
     psocket_update_endpoints(psocket);
     psocket->is_bound = true;
     psocket->bound_to = psocket->slot->local;

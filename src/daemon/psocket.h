@@ -58,6 +58,12 @@ struct psocket {
     struct list_node active_node;               /* on daemon.active (relay) */
     uint32_t seen_head, seen_tail, seen_states; /* of the rings when last poked */
 
+    /* UDP: direct.c. */
+    struct list_node direct_out, direct_in;
+    uint32_t direct_out_count, direct_in_count;
+    uint64_t direct_dropped_count; /* of rings that are gone */
+    uint32_t direct_serial;        /* of the last ring that was made to lead here */
+
     /* Listener: accept.c. */
     bool is_listening;
     bool waits_for_room;    /* the pair's queue was full: EPOLLOUT will come */

@@ -15,6 +15,7 @@
 
 #include "daemon/accept.h"
 #include "daemon/daemon.h"
+#include "daemon/direct.h"
 #include "daemon/local.h"
 #include "daemon/log.h"
 
@@ -63,9 +64,11 @@ int relay_attach(struct psocket *psocket)
 static int connect_udp(struct psocket *psocket, const struct foyer_endpoint *remote)
 {
     struct foyer_host *stack = psocket->host->stack;
+    direct_names_change(psocket);
     int error = foyer_socket_connect(stack, psocket->stack, remote, psocket->daemon->loop.now_ns);
     if (error != 0)
         return -error;
+    direct_names_change(psocket);
     psocket_update_endpoints(psocket);
     bool has_peer = psocket->slot->remote.port != 0;
     if (has_peer)

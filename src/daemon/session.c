@@ -17,6 +17,7 @@
 #include "daemon/conflict.h"
 #include "daemon/control.h"
 #include "daemon/daemon.h"
+#include "daemon/direct.h"
 #include "daemon/log.h"
 #include "daemon/process.h"
 #include "daemon/relay.h"
@@ -284,20 +285,29 @@ static void serve_connect(struct session *session, const struct request *request
     answer(session, &reply, sizeof(reply), &fds);
 }
 
+/*
+ * The descriptor is the proof: its inode is that of the program end. Names of sockets alone prove
+ * nothing, another network namespace has names of its own.
+ */
+static struct psocket *find_proved(struct session *session, const struct request *request,
+                                   const struct message_fds *request_fds)
+{
+    struct stat status;
+    struct psocket *psocket = psocket_find(session->daemon, request->id);
+    return psocket != NULL && fstat(request_fds->fds[0], &status) == 0 &&
+                   S_ISSOCK(status.st_mode) && status.st_ino == psocket->program_inode
+               ? psocket
+               : NULL;
+}
+
 static void serve_attach(struct session *session, const struct request *request,
                          const struct message_fds *request_fds)
 {
     struct foyer_reply_attach reply;
     struct message_fds fds = {.count = 0};
-    struct stat status;
     memset(&reply, 0, sizeof(reply));
-    /*
-     * The descriptor is the proof: its inode is that of the program end. Names of sockets alone
-     * prove nothing, another network namespace has names of its own.
-     */
-    struct psocket *psocket = psocket_find(session->daemon, request->id);
-    if (psocket == NULL || fstat(request_fds->fds[0], &status) != 0 || !S_ISSOCK(status.st_mode) ||
-        status.st_ino != psocket->program_inode) {
+    struct psocket *psocket = find_proved(session, request, request_fds);
+    if (psocket == NULL) {
         reply.header = reply_header(request, ENOTSOCK);
         answer(session, &reply, sizeof(reply), NULL);
         return;
@@ -316,6 +326,33 @@ static void serve_attach(struct session *session, const struct request *request,
             fds.fds[fds.count++] = psocket->peer->watch.fd;
         }
     }
+    answer(session, &reply, sizeof(reply), &fds);
+}
+
+static void serve_direct(struct session *session, const struct request *request)
+{
+    struct foyer_reply_direct reply;
+    struct message_fds fds = {.count = 0};
+    int error = EBADF;
+    memset(&reply, 0, sizeof(reply));
+    struct psocket *psocket = find_socket(session, request->id);
+    if (psocket != NULL)
+        error = direct_request(psocket, &request->body.endpoint.endpoint, &reply, &fds);
+    reply.header = reply_header(request, error);
+    answer(session, &reply, sizeof(reply), &fds);
+}
+
+static void serve_inbox(struct session *session, const struct request *request,
+                        const struct message_fds *request_fds)
+{
+    struct foyer_reply_inbox reply;
+    struct message_fds fds = {.count = 0};
+    int error = ENOTSOCK;
+    memset(&reply, 0, sizeof(reply));
+    struct psocket *psocket = find_proved(session, request, request_fds);
+    if (psocket != NULL)
+        error = direct_inbox(psocket, request->body.inbox.after, &reply, &fds);
+    reply.header = reply_header(request, error);
     answer(session, &reply, sizeof(reply), &fds);
 }
 
@@ -360,6 +397,7 @@ static void serve_options(struct session *session, const struct request *request
     if (psocket == NULL)
         return; /* there is no answer to say so in */
     psocket_apply_options(psocket);
+    direct_limit(psocket);
     psocket_ring_bell(psocket); /* shutdown in one thread ends the sleep of another */
     building_host_touch(psocket->host);
 }
@@ -428,6 +466,12 @@ static void serve(struct session *session, const struct request *request, struct
     case FOYER_REQUEST_FORKED:
         session->host->fork_count++;
         answer_error(session, request, 0);
+        break;
+    case FOYER_REQUEST_DIRECT:
+        serve_direct(session, request);
+        break;
+    case FOYER_REQUEST_INBOX:
+        serve_inbox(session, request, fds);
         break;
     case FOYER_REQUEST_RESOLVE:
         serve_resolve(session, request);

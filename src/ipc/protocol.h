@@ -58,6 +58,10 @@ enum foyer_request_type {
                                 JSON]. For the foyer command; see docs/control.md */
     FOYER_REQUEST_FORKED,  /* foyer_request; foyer_reply. The process has a child that maps the
                                 same channels: none of them may serve another connection */
+    FOYER_REQUEST_DIRECT,  /* foyer_request_endpoint; foyer_reply_direct + [direct]. UDP: the ring
+                                that leads from this socket to whoever has the endpoint */
+    FOYER_REQUEST_INBOX,   /* foyer_request_inbox + [program end]; foyer_reply_inbox + [directs].
+                                The rings that lead to this socket */
 };
 
 struct foyer_request {
@@ -127,7 +131,7 @@ struct foyer_reply_sockets {
     } spares[FOYER_SPARES_MAX];
 };
 
-/* BIND, CONNECT. For CONNECT of UDP, the wildcard with port 0 dissolves the connection. */
+/* BIND, CONNECT, DIRECT. For CONNECT of UDP, the wildcard with port 0 dissolves the connection. */
 struct foyer_request_endpoint {
     struct foyer_request header;
     struct foyer_endpoint endpoint;
@@ -195,6 +199,49 @@ struct foyer_reply_resolve {
     uint32_t reserved;
     struct foyer_addr addrs[8];
     char name[256]; /* canonical */
+};
+
+/*
+ * EAGAIN: datagrams are on their way through foyerd still; ECONNREFUSED: nobody has the endpoint;
+ * EOPNOTSUPP: it is not reached so; ENOBUFS: no more rings. Then datagrams go through foyerd.
+ */
+struct foyer_reply_direct {
+    struct foyer_reply header;
+    uint32_t ring_size;
+    uint32_t generation;      /* the slot's routes_generation that this answer is good for */
+    struct foyer_addr source; /* what the datagrams have as their source */
+};
+
+struct foyer_request_inbox {
+    struct foyer_request header;
+    uint32_t after; /* of the rings' serial numbers: earlier ones are mapped already; at first 0 */
+    uint32_t reserved;
+};
+
+struct foyer_direct_state {
+    uint32_t serial;
+    uint32_t end; /* is_closing: of the ring's positions; what is behind it came too late */
+    uint32_t is_closing;
+};
+
+/*
+ * states are those of all rings, in order of serial; there are descriptors for the entries, which
+ * begin with the first serial after `after`. There may be more entries than fit.
+ */
+struct foyer_reply_inbox {
+    struct foyer_reply header;
+    uint32_t generation; /* the slot's inbox_generation that this answer is good for */
+    uint32_t state_count, entry_count;
+    uint32_t has_more;
+    struct foyer_direct_state states[FOYER_DIRECT_MAX];
+    struct foyer_direct_entry {
+        uint32_t serial;
+        uint32_t ring_size;
+        uint32_t start; /* position in the relayed ring: what is before it there came earlier */
+        struct foyer_addr local; /* what the datagrams were sent to */
+        struct foyer_endpoint source;
+        uint8_t reserved[2];
+    } entries[FOYER_MESSAGE_FDS_MAX];
 };
 
 /* What TCP_INFO needs, from struct foyer_socket_info. */

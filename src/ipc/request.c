@@ -25,6 +25,8 @@ static const struct rule rules[] = {
     [FOYER_REQUEST_INFO] = {sizeof(struct foyer_request), FOYER_ROLE_PROGRAM, 0, 0},
     [FOYER_REQUEST_CONTROL] = {0, FOYER_ROLE_CONTROL, 0, 1},
     [FOYER_REQUEST_FORKED] = {sizeof(struct foyer_request), FOYER_ROLE_PROGRAM, 0, 0},
+    [FOYER_REQUEST_DIRECT] = {sizeof(struct foyer_request_endpoint), FOYER_ROLE_PROGRAM, 0, 0},
+    [FOYER_REQUEST_INBOX] = {sizeof(struct foyer_request_inbox), FOYER_ROLE_PROGRAM, 1, 1},
 };
 
 static bool is_terminated(const char *text, size_t capacity)
@@ -52,6 +54,8 @@ static bool body_is_valid(const struct request *request)
     case FOYER_REQUEST_OPTIONS:
     case FOYER_REQUEST_ATTACH:
     case FOYER_REQUEST_INFO:
+    case FOYER_REQUEST_DIRECT:
+    case FOYER_REQUEST_INBOX:
         return request->id != 0;
     case FOYER_REQUEST_SOCKET:
         return request->body.socket.spare_count <= FOYER_SPARES_MAX;

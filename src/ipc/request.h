@@ -14,9 +14,10 @@ struct request {
     union {
         struct foyer_hello hello;
         struct foyer_request_socket socket;
-        struct foyer_request_endpoint endpoint; /* BIND and CONNECT */
+        struct foyer_request_endpoint endpoint; /* BIND, CONNECT and DIRECT */
         struct foyer_request_listen listen;
         struct foyer_request_resolve resolve;
+        struct foyer_request_inbox inbox;
     } body;
     const char *text; /* CONTROL: the JSON, not terminated; borrowed from bytes */
     size_t text_size;

@@ -1,6 +1,6 @@
 /*
  * The memory that an attached program and foyerd (and, for the local carrier, two programs)
- * share. Two kinds:
+ * share. Three kinds:
  *
  * channel  A memfd, one per connection (TCP) or socket (UDP): a control page with two rings and
  *          their data. Mapped by the two ends of the connection and by foyerd. Each end treats
@@ -13,7 +13,12 @@
  *          of a connection. foyerd writes state, error and endpoints and believes nothing it reads
  *          here beyond what it says at the field.
  *
- * Both are sealed against shrinking (F_SEAL_SHRINK | F_SEAL_GROW), so that no party can make the
+ * direct   A memfd, one per pair of UDP sockets of which one sends much to the other: a control page
+ *          and one ring, written by the sender, read by the receiver (docs/decisions/0007). Who the
+ *          sender is, and where a ring that was revoked ends, is not in it: foyerd tells the
+ *          receiver.
+ *
+ * All are sealed against shrinking (F_SEAL_SHRINK | F_SEAL_GROW), so that no party can make the
  * other fault. Sizes come in messages from foyerd, never from the memory itself.
  */
 #ifndef FOYER_IPC_SHM_H
@@ -49,6 +54,55 @@ static inline struct foyer_ring foyer_channel_ring(void *memory, uint32_t ring_s
         .shared = &channel->rings[writer_side & 1],
         .data =
             (uint8_t *)memory + FOYER_CHANNEL_DATA_OFFSET + (size_t)(writer_side & 1) * ring_size,
+        .size = ring_size,
+    };
+    return ring;
+}
+
+/* ---- direct rings ---------------------------------------------------------------------------- */
+
+#define FOYER_DIRECT_DATA_OFFSET 4096u
+#define FOYER_DIRECT_RING_SIZE_MIN 262144u /* holds the largest datagram */
+#define FOYER_DIRECT_RING_SIZE_MAX (4u << 20)
+#define FOYER_DIRECT_MAX 64u /* rings that lead to one socket, and from one */
+
+/* The control page. Hostile to both. */
+struct foyer_direct {
+    struct foyer_ring_shared
+        ring; /* reader_waiting is 1 at first: the reader is yet to hear of it */
+    /* The reader is asleep and was announced: foyerd, which the writer rings, shall ring it. */
+    alignas(64) _Atomic uint32_t wants_bell;
+    _Atomic uint32_t limit_bytes;   /* the writer keeps to it: the receiver's SO_RCVBUF */
+    _Atomic uint64_t dropped_count; /* datagrams that found no room */
+};
+
+/* A datagram in a direct ring: this, then payload_size bytes, padded to 8. */
+struct foyer_direct_header {
+    uint32_t payload_size;
+    uint16_t segment_size; /* as in struct foyer_datagram_header */
+    uint8_t ttl, tos;
+    int64_t sent_ns; /* CLOCK_MONOTONIC: what order datagrams of several senders came in */
+};
+
+_Static_assert(sizeof(struct foyer_direct_header) == 16, "layout is shared between processes");
+_Static_assert(sizeof(struct foyer_direct) <= FOYER_DIRECT_DATA_OFFSET, "one page");
+
+static inline uint32_t foyer_direct_record_size(uint32_t payload_size)
+{
+    return (uint32_t)sizeof(struct foyer_direct_header) + ((payload_size + 7u) & ~7u);
+}
+
+static inline size_t foyer_direct_size(uint32_t ring_size)
+{
+    return (size_t)FOYER_DIRECT_DATA_OFFSET + ring_size;
+}
+
+static inline struct foyer_ring foyer_direct_ring(void *memory, uint32_t ring_size)
+{
+    struct foyer_direct *direct = memory;
+    struct foyer_ring ring = {
+        .shared = &direct->ring,
+        .data = (uint8_t *)memory + FOYER_DIRECT_DATA_OFFSET,
         .size = ring_size,
     };
     return ring;
@@ -135,6 +189,11 @@ struct foyer_slot {
      * among the mappings it has kept need not map it again. Written by foyerd before state.
      */
     uint64_t channel_id;
+    /*
+     * UDP, written by foyerd: direct rings that lead here have come or gone; those that lead from
+     * here may be wrong by now.
+     */
+    _Atomic uint32_t inbox_generation, routes_generation;
 };
 
 _Static_assert(sizeof(struct foyer_slot) <= FOYER_SLOT_SIZE, "slots are 256 bytes apart");

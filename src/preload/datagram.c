@@ -21,8 +21,8 @@ static int64_t deadline_after(int64_t timeout_us)
     return timeout_us > 0 ? clock_ns() + timeout_us * 1000 : NO_DEADLINE;
 }
 
-static void ring_put_iov(const struct foyer_ring *ring, uint32_t position, const struct iovec *iov,
-                         size_t count)
+void ring_put_iov(const struct foyer_ring *ring, uint32_t position, const struct iovec *iov,
+                  size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         foyer_ring_put(ring, position, iov[i].iov_base, (uint32_t)iov[i].iov_len);
@@ -30,8 +30,8 @@ static void ring_put_iov(const struct foyer_ring *ring, uint32_t position, const
     }
 }
 
-static uint32_t ring_get_iov(const struct foyer_ring *ring, uint32_t position, uint32_t size,
-                             const struct iovec *iov, size_t count)
+uint32_t ring_get_iov(const struct foyer_ring *ring, uint32_t position, uint32_t size,
+                      const struct iovec *iov, size_t count)
 {
     uint32_t done = 0;
     for (size_t i = 0; i < count && done < size; i++) {
@@ -45,6 +45,12 @@ static uint32_t ring_get_iov(const struct foyer_ring *ring, uint32_t position, u
 }
 
 /* ---- sending ------------------------------------------------------------------------------- */
+
+static void set_source(struct foyer_datagram_header *header, const struct foyer_addr *addr)
+{
+    memcpy(header->local_addr, addr->bytes, 16);
+    header->flags |= FOYER_DATAGRAM_LOCAL;
+}
 
 /* IP_PKTINFO and IPV6_PKTINFO choose the source address. */
 static int parse_control(const struct msghdr *message, struct foyer_datagram_header *header)
@@ -62,13 +68,16 @@ static int parse_control(const struct msghdr *message, struct foyer_datagram_hea
             memcpy(bytes, &info.ipi_spec_dst, 4);
             struct foyer_addr addr = foyer_addr_v4(bytes[0], bytes[1], bytes[2], bytes[3]);
             if (info.ipi_spec_dst.s_addr != INADDR_ANY)
-                memcpy(header->local_addr, addr.bytes, 16);
+                set_source(header, &addr);
         } else if (item->cmsg_level == IPPROTO_IPV6 && item->cmsg_type == IPV6_PKTINFO) {
             struct in6_pktinfo info;
             if (item->cmsg_len < CMSG_LEN(sizeof(info)))
                 return -EINVAL;
+            struct foyer_addr addr;
             memcpy(&info, CMSG_DATA(item), sizeof(info));
-            memcpy(header->local_addr, &info.ipi6_addr, 16);
+            memcpy(addr.bytes, &info.ipi6_addr, 16);
+            if (!foyer_addr_is_any(&addr))
+                set_source(header, &addr);
         } else if (item->cmsg_level != IPPROTO_IP && item->cmsg_level != IPPROTO_IPV6 &&
                    item->cmsg_level != SOL_SOCKET) {
             return -EINVAL;
@@ -86,7 +95,7 @@ static int choose_destination(struct socket_object *sock, const struct msghdr *m
     if (message->msg_name == NULL || message->msg_namelen == 0) {
         if ((options & FOYER_SLOT_PEER) == 0)
             return -EDESTADDRREQ;
-        header->flags = FOYER_DATAGRAM_CONNECTED;
+        header->flags |= FOYER_DATAGRAM_CONNECTED;
         return 0;
     }
     int error = address_parse_program(sock, message->msg_name, message->msg_namelen, &endpoint);
@@ -183,6 +192,8 @@ ssize_t datagram_send(struct socket_object *sock, int fd, const struct msghdr *m
             return error;
         if ((slot_options(sock) & FOYER_SLOT_SHUT_WRITE) != 0)
             return stream_send_error(sock, flags);
+        if (direct_send(sock, fd, &header, message))
+            return (ssize_t)size;
         error = put_record(sock, fd, channel, &header, message);
         if (error == 0)
             return (ssize_t)size;
@@ -238,13 +249,11 @@ static void put_control(const struct socket_object *sock, const struct foyer_add
     message->msg_controllen = CMSG_SPACE(size) <= capacity ? CMSG_SPACE(size) : CMSG_LEN(size);
 }
 
-/* Takes one datagram, with the lock held. Its size (or what was copied), -EAGAIN for none. */
-static ssize_t take_record(struct socket_object *sock, const struct foyer_ring *ring,
-                           struct msghdr *message, int flags)
+/* From the ring that foyerd writes: how many bytes had room, -EAGAIN for none. */
+static ssize_t take_relayed(const struct foyer_ring *ring, const struct msghdr *message,
+                            struct datagram_facts *ret_facts, bool is_peek)
 {
     struct foyer_datagram_header header;
-    struct foyer_endpoint peer;
-    struct foyer_addr local;
     uint32_t tail = atomic_load_explicit(&ring->shared->tail, memory_order_relaxed);
     uint32_t used = foyer_ring_distance(ring, foyer_ring_head(ring), tail);
     if (used == 0)
@@ -259,18 +268,36 @@ static ssize_t take_record(struct socket_object *sock, const struct foyer_ring *
         foyer_ring_publish_tail(ring, foyer_ring_head(ring));
         return -EAGAIN;
     }
+    *ret_facts = (struct datagram_facts){.peer.port = header.peer_port,
+                                         .payload_size = header.payload_size,
+                                         .segment_size = header.segment_size,
+                                         .ttl = header.ttl,
+                                         .tos = header.tos};
+    memcpy(ret_facts->peer.addr.bytes, header.peer_addr, 16);
+    memcpy(ret_facts->local.bytes, header.local_addr, 16);
     uint32_t copied = ring_get_iov(ring, tail + HEADER_SIZE, header.payload_size, message->msg_iov,
                                    message->msg_iovlen);
-    memcpy(peer.addr.bytes, header.peer_addr, 16);
-    memcpy(local.bytes, header.local_addr, 16);
-    peer.port = header.peer_port;
-    if (message->msg_name != NULL)
-        address_store(sock, &peer, message->msg_name, &message->msg_namelen);
-    message->msg_flags = copied < header.payload_size ? MSG_TRUNC : 0;
-    put_control(sock, &local, message);
-    if ((flags & MSG_PEEK) == 0)
+    if (!is_peek)
         foyer_ring_publish_tail(ring, tail + foyer_datagram_record_size(header.payload_size));
-    return (ssize_t)((flags & MSG_TRUNC) != 0 ? header.payload_size : copied);
+    return copied;
+}
+
+/* Takes one datagram, with the lock held. Its size (or what was copied), -EAGAIN for none. */
+static ssize_t take_record(struct socket_object *sock, int fd, const struct foyer_ring *ring,
+                           struct msghdr *message, int flags)
+{
+    struct datagram_facts facts;
+    bool is_peek = (flags & MSG_PEEK) != 0;
+    ssize_t copied = direct_take(sock, fd, ring, message, &facts, is_peek);
+    if (copied < 0)
+        copied = take_relayed(ring, message, &facts, is_peek);
+    if (copied < 0)
+        return copied;
+    if (message->msg_name != NULL)
+        address_store(sock, &facts.peer, message->msg_name, &message->msg_namelen);
+    message->msg_flags = copied < facts.payload_size ? MSG_TRUNC : 0;
+    put_control(sock, &facts.local, message);
+    return (flags & MSG_TRUNC) != 0 ? (ssize_t)facts.payload_size : copied;
 }
 
 ssize_t datagram_recv(struct socket_object *sock, int fd, struct msghdr *message, int flags)
@@ -288,7 +315,7 @@ ssize_t datagram_recv(struct socket_object *sock, int fd, struct msghdr *message
             return error;
         if (slot_lock(sock, LOCK_READ) < 0)
             return -EAGAIN;
-        ssize_t size = take_record(sock, &channel->rx, message, flags);
+        ssize_t size = take_record(sock, fd, &channel->rx, message, flags);
         slot_unlock(sock, LOCK_READ);
         if (size >= 0) {
             if ((flags & MSG_PEEK) == 0 && foyer_ring_take_writer_waiting(&channel->rx))

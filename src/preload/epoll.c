@@ -274,6 +274,8 @@ static struct signature sign(const struct registration *item)
                             .no_space_count = atomic_load(&sock->no_space_count)};
     if (channel != NULL) {
         now.head = foyer_ring_head(&channel->rx);
+        if (sock->type == SOCK_DGRAM)
+            now.head += direct_heads(sock, item->fd);
         now.writer_state = atomic_load(&channel->rx.shared->writer_state);
     }
     return now;

@@ -167,9 +167,12 @@ static int queue_size(const struct foyer_ring *ring)
 }
 
 /* udp(7): the size of the next datagram, 0 for none. */
-static int next_datagram_size(const struct foyer_ring *ring)
+static int next_datagram_size(struct socket_object *sock, int fd, const struct foyer_ring *ring)
 {
     struct foyer_datagram_header header;
+    int direct_size = direct_next_size(sock, fd, ring);
+    if (direct_size >= 0)
+        return direct_size;
     uint32_t used = foyer_ring_used(ring);
     if (used == UINT32_MAX || used < sizeof(header))
         return 0;
@@ -195,7 +198,7 @@ static bool ioctl_foyer(struct socket_object *sock, int fd, unsigned long comman
         }
         channel = socket_channel(sock, fd);
         *value = channel == NULL            ? 0
-                 : sock->type == SOCK_DGRAM ? next_datagram_size(&channel->rx)
+                 : sock->type == SOCK_DGRAM ? next_datagram_size(sock, fd, &channel->rx)
                                             : queue_size(&channel->rx);
         return true;
     case SIOCOUTQ: /* TIOCOUTQ */

@@ -351,6 +351,8 @@ ENTRY int setsockopt(int fd, int level, int name, const void *value, socklen_t s
     int error = option_set(sock, level, name, value, size);
     if (error == 0 && find_harmless(sock, level, name) == NULL)
         tell_options(sock);
+    if (error == 0 && sock->type == SOCK_DGRAM && sock->slot->receive_buffer != 0)
+        direct_limit(sock, fd, sock->slot->receive_buffer);
     socket_release(sock);
     return result_int(error);
 }

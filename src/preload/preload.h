@@ -92,6 +92,8 @@ struct socket_object {
     _Atomic uint32_t watch_count;    /* registrations in epolls */
     _Atomic bool connect_pending;    /* connect said EINPROGRESS and was not asked again */
     uint32_t arena;
+    _Atomic(struct direct_box *) direct; /* UDP: direct.c; NULL: no direct rings */
+    _Atomic uint32_t relayed_count;      /* datagrams that were sent before there was one */
 };
 
 /* syscall.c: the kernel's answer in libc's form, whatever the descriptor. */
@@ -130,6 +132,9 @@ static inline void socket_release(struct socket_object *sock)
 
 /* An object with one reference, the caller's. NULL: no more. */
 struct socket_object *socket_object_create(void);
+
+/* All there are, those in the pool among them. */
+void table_each_socket(void (*visit)(struct socket_object *sock));
 
 /* Enters the object under a descriptor that the kernel just gave; takes its own reference. */
 void table_set(int fd, struct object *object);
@@ -276,6 +281,51 @@ void slot_unlock(struct socket_object *sock, int which);
 
 /* Spins while `holds` is false, as long as that may pay. */
 bool wait_spin(bool (*holds)(void *context), void *context);
+
+/* ---- datagram.c, direct.c ------------------------------------------------------------------ */
+
+/* What comes along with a datagram. */
+struct datagram_facts {
+    struct foyer_endpoint peer;
+    struct foyer_addr local; /* what it was sent to */
+    uint32_t payload_size;
+    uint16_t segment_size;
+    uint8_t ttl, tos;
+};
+
+void ring_put_iov(const struct foyer_ring *ring, uint32_t position, const struct iovec *iov,
+                  size_t count);
+/* How many bytes of size had room. */
+uint32_t ring_get_iov(const struct foyer_ring *ring, uint32_t position, uint32_t size,
+                      const struct iovec *iov, size_t count);
+
+/* False: it has to go through foyerd. True: it is on its way, or lost since there was no room. */
+bool direct_send(struct socket_object *sock, int fd, const struct foyer_datagram_header *header,
+                 const struct msghdr *message);
+/* Whether a datagram waits in a direct ring. */
+bool direct_has_data(struct socket_object *sock, int fd);
+/* As socket_announce and its like. */
+void direct_announce(struct socket_object *sock, int fd);
+void direct_announce_as(struct socket_object *sock, int fd, uint32_t token);
+void direct_retract(struct socket_object *sock, uint32_t token);
+/* Moves with each datagram that comes. */
+uint32_t direct_heads(struct socket_object *sock, int fd);
+/*
+ * With the slot's read lock: the next datagram, or how many bytes of it had room. -EAGAIN: there is
+ * none, or it is the turn of relayed, the ring that foyerd writes.
+ */
+ssize_t direct_take(struct socket_object *sock, int fd, const struct foyer_ring *relayed,
+                    struct msghdr *message, struct datagram_facts *ret_facts, bool is_peek);
+/* Its size, or -1 in these cases. Takes the lock. */
+int direct_next_size(struct socket_object *sock, int fd, const struct foyer_ring *relayed);
+/* The last descriptor of this process goes. */
+void direct_leave(struct socket_object *sock);
+/* SO_RCVBUF. */
+void direct_limit(struct socket_object *sock, int fd, uint32_t bytes);
+void direct_destroy(struct socket_object *sock);
+void direct_fork_prepare(void);
+void direct_fork_parent(void);
+void direct_fork_child(void);
 
 /* ---- address.c ----------------------------------------------------------------------------- */
 

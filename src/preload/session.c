@@ -250,6 +250,7 @@ void session_fork_prepare(void)
     sigset_t all, before;
     sigfillset(&all);
     raw_sigmask(SIG_BLOCK, &all, &before);
+    direct_fork_prepare();
     pthread_mutex_lock(&mutex);
     fork_mask = before;
 }
@@ -265,6 +266,7 @@ void session_fork_parent(void)
         message_call(session_fd, &request, request.size, NULL, &reply, sizeof(reply), NULL);
     }
     pthread_mutex_unlock(&mutex);
+    direct_fork_parent();
     raw_sigmask(SIG_SETMASK, &before, NULL);
 }
 
@@ -272,6 +274,7 @@ void session_fork_child(void)
 {
     sigset_t before = fork_mask;
     pthread_mutex_unlock(&mutex);
+    direct_fork_child();
     channel_fork_child();
     socket_fork_child();
     if (session_fd >= 0) {

@@ -111,10 +111,19 @@ struct socket_object *socket_object_create(void)
     atomic_store(&sock->bell_count, 0);
     atomic_store(&sock->watch_count, 0);
     atomic_store(&sock->connect_pending, false);
+    atomic_store(&sock->direct, NULL);
+    atomic_store(&sock->relayed_count, 0);
     sock->slot = NULL;
     sock->id = 0;
     atomic_store_explicit(&sock->object.references, 1, memory_order_release);
     return sock;
+}
+
+void table_each_socket(void (*visit)(struct socket_object *sock))
+{
+    uint32_t used = atomic_load(&socket_pool.used);
+    for (uint32_t i = 0; i < used && i < socket_pool.capacity; i++)
+        visit((struct socket_object *)(void *)(socket_pool.memory + socket_pool.item_size * i));
 }
 
 static void object_destroy(struct object *object)
@@ -125,6 +134,7 @@ static void object_destroy(struct object *object)
     }
     struct socket_object *sock = (struct socket_object *)object;
     channel_destroy_all(atomic_exchange(&sock->channel, NULL));
+    direct_destroy(sock);
     pool_give(&socket_pool, object->pool_index);
 }
 
@@ -186,6 +196,7 @@ static void entry_dropped(int fd, struct object *object, bool is_open)
     bool was_last = atomic_fetch_sub(&object->fd_count, 1) == 1;
     if (was_last && object->kind == OBJECT_SOCKET) {
         epoll_forget_socket((struct socket_object *)object, fd);
+        direct_leave((struct socket_object *)object);
         if (is_open)
             leave_channel((struct socket_object *)object);
     }

@@ -181,13 +181,14 @@ static uint32_t stream_readiness(struct socket_object *sock, const struct channe
     return bits;
 }
 
-static uint32_t datagram_readiness(struct socket_object *sock, const struct channel *channel)
+static uint32_t datagram_readiness(struct socket_object *sock, int fd,
+                                   const struct channel *channel)
 {
     uint32_t options = slot_options(sock);
     uint32_t bits = 0;
     if (channel == NULL || (options & FOYER_SLOT_RESET_SEEN) != 0)
         return POLLIN | POLLRDNORM | POLLOUT | POLLWRNORM | POLLHUP;
-    if (foyer_ring_used(&channel->rx) != 0)
+    if (foyer_ring_used(&channel->rx) != 0 || direct_has_data(sock, fd))
         bits |= POLLIN | POLLRDNORM;
     if ((options & FOYER_SLOT_SHUT_READ) != 0)
         bits |= POLLIN | POLLRDNORM | POLLRDHUP;
@@ -208,7 +209,7 @@ uint32_t socket_readiness(struct socket_object *sock, int fd)
         bits = stream_readiness(sock, socket_channel(sock, fd));
         break;
     case FOYER_SLOT_DATAGRAM:
-        bits = datagram_readiness(sock, socket_channel(sock, fd));
+        bits = datagram_readiness(sock, fd, socket_channel(sock, fd));
         break;
     case FOYER_SLOT_CONNECTING:
         break;
@@ -266,6 +267,8 @@ void socket_announce(struct socket_object *sock, int fd, uint32_t events)
         return; /* listening or fresh: the kernel, or foyerd without being asked */
     /* The reader's announcement also stands for FIN and reset, which everybody hears of. */
     foyer_ring_announce_reader(&channel->rx);
+    if (sock->type == SOCK_DGRAM)
+        direct_announce(sock, fd);
     if ((events & (POLLOUT | POLLWRNORM | POLLWRBAND)) != 0)
         foyer_ring_announce_writer(&channel->tx);
 }
@@ -276,6 +279,8 @@ void socket_announce_as(struct socket_object *sock, int fd, uint32_t events, uin
     if (channel == NULL)
         return;
     foyer_ring_announce_as(&channel->rx.shared->reader_waiting, token);
+    if (sock->type == SOCK_DGRAM)
+        direct_announce_as(sock, fd, token);
     if ((events & (POLLOUT | POLLWRNORM | POLLWRBAND)) != 0)
         foyer_ring_announce_as(&channel->tx.shared->writer_waiting, token);
 }
@@ -286,6 +291,8 @@ void socket_retract(struct socket_object *sock, uint32_t token)
     if (channel == NULL)
         return;
     foyer_ring_retract(&channel->rx.shared->reader_waiting, token);
+    if (sock->type == SOCK_DGRAM)
+        direct_retract(sock, token);
     foyer_ring_retract(&channel->tx.shared->writer_waiting, token);
 }
 
@@ -423,6 +430,7 @@ bool wait_holds(struct socket_object *sock, int fd, const struct wait *wait)
     if (wait->events == POLLIN) {
         uint32_t need = wait->need_bytes != 0 ? wait->need_bytes : 1;
         return foyer_ring_used(&channel->rx) >= need || (options & FOYER_SLOT_SHUT_READ) != 0 ||
+               (sock->type == SOCK_DGRAM && direct_has_data(sock, fd)) ||
                atomic_load(&channel->rx.shared->writer_state) != FOYER_RING_OPEN;
     }
     return has_room(channel, wait->need_bytes) || (options & FOYER_SLOT_SHUT_WRITE) != 0 ||

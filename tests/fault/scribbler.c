@@ -3,7 +3,7 @@
  * with its peer, rings doorbells and sends nonsense to foyerd, while its connections are open.
  *
  *     scribbler serve PORT
- *     scribbler ADDRESS PORT SEED MILLISECONDS
+ *     scribbler ADDRESS PORT SEED MILLISECONDS UDP_ADDRESS UDP_PORT
  *
  * It goes past libfoyer-preload.so with system calls of its own, as an attacker would, and does not
  * mind when the library in it crashes: then it has ended, which is its own trouble.
@@ -26,6 +26,7 @@
 
 #define MAPPINGS_MAX 512
 #define CONNECTIONS 8
+#define DATAGRAM_SOCKETS 3
 
 struct mapping {
     uint8_t *begin;
@@ -34,6 +35,8 @@ struct mapping {
 
 static struct mapping mappings[MAPPINGS_MAX];
 static unsigned mapping_count;
+static struct sockaddr_in datagram_target;
+static int datagram_fds[DATAGRAM_SOCKETS];
 static uint64_t random_state;
 
 static uint64_t random_next(void)
@@ -62,7 +65,7 @@ static long direct(long number, long a, long b, long c, long d)
 #endif
 }
 
-/* Shared, writable mappings of memfds: foyer's channels and arenas. */
+/* Shared, writable mappings of memfds: foyer's channels, direct rings and arenas. */
 static void find_mappings(void)
 {
     char line[512];
@@ -152,6 +155,22 @@ static void use(int fds[CONNECTIONS], const struct sockaddr_in *target)
     }
 }
 
+/* Enough datagrams for rings of their own, and now and then a new socket with new ones. */
+static void use_datagrams(void)
+{
+    char bytes[1000] = {0};
+    int *fd = &datagram_fds[random_next() % DATAGRAM_SOCKETS];
+    if (random_next() % 64 == 0) {
+        close(*fd);
+        *fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+    }
+    for (unsigned i = 0; i < 20; i++) {
+        (void)sendto(*fd, bytes, (size_t)(random_next() % sizeof(bytes)), MSG_DONTWAIT,
+                     (const struct sockaddr *)&datagram_target, sizeof(datagram_target));
+        (void)recv(*fd, bytes, sizeof(bytes), MSG_DONTWAIT);
+    }
+}
+
 static int64_t now_ms(void)
 {
     struct timespec now;
@@ -164,14 +183,20 @@ static void attack(const struct sockaddr_in *target, int64_t end_ms)
     int fds[CONNECTIONS];
     for (unsigned i = 0; i < CONNECTIONS; i++)
         fds[i] = connect_to(target);
-    for (unsigned i = 0; i < 100; i++)
+    for (unsigned i = 0; i < DATAGRAM_SOCKETS; i++)
+        datagram_fds[i] = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+    for (unsigned i = 0; i < 100; i++) {
         use(fds, target);
+        use_datagrams();
+    }
     while (now_ms() < end_ms) {
         find_mappings();
         for (unsigned i = 0; i < 50; i++) {
             scribble(20);
             if (random_next() % 2 == 0)
                 use(fds, target);
+            if (random_next() % 2 == 0)
+                use_datagrams();
             if (random_next() % 4 == 0)
                 ring();
         }
@@ -205,10 +230,14 @@ int main(int argc, char **argv)
     struct sockaddr_in target = {.sin_family = AF_INET};
     if (argc == 3 && strcmp(argv[1], "serve") == 0)
         serve((uint16_t)strtol(argv[2], NULL, 10));
-    if (argc != 5 || inet_pton(AF_INET, argv[1], &target.sin_addr) != 1) {
-        fprintf(stderr, "usage: scribbler serve PORT | ADDRESS PORT SEED MILLISECONDS\n");
+    datagram_target.sin_family = AF_INET;
+    if (argc != 7 || inet_pton(AF_INET, argv[1], &target.sin_addr) != 1 ||
+        inet_pton(AF_INET, argv[5], &datagram_target.sin_addr) != 1) {
+        fprintf(stderr, "usage: scribbler serve PORT\n"
+                        "       scribbler ADDRESS PORT SEED MILLISECONDS UDP_ADDRESS UDP_PORT\n");
         return 2;
     }
+    datagram_target.sin_port = htons((uint16_t)strtol(argv[6], NULL, 10));
     target.sin_port = htons((uint16_t)strtol(argv[2], NULL, 10));
     random_state = strtoull(argv[3], NULL, 10) * 0x9e3779b97f4a7c15ull + 1;
     /* A crash of ours costs the rest of that child's time, and is not reported as one. */

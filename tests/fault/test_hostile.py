@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """A hostile attached program spoils its own connections, and nothing else.
 
-scribbler.c writes over all memory that it shares, with foyerd and with its peer, rings every bell
-and sends nonsense. Meanwhile a pair of honest programs keeps its bytes and goes on; foyerd keeps
+scribbler.c writes over all memory that it shares, with foyerd and with its peers, the honest UDP
+server among them, rings every bell and sends nonsense. Meanwhile a pair of honest programs keeps its bytes and goes on; foyerd keeps
 running, and afterwards has given everything back. Under ASan in the sanitizer build.
 """
 
@@ -35,7 +35,7 @@ class Victim:
         if kind == "tcp":
             self.command = ("tcp-ask", building.address("victim"), "7000", "1000000")
         else:
-            self.command = ("udp-ask", building.address("victim"), "7001", "50")
+            self.command = ("udp-ask", building.address("victim"), "7001", "100")
         self.thread = threading.Thread(target=self.run)
         self.thread.start()
 
@@ -73,6 +73,10 @@ class Hostile(unittest.TestCase):
         """Bound ones; those in TIME-WAIT are no program's."""
         return sum(s["state"] != "TIME-WAIT" and s["pid"] != 0 for s in self.building.ports())
 
+    def direct_rings(self):
+        """Those that lead to the honest UDP server, of honest and of hostile clients."""
+        return sum(s["direct"] for s in self.building.ports("victim"))
+
     def setUp(self):
         print(f"seed {SEED}: FOYER_HOSTILE_SEED={SEED}", flush=True)
         self.building = self.enterContext(Building())
@@ -94,7 +98,8 @@ class Hostile(unittest.TestCase):
             for i, (address, port) in enumerate(((evil, "666"), (public, "7000"))):
                 attackers.append(self.building.serve(
                     f"attacker{i}", SCRIBBLER, address, port, str(SEED + i),
-                    str(int(SECONDS * 1000))))
+                    str(int(SECONDS * 1000)), self.building.address("victim"), "7001"))
+            wait_until(lambda: self.direct_rings() > 1, "the attackers to have direct rings")
             before, begin = [victim.done for victim in victims], time.monotonic()
             for attacker in attackers:
                 attacker.wait(SECONDS + 30)

@@ -73,6 +73,40 @@ class Kills(unittest.TestCase):
         self.at_rest()
         self.assertIsNone(self.server.poll())
 
+    def direct_rings(self):
+        return sum(s["direct"] for s in self.building.ports())
+
+    def test_datagrams(self):
+        """Of either end, while their datagrams go from program to program and before that."""
+        def serve():
+            return self.building.serve("server", HONEST, "udp-serve", "7001", "1000000000",
+                                       port=7001, protocol="udp")
+
+        def ask():
+            return subprocess.Popen([FOYER, "run", "--host", "client", "--", HONEST, "udp-ask",
+                                     self.address, "7001", "1000000000"],
+                                    env=self.building.env, stderr=subprocess.DEVNULL)
+
+        server = serve()
+        for number in range(max(KILLS // 15, 1)):
+            clients = [ask() for _ in range(2)]
+            if self.random.randrange(4) != 0:
+                wait_until(lambda: self.direct_rings() >= 2, "the rings")
+            if number % 3 == 0:
+                os.killpg(server.pid, signal.SIGKILL)
+                server.wait()
+                self.building.stop(server)
+            for client in clients:
+                client.kill()
+                client.wait()
+            if number % 3 == 0:
+                wait_until(lambda: not any(s["protocol"] == "udp" for s in self.building.ports()),
+                           "the ports to be free")
+                server = serve()
+        self.building.stop(server)
+        wait_until(lambda: self.direct_rings() == 0, "the rings to be given back")
+        self.at_rest()
+
     def test_servers_die(self):
         for _ in range(max(KILLS // 15, 1)):
             clients = [self.ask() for _ in range(3)]

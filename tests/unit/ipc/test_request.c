@@ -23,6 +23,7 @@ struct sample {
         struct foyer_request_endpoint endpoint;
         struct foyer_request_listen listen;
         struct foyer_request_resolve resolve;
+        struct foyer_request_inbox inbox;
         char bytes[512];
     } message;
 };
@@ -65,6 +66,11 @@ static const struct sample samples[] = {
      {.resolve = {.header = HEADER(RESOLVE, foyer_request_resolve, 0), .name = "web"}}},
     {"info", FOYER_ROLE_PROGRAM, 0, {.header = HEADER(INFO, foyer_request, 7)}},
     {"forked", FOYER_ROLE_PROGRAM, 0, {.header = HEADER(FORKED, foyer_request, 0)}},
+    {"direct",
+     FOYER_ROLE_PROGRAM,
+     0,
+     {.endpoint = {.header = HEADER(DIRECT, foyer_request_endpoint, 7)}}},
+    {"inbox", FOYER_ROLE_PROGRAM, 1, {.inbox = {.header = HEADER(INBOX, foyer_request_inbox, 7)}}},
 };
 
 #define SAMPLE_COUNT (sizeof(samples) / sizeof(samples[0]))

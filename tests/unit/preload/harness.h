@@ -26,6 +26,9 @@
 #define deadline_after datagram_deadline_after /* both files have one */
 #include "preload/datagram.c"
 #undef deadline_after
+#undef HEADER_SIZE
+#undef PAYLOAD_MAX_V6
+#include "preload/direct.c"
 
 struct real_functions real_functions;
 struct preload_config preload_config = {.birth_fd = -1, .spin_us = 0};
