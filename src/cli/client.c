@@ -124,8 +124,8 @@ static void explain_hello(const struct cli_invocation *invocation, const struct 
     const char *building = client->paths.building;
     if (error == -EPROTO)
         cli_error(invocation,
-                  "foyerd of building '%s' is of another version than this foyer; end it and let "
-                  "it be started anew (its log: %s)",
+                  "foyerd of building '%s' is of another version than this foyer; end it with "
+                  "'foyer down --force' and start the programs anew (its log: %s)",
                   building, client->paths.log);
     else if (error == -EPERM || error == -EACCES)
         cli_error(invocation,
@@ -150,7 +150,7 @@ static int say_hello(struct client *client, enum foyer_role role, const char *ho
 {
     struct foyer_hello hello = {
         .header = {.type = FOYER_REQUEST_HELLO, .size = sizeof(hello)},
-        .version = FOYER_PROTOCOL_VERSION,
+        .version = role == FOYER_ROLE_CONTROL ? FOYER_PROTOCOL_VERSION : protocol_build(),
         .role = role,
     };
     struct foyer_welcome welcome;
@@ -161,8 +161,8 @@ static int say_hello(struct client *client, enum foyer_role role, const char *ho
     memset(&welcome, 0, sizeof(welcome));
     ssize_t size =
         message_call(client->fd, &hello, sizeof(hello), NULL, &welcome, sizeof(welcome), NULL);
-    if (size < 0)
-        return (int)size;
+    if (size < 0) /* -EMSGSIZE: a welcome of another layout */
+        return size == -EMSGSIZE ? -EPROTO : (int)size;
     if (welcome.header.error != 0)
         return welcome.header.error > 0 ? -welcome.header.error : -EPROTO;
     if ((size_t)size != sizeof(welcome))

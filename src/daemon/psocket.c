@@ -480,6 +480,18 @@ static int disconnect(struct psocket *psocket)
     return 0;
 }
 
+/*
+ * Where the program does not wait it is told that the connection is under way (preload/socket.c),
+ * and of the refusal as of one that came later. One that waits has a socket as before.
+ */
+static void note_refusal(struct psocket *psocket, int error)
+{
+    if (error != ECONNREFUSED || (atomic_load(&psocket->slot->options) & FOYER_SLOT_NONBLOCK) == 0)
+        return;
+    psocket_set_error(psocket, ECONNREFUSED);
+    psocket_set_state(psocket, FOYER_SLOT_FAILED);
+}
+
 static int connect_tcp(struct psocket *psocket, const struct foyer_endpoint *remote,
                        struct message_fds *ret_fds)
 {
@@ -498,6 +510,7 @@ static int connect_tcp(struct psocket *psocket, const struct foyer_endpoint *rem
         int error = local_connect(psocket, to, remote, ret_fds);
         if ((error == EADDRNOTAVAIL || error == EADDRINUSE) && reap_host(psocket))
             error = local_connect(psocket, to, remote, ret_fds);
+        note_refusal(psocket, error);
         return error;
     }
     if (building->daemon->fabric.link_count == 0)

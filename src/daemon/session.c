@@ -78,7 +78,8 @@ static int choose_host(struct session *session, const char *name)
 
 static int enter(struct session *session, const struct foyer_hello *hello)
 {
-    if (hello->version != FOYER_PROTOCOL_VERSION)
+    bool is_command = hello->role == FOYER_ROLE_CONTROL;
+    if (hello->version != (is_command ? FOYER_PROTOCOL_VERSION : protocol_build()))
         return EPROTO;
     if (hello->role != FOYER_ROLE_PROGRAM && session->is_from_birth)
         return EPERM;

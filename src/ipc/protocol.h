@@ -35,7 +35,14 @@
 #include "foyer/types.h"
 #include "ipc/shm.h"
 
+/* Of HELLO and CONTROL alone: whatever foyer a person has can end whatever foyerd runs. */
 #define FOYER_PROTOCOL_VERSION 1u
+/*
+ * Programs share memory with foyerd and each other, and its layout changes without a number being
+ * raised. So theirs is a digest of the headers that say it (src/ipc/CMakeLists.txt): foyerd takes
+ * no program of another build.
+ */
+uint32_t protocol_build(void);
 #define FOYER_NAME_MAX 64u       /* host and program names, with terminating 0 */
 #define FOYER_MESSAGE_MAX 65536u /* bytes of any message */
 #define FOYER_MESSAGE_FDS_MAX 8u
@@ -84,7 +91,8 @@ enum foyer_role {
 
 struct foyer_hello {
     struct foyer_request header;
-    uint32_t version; /* FOYER_PROTOCOL_VERSION; else EPROTO */
+    /* FOYER_PROTOCOL_VERSION, but for FOYER_ROLE_PROGRAM and _BIRTH protocol_build(); else EPROTO */
+    uint32_t version;
     uint32_t role;
     int32_t parent_pid; /* the process it was forked from, or 0 */
     /* The process that its sockets are for, where that is another one (foyer-supervise); or 0. */

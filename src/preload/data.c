@@ -313,7 +313,9 @@ static bool recv_begin(struct socket_object *sock, int fd, int flags, struct cha
     }
     if (unlikely(slot_state(sock) != FOYER_SLOT_CONNECTED)) {
         int error = slot_take_error(sock);
-        *ret_result = error != 0 ? error : -ENOTCONN;
+        /* tcp_recvmsg: a connection that failed is shut down, before it is none. */
+        bool is_over = slot_state(sock) == FOYER_SLOT_FAILED;
+        *ret_result = error != 0 || is_over ? error : -ENOTCONN;
         return false;
     }
     *ret_channel = socket_channel(sock, fd);

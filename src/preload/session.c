@@ -33,6 +33,7 @@ static pid_t parent_pid;
 static uint32_t epoch = 1;
 static bool is_birth_dead;
 static _Atomic bool warned_gone;
+static _Atomic bool is_other_build; /* a foyerd that runs, but not one for this module */
 static struct arena arenas[ARENAS_MAX];
 static _Atomic uint32_t arena_count;
 
@@ -42,7 +43,10 @@ void session_warn_gone(void)
     if (atomic_exchange(&warned_gone, true))
         return;
     snprintf(line, sizeof(line),
-             "foyer: foyerd is not running any more (host %s); start it with: foyer up",
+             atomic_load(&is_other_build)
+                 ? "foyer: foyerd is of another build than this program's foyer module (host %s); "
+                   "start both anew, after: foyer down --force"
+                 : "foyer: foyerd is not running any more (host %s); start it with: foyer up",
              preload_config.host);
     preload_warn(line);
 }
@@ -115,7 +119,7 @@ static int greet(int fd)
     struct message_fds fds;
     struct foyer_hello hello = {
         .header = {.type = FOYER_REQUEST_HELLO, .size = sizeof(hello)},
-        .version = FOYER_PROTOCOL_VERSION,
+        .version = protocol_build(),
         .role = FOYER_ROLE_PROGRAM,
         .parent_pid = parent_pid,
         .acts_for_pid = acts_for(),
@@ -124,8 +128,8 @@ static int greet(int fd)
     prctl(PR_GET_NAME, hello.program);
     memset(&welcome, 0, sizeof(welcome));
     ssize_t size = message_call(fd, &hello, sizeof(hello), NULL, &welcome, sizeof(welcome), &fds);
-    if (size < 0)
-        return (int)size;
+    if (size < 0) /* -EMSGSIZE: a welcome of another layout */
+        return size == -EMSGSIZE ? -EPROTO : (int)size;
     int arena = message_fds_take(&fds, 0);
     message_fds_close(&fds);
     if ((size_t)size < sizeof(welcome) || welcome.header.error != 0 || arena < 0) {
@@ -149,6 +153,7 @@ static int session_open(void)
     }
     if (fd >= 0 && error < 0)
         raw_close(fd);
+    atomic_store(&is_other_build, error == -EPROTO);
     if (error < 0) {
         /* Descriptors and memory are this process's own trouble; all else means foyerd. */
         return error == -EMFILE || error == -ENFILE || error == -ENOMEM ? error : -ENETDOWN;

@@ -516,6 +516,14 @@ ENTRY int accept(int fd, __SOCKADDR_ARG addr, socklen_t *io_size)
 
 /* ---- connect ------------------------------------------------------------------------------- */
 
+/* Not to be done from this end; foyerd rings when it is told that the slot changed. */
+static void ring_own_bell(const struct socket_object *sock)
+{
+    struct foyer_request request = {
+        .type = FOYER_REQUEST_OPTIONS, .size = sizeof(request), .id = sock->id};
+    session_tell(&request);
+}
+
 static int wait_connected(struct socket_object *sock, int fd)
 {
     int64_t timeout_us = sock->slot->send_timeout_us;
@@ -595,6 +603,20 @@ static void route_wildcard(struct foyer_endpoint *endpoint)
     }
 }
 
+/*
+ * Linux never says of a connection at once that it is there, or refused, where the program does
+ * not wait, and programs are written for that: they go on to watch the socket.
+ */
+static int as_if_under_way(struct socket_object *sock, int result)
+{
+    if ((result != 0 && result != -ECONNREFUSED) || !socket_is_nonblocking(sock, 0))
+        return result;
+    atomic_store(&sock->connect_pending, true);
+    if (atomic_load(&sock->watch_count) > 0)
+        ring_own_bell(sock); /* watched already: it is an edge */
+    return -EINPROGRESS;
+}
+
 static int connect_stream(struct socket_object *sock, int fd,
                           struct foyer_request_endpoint *request)
 {
@@ -620,7 +642,7 @@ static int connect_stream(struct socket_object *sock, int fd,
         break;
     }
     route_wildcard(&request->endpoint);
-    return request_connect(sock, fd, request);
+    return as_if_under_way(sock, request_connect(sock, fd, request));
 }
 
 static int socket_connect(struct socket_object *sock, int fd, const struct sockaddr *addr,
@@ -663,17 +685,11 @@ ENTRY int connect(int fd, __CONST_SOCKADDR_ARG addr, socklen_t size)
 
 /* ---- shutdown ------------------------------------------------------------------------------ */
 
-/*
- * Threads of any holder that sleep on the doorbell must look again. They cannot be rung from this
- * end; foyerd rings when it is told that the slot changed.
- */
+/* Threads of any holder that sleep on the doorbell must look again. */
 static void wake_own_sleepers(struct socket_object *sock)
 {
-    if (atomic_load(&sock->slot->bell_sleepers) == 0)
-        return;
-    struct foyer_request request = {
-        .type = FOYER_REQUEST_OPTIONS, .size = sizeof(request), .id = sock->id};
-    session_tell(&request);
+    if (atomic_load(&sock->slot->bell_sleepers) != 0)
+        ring_own_bell(sock);
 }
 
 /* Both FINs are exchanged: the kernel's socket is in TIME-WAIT or beyond, and not connected. */

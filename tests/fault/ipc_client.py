@@ -142,7 +142,10 @@ class Session:
         assert kind_back == kind, (kind_back, kind)
         return error, ident_back, data[16:], fds
 
-    def hello(self, role, host, version=1):
+    def hello(self, role, host, version=None):
+        if version is None:  # what protocol_build() gives
+            version = 1 if role == CONTROLLER else int(
+                (BUILD / "protocol-build").read_text(encoding="ascii"), 16)
         body = struct.pack("=IIiI64s64s", version, role, 0, 0, host.encode(), b"ipc_client")
         error, _, data, fds = self.call(HELLO, body)
         if error:

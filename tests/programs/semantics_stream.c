@@ -42,26 +42,55 @@ static void connect_nonblocking(void)
     int listening = listener(1);
     struct sockaddr_in addr = name_of(listening);
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-    int result = connect(fd, (struct sockaddr *)&addr, sizeof(addr));
-    say(" connect=%s", result == 0 || errno == EINPROGRESS ? "ok or EINPROGRESS" : "other");
+    say_ok("connect", connect(fd, (struct sockaddr *)&addr, sizeof(addr)));
     say_bits("poll", (uint32_t)poll_for(fd, POLLOUT, 2000));
     say_error("error", fd);
-    if (result != 0)
-        must(connect(fd, (struct sockaddr *)&addr, sizeof(addr)));
     say_ok("again", connect(fd, (struct sockaddr *)&addr, sizeof(addr)));
+    say_ok("third", connect(fd, (struct sockaddr *)&addr, sizeof(addr)));
+}
+
+/* The socket is watched before it is connected, and its first readiness was taken. */
+static void connect_nonblocking_watched(void)
+{
+    int listening = listener(1);
+    struct sockaddr_in addr = name_of(listening);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    int epoll = epoll_create1(0);
+    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLET | EPOLLRDHUP};
+    must(epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event));
+    say(" fresh=%d", epoll_wait(epoll, &event, 1, 0));
+    for (int i = 0; i < 100; i++)
+        epoll_wait(epoll, &event, 1, 0);
+    say_ok("connect", connect(fd, (struct sockaddr *)&addr, sizeof(addr)));
+    say(" wait=%d", epoll_wait(epoll, &event, 1, 2000));
+    say_bits("events", event.events);
 }
 
 static void connect_nonblocking_refused(void)
 {
     struct sockaddr_in addr = loopback(1);
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-    int result = connect(fd, (struct sockaddr *)&addr, sizeof(addr));
-    if (result != 0 && errno == EINPROGRESS) {
-        poll_for(fd, POLLOUT, 2000);
-        say(" error=%s", strerrorname_np(get_error(fd)));
-    } else {
-        say(" error=%s", strerrorname_np(errno));
-    }
+    say_ok("connect", connect(fd, (struct sockaddr *)&addr, sizeof(addr)));
+    say_bits("poll", (uint32_t)poll_for(fd, POLLIN | POLLOUT, 2000));
+    say_error("error", fd);
+    say_bits("poll", (uint32_t)poll_for(fd, POLLIN | POLLOUT, 2000));
+    say_ok("again", connect(fd, (struct sockaddr *)&addr, sizeof(addr)));
+    say_ok("third", connect(fd, (struct sockaddr *)&addr, sizeof(addr)));
+}
+
+/* The error is taken by the second connect, and read by nobody. */
+static void connect_nonblocking_refused_again(void)
+{
+    struct sockaddr_in addr = loopback(1);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    say_ok("connect", connect(fd, (struct sockaddr *)&addr, sizeof(addr)));
+    poll_for(fd, POLLOUT, 2000);
+    say_ok("again", connect(fd, (struct sockaddr *)&addr, sizeof(addr)));
+    say_ok("third", connect(fd, (struct sockaddr *)&addr, sizeof(addr)));
+    char byte;
+    poll_for(fd, POLLOUT, 2000);
+    say_result("recv", recv(fd, &byte, 1, 0));
+    say_result("again", recv(fd, &byte, 1, 0));
 }
 
 static void connect_wrong_family(void)
@@ -716,10 +745,12 @@ static void full_queue(void)
 }
 
 static const struct semantics_case cases[] = {
-    {"connect_refused", connect_refused},
     {"connect_refused_then_again", connect_refused_then_again},
     {"connect_nonblocking", connect_nonblocking},
+    {"connect_nonblocking_watched", connect_nonblocking_watched},
     {"connect_nonblocking_refused", connect_nonblocking_refused},
+    {"connect_nonblocking_refused_again", connect_nonblocking_refused_again},
+    {"connect_refused", connect_refused},
     {"connect_wrong_family", connect_wrong_family},
     {"names_before_connect", names_before_connect},
     {"names_after_connect", names_after_connect},
