@@ -10,7 +10,7 @@
  * Threading: any number of readers and writers in total, but one at a time per side; whoever
  * shares a side (threads, forked processes) serialises outside of the ring.
  *
- * Sleeping and waking: a reader that found nothing sets reader_waiting, looks again, and only
+ * Sleeping and waking: a reader that found nothing sets reader_waiter, looks again, and only
  * then sleeps. A writer that moved head calls foyer_ring_take_reader_waiting(); where that says
  * true it must wake the reader (by whatever doorbell the two have). The same the other way
  * round for space. So no wake-up is lost and none is paid while nobody sleeps.
@@ -33,14 +33,21 @@ enum foyer_ring_state {
     FOYER_RING_RESET = 2, /* the connection was aborted; the reader may still take what is there */
 };
 
+/* What a side that sleeps has announced. */
+struct foyer_ring_waiter {
+    _Atomic uint32_t
+        waiting; /* 0: nobody sleeps; 1: ring; else a token, see foyer_ring_announce_as */
+    _Atomic uint32_t sleeper; /* whose token it is; 0: ring whatever it says */
+};
+
 /* 256 bytes; all zero is a fresh, empty, open ring. */
 struct foyer_ring_shared {
     alignas(64) _Atomic uint32_t head; /* stored by the writer: bytes ever written */
     _Atomic uint32_t writer_state;     /* enum foyer_ring_state, stored by the writer */
     alignas(64) _Atomic uint32_t tail; /* stored by the reader: bytes ever consumed */
     _Atomic uint32_t reader_state;     /* enum foyer_ring_state, stored by the reader */
-    alignas(64) _Atomic uint32_t reader_waiting;
-    alignas(64) _Atomic uint32_t writer_waiting;
+    alignas(64) struct foyer_ring_waiter reader_waiter;
+    alignas(64) struct foyer_ring_waiter writer_waiter;
 };
 
 _Static_assert(sizeof(struct foyer_ring_shared) == 256, "layout is shared between processes");
@@ -124,50 +131,59 @@ static inline void foyer_ring_publish_tail(const struct foyer_ring *ring, uint32
 static inline bool foyer_ring_take_reader_waiting(const struct foyer_ring *ring)
 {
     atomic_thread_fence(memory_order_seq_cst);
-    if (atomic_load_explicit(&ring->shared->reader_waiting, memory_order_relaxed) == 0)
+    if (atomic_load_explicit(&ring->shared->reader_waiter.waiting, memory_order_relaxed) == 0)
         return false;
-    return atomic_exchange(&ring->shared->reader_waiting, 0) != 0;
+    return atomic_exchange(&ring->shared->reader_waiter.waiting, 0) != 0;
 }
 
 /* The reader's end, after tail or reader_state was published. */
 static inline bool foyer_ring_take_writer_waiting(const struct foyer_ring *ring)
 {
     atomic_thread_fence(memory_order_seq_cst);
-    if (atomic_load_explicit(&ring->shared->writer_waiting, memory_order_relaxed) == 0)
+    if (atomic_load_explicit(&ring->shared->writer_waiter.waiting, memory_order_relaxed) == 0)
         return false;
-    return atomic_exchange(&ring->shared->writer_waiting, 0) != 0;
+    return atomic_exchange(&ring->shared->writer_waiter.waiting, 0) != 0;
 }
 
 /* Before sleeping: announce, then look once more (the fence orders the two), then sleep. */
 static inline void foyer_ring_announce_reader(const struct foyer_ring *ring)
 {
-    atomic_store_explicit(&ring->shared->reader_waiting, 1, memory_order_relaxed);
+    atomic_store_explicit(&ring->shared->reader_waiter.waiting, 1, memory_order_relaxed);
     atomic_thread_fence(memory_order_seq_cst);
 }
 
 static inline void foyer_ring_announce_writer(const struct foyer_ring *ring)
 {
-    atomic_store_explicit(&ring->shared->writer_waiting, 1, memory_order_relaxed);
+    atomic_store_explicit(&ring->shared->writer_waiter.waiting, 1, memory_order_relaxed);
     atomic_thread_fence(memory_order_seq_cst);
 }
 
 /*
- * An announcement that can be taken back by who made it, so that a reader that was woken by one of
- * many rings does not pay for the doorbells of the others while it is awake anyway. token is at
- * least 2 and the announcer's own; where two announce, the word becomes 1 and stays until the ring.
+ * An announcement of one sleep behind many rings. It can be taken back, so that a reader that was
+ * woken by one of them does not pay for the doorbells of the others while it is awake anyway. And
+ * one doorbell answers it on all of them, since the announcer promises to look at each of its rings
+ * once it is awake: a writer that has rung for (sleeper, token) need not ring for it again.
+ *
+ * token is at least 2 and another one for each sleep. sleeper tells the announcers of one program
+ * apart; 0: each ring wants its own doorbell. Where two announce, the word becomes 1 and stays so
+ * until the ring.
  */
-static inline void foyer_ring_announce_as(_Atomic uint32_t *waiting, uint32_t token)
+static inline void foyer_ring_announce_as(struct foyer_ring_waiter *waiter, uint32_t sleeper,
+                                          uint32_t token)
 {
     uint32_t found = 0;
-    if (!atomic_compare_exchange_strong(waiting, &found, token) && found != token)
-        atomic_store_explicit(waiting, 1, memory_order_relaxed);
+    /* Before the token: whoever reads that one reads this sleeper or a later one. */
+    atomic_store_explicit(&waiter->sleeper, sleeper, memory_order_relaxed);
+    if (!atomic_compare_exchange_strong(&waiter->waiting, &found, token) && found != token)
+        atomic_store_explicit(&waiter->waiting, 1, memory_order_relaxed);
     atomic_thread_fence(memory_order_seq_cst);
 }
 
-static inline void foyer_ring_retract(_Atomic uint32_t *waiting, uint32_t token)
+/* Then a fence, then a last look at the ring: what came until now may have rung nobody. */
+static inline void foyer_ring_retract(struct foyer_ring_waiter *waiter, uint32_t token)
 {
-    if (atomic_load_explicit(waiting, memory_order_relaxed) == token)
-        atomic_compare_exchange_strong(waiting, &token, 0);
+    if (atomic_load_explicit(&waiter->waiting, memory_order_relaxed) == token)
+        atomic_compare_exchange_strong(&waiter->waiting, &token, 0);
 }
 
 /*

@@ -291,7 +291,7 @@ static int create(struct psocket *sender, struct psocket *receiver,
     struct foyer_ring relayed = channel_ring(receiver->channel, receiver->side ^ 1u);
     direct->start = foyer_ring_head(&relayed);
     atomic_store(&direct->control->limit_bytes, choose_limit(receiver, direct->ring_size));
-    atomic_store(&direct->control->ring.reader_waiting, 1);
+    atomic_store(&direct->control->ring.reader_waiter.waiting, 1);
     list_push_back(&sender->direct_out, &direct->out_node);
     sender->direct_out_count++;
     list_push_back(&receiver->direct_in, &direct->in_node);

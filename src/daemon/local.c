@@ -125,6 +125,7 @@ static int make_accepted(struct psocket *psocket, struct building_host *to,
     (*ret_accepted)->side = 1;
     (*ret_accepted)->carrier = PSOCKET_LOCAL;
     (*ret_accepted)->peer = psocket;
+    (*ret_accepted)->slot->peer_arena = psocket->arena->number;
     local_accepted_init(listener, *ret_accepted);
     return 0;
 }
@@ -156,6 +157,7 @@ int local_connect(struct psocket *psocket, struct building_host *to,
     psocket->peer = accepted;
     psocket->slot->ring_size = channel->ring_size;
     psocket->slot->channel_id = channel->id;
+    psocket->slot->peer_arena = accepted->arena->number;
     psocket_update_endpoints(psocket);
     if (!psocket->is_bound)
         psocket->since_s = wall_clock_s();

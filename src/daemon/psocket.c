@@ -265,6 +265,7 @@ int psocket_renew(struct psocket *psocket)
     if (psocket->channel != NULL) /* it stays mapped with the socket */
         psocket->channel->is_spoiled = true;
     psocket->slot->channel_id = 0;
+    psocket->slot->peer_arena = 0;
     atomic_fetch_and(&psocket->slot->options,
                      ~(uint32_t)(FOYER_SLOT_PEER_GONE | FOYER_SLOT_RESET_SEEN));
     detach(psocket, true);

@@ -69,7 +69,7 @@ static inline struct foyer_ring foyer_channel_ring(void *memory, uint32_t ring_s
 /* The control page. Hostile to both. */
 struct foyer_direct {
     struct foyer_ring_shared
-        ring; /* reader_waiting is 1 at first: the reader is yet to hear of it */
+        ring; /* reader_waiter says 1 at first: the reader is yet to hear of it */
     /* The reader is asleep and was announced: foyerd, which the writer rings, shall ring it. */
     alignas(64) _Atomic uint32_t wants_bell;
     _Atomic uint32_t limit_bytes;   /* the writer keeps to it: the receiver's SO_RCVBUF */
@@ -194,6 +194,11 @@ struct foyer_slot {
      * here may be wrong by now.
      */
     _Atomic uint32_t inbox_generation, routes_generation;
+    /*
+     * Local carrier: the number of the arena that the peer's slot is in, so tells whose announcements
+     * the rings show; 0: unknown. Written by foyerd before state.
+     */
+    uint32_t peer_arena;
 };
 
 _Static_assert(sizeof(struct foyer_slot) <= FOYER_SLOT_SIZE, "slots are 256 bytes apart");

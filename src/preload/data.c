@@ -194,8 +194,7 @@ static ssize_t send_some(struct socket_object *sock, int fd, const struct channe
             return done > 0 ? (ssize_t)done : filled;
         }
         foyer_ring_publish_head(&channel->tx, head + (uint32_t)filled);
-        if (foyer_ring_take_reader_waiting(&channel->tx))
-            channel_ring(channel, fd);
+        channel_wake(sock, fd, channel, &channel->tx.shared->reader_waiter);
         done += (size_t)filled;
     }
     return (ssize_t)done;
@@ -333,13 +332,11 @@ struct recv_job {
 };
 
 /* The reader made room: a writer that sleeps is woken once there is enough for it to go on. */
-static void released_space(const struct channel *channel, int fd)
+static void released_space(const struct socket_object *sock, const struct channel *channel, int fd)
 {
     uint32_t room = foyer_ring_free(&channel->rx);
-    if (room < channel->rx.size / 3)
-        return;
-    if (foyer_ring_take_writer_waiting(&channel->rx))
-        channel_ring(channel, fd);
+    if (room >= channel->rx.size / 3)
+        channel_wake(sock, fd, channel, &channel->rx.shared->writer_waiter);
 }
 
 /* Takes what is there, with the lock held. False: nothing. */
@@ -368,7 +365,7 @@ static bool recv_some(struct socket_object *sock, int fd, const struct channel *
             job->peeked += part;
         } else {
             foyer_ring_publish_tail(&channel->rx, tail + part);
-            released_space(channel, fd);
+            released_space(sock, channel, fd);
         }
     }
     return job->done > before;

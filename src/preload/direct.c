@@ -545,7 +545,7 @@ void direct_announce(struct socket_object *sock, int fd)
     FOR_RINGS(box, ring)
     {
         stay(ring);
-        atomic_store_explicit(&ring->shared->ring.reader_waiting, 1, memory_order_relaxed);
+        atomic_store_explicit(&ring->shared->ring.reader_waiter.waiting, 1, memory_order_relaxed);
     }
     atomic_fetch_sub(&box->users, 1);
     atomic_thread_fence(memory_order_seq_cst);
@@ -560,7 +560,7 @@ void direct_announce_as(struct socket_object *sock, int fd, uint32_t token)
     FOR_RINGS(box, ring)
     {
         stay(ring);
-        foyer_ring_announce_as(&ring->shared->ring.reader_waiting, token);
+        foyer_ring_announce_as(&ring->shared->ring.reader_waiter, 0, token);
     }
     atomic_fetch_sub(&box->users, 1);
 }
@@ -572,7 +572,7 @@ void direct_retract(struct socket_object *sock, uint32_t token)
         return;
     atomic_fetch_add(&box->users, 1);
     FOR_RINGS(box, ring)
-    foyer_ring_retract(&ring->shared->ring.reader_waiting, token);
+    foyer_ring_retract(&ring->shared->ring.reader_waiter, token);
     atomic_fetch_sub(&box->users, 1);
 }
 

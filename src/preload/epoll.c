@@ -14,6 +14,10 @@
  * parked ones are then active again and their announcements are taken back, so that those who
  * write to us while we are awake need not ring, once for each connection.
  *
+ * Those announcements carry a token of the sleep, and one doorbell is enough for all of them
+ * (foyer_ring_announce_as). So whoever takes a doorbell from the kernel, or closes a descriptor that
+ * may have one, sees to it that all the parked are looked at: unpark_locked, settle.
+ *
  * Several threads in one epoll: a thread that goes off with events while others sleep announces
  * all that is active, else data for a socket that only the absent thread looks at would wait.
  *
@@ -54,6 +58,7 @@ struct registration {
     bool is_removed; /* by the program; the kernel still has it, see control_remove */
     uint8_t idle_looks;
     uint32_t next_free;
+    uint32_t token; /* of its announcement, where it is parked */
     uint64_t stamp; /* of the wait that last reported it: once per wait, whatever comes twice */
 };
 
@@ -61,8 +66,12 @@ struct epoll_object {
     struct object object;
     struct epoll_object *next; /* of all, never freed */
     pthread_mutex_t lock;
-    uint32_t tag;   /* upper half of our registrations' data */
-    uint32_t token; /* of our announcements; another one in each process */
+    uint32_t tag;     /* upper half of our registrations' data */
+    uint32_t sleeper; /* of our announcements; another one in each process */
+    uint32_t token;   /* of the last sleep's */
+    bool is_forked;   /* another process may take our doorbells: one must not stand for all */
+    int epfd;         /* one that a thread sleeps with */
+    _Atomic uint32_t doorbell_count; /* taken from the kernel */
     struct registration *items;
     uint32_t item_count, item_capacity, free_head; /* free_head: index + 1 */
     uint32_t *by_fd;                               /* index + 1 */
@@ -119,7 +128,9 @@ static struct object *epoll_object_create(void)
     if (epoll != NULL) {
         /* No pointer of a user and no small number has this bit. */
         epoll->tag = random_u32() | 1u << 31;
-        epoll->token = random_u32() | 2u;
+        epoll->sleeper = random_u32() | 1u;
+        epoll->token = random_u32();
+        epoll->is_forked = false;
         epoll->object.kind = OBJECT_EPOLL;
         atomic_store(&epoll->object.fd_count, 0);
         atomic_store(&epoll->sleepers, 0);
@@ -130,15 +141,30 @@ static struct object *epoll_object_create(void)
     return epoll == NULL ? NULL : &epoll->object;
 }
 
+/* The child might wait on what it has inherited, and take a doorbell that was ours. */
+void epoll_fork_prepare(void)
+{
+    for (struct epoll_object *epoll = epolls; epoll != NULL; epoll = epoll->next)
+        epoll->is_forked = true;
+}
+
 void epoll_fork_child(void)
 {
     pthread_mutex_init(&epolls_lock, NULL);
     for (struct epoll_object *epoll = epolls; epoll != NULL; epoll = epoll->next) {
-        epoll->token = random_u32() | 2u;
+        epoll->sleeper = random_u32() | 1u;
+        epoll->is_forked = true;
         epoll->parked_count = 0;
         pthread_mutex_init(&epoll->lock, NULL);
         atomic_store(&epoll->sleepers, 0); /* those threads are not in this process */
     }
+}
+
+static void settle(struct epoll_object *epoll, int epfd, bool is_level, bool has_doorbell);
+
+static void announce(const struct registration *item)
+{
+    socket_announce(item->sock, item->fd, item->events);
 }
 
 /* ---- registrations, all with the lock held ------------------------------------------------- */
@@ -237,7 +263,12 @@ void epoll_forget_socket(struct socket_object *sock, int fd)
                 dropped++;
             }
         }
+        bool has_sleepers = dropped > 0 && atomic_load(&epoll->sleepers) > 0;
+        int epfd = epoll->epfd;
         pthread_mutex_unlock(&epoll->lock);
+        /* A doorbell that was to stand for others may go with the descriptor. */
+        if (has_sleepers && table_peek(epfd) == &epoll->object)
+            settle(epoll, epfd, false, true);
         while (dropped-- > 0)
             socket_release(sock);
     }
@@ -356,44 +387,60 @@ static void remove_now(struct epoll_object *epoll, int epfd, struct registration
     socket_release(drop(epoll, item));
 }
 
-static void announce(const struct registration *item)
-{
-    socket_announce(item->sock, item->fd, item->events);
-}
-
 static unsigned idle_limit(const struct epoll_object *epoll)
 {
     return epoll->active_count <= FEW ? IDLE_AFTER_FEW : IDLE_AFTER;
 }
 
-/* For a sleep; where there is no room for it, it is simply idle. */
-static void park(struct epoll_object *epoll, struct registration *item)
+/*
+ * For a sleep. False: there is no room for it, so it is simply idle, and its announcement must not
+ * be one that another doorbell answers.
+ */
+static bool park(struct epoll_object *epoll, struct registration *item)
 {
-    if (item->is_parked || !grow((void **)&epoll->parked, &epoll->parked_capacity,
-                                 epoll->parked_count + 1, sizeof(*epoll->parked)))
-        return;
-    item->is_parked = true;
-    epoll->parked[epoll->parked_count++] = index_of(epoll, item);
+    if (!item->is_parked) {
+        if (!grow((void **)&epoll->parked, &epoll->parked_capacity, epoll->parked_count + 1,
+                  sizeof(*epoll->parked)))
+            return false;
+        item->is_parked = true;
+        epoll->parked[epoll->parked_count++] = index_of(epoll, item);
+    }
+    item->token = epoll->token;
+    return true;
 }
 
-/* After the sleep. With other sleepers the announcements are needed still. */
-static void unpark(struct epoll_object *epoll)
+/*
+ * After a sleep: the doorbell that ended it may have been meant for any of the parked, so each of
+ * them is to be looked at. Where others sleep still their announcements are needed, but in the plain
+ * form: this thread has taken the one doorbell.
+ */
+static void unpark_locked(struct epoll_object *epoll)
 {
-    pthread_mutex_lock(&epoll->lock);
-    if (atomic_load(&epoll->sleepers) == 0 && !epoll->is_nested) {
-        for (uint32_t i = 0; i < epoll->parked_count; i++) {
-            struct registration *item = &epoll->items[epoll->parked[i]];
-            if (!item->is_parked)
-                continue;
-            item->is_parked = false;
-            if (item->sock == NULL || item->is_active)
-                continue;
-            socket_retract(item->sock, epoll->token);
+    bool is_alone = atomic_load(&epoll->sleepers) == 0 && !epoll->is_nested;
+    for (uint32_t i = 0; i < epoll->parked_count; i++) {
+        struct registration *item = &epoll->items[epoll->parked[i]];
+        if (!item->is_parked)
+            continue;
+        item->is_parked = false;
+        if (item->sock == NULL)
+            continue;
+        if (!is_alone)
+            announce(item);
+        else
+            socket_retract(item->sock, item->token);
+        if (!item->is_active) {
             item->is_active = true;
             epoll->active[epoll->active_count++] = epoll->parked[i];
         }
-        epoll->parked_count = 0;
     }
+    epoll->parked_count = 0;
+    atomic_thread_fence(memory_order_seq_cst); /* as foyer_ring_retract says */
+}
+
+static void unpark(struct epoll_object *epoll)
+{
+    pthread_mutex_lock(&epoll->lock);
+    unpark_locked(epoll);
     pthread_mutex_unlock(&epoll->lock);
 }
 
@@ -415,15 +462,13 @@ static bool quieten(struct epoll_object *epoll, unsigned idle_after, bool parks)
             if (item->idle_looks < idle_after) {
                 stays = true;
             } else {
-                bool is_busy = parks && item->idle_looks < limit;
-                if (is_busy)
-                    socket_announce_as(item->sock, item->fd, item->events, epoll->token);
+                if (parks && item->idle_looks < limit && park(epoll, item))
+                    socket_announce_as(item->sock, item->fd, item->events,
+                                       epoll->is_forked ? 0 : epoll->sleeper, epoll->token);
                 else
                     announce(item);
                 stays = evaluate(item, &signature) != 0;
                 is_ready |= stays;
-                if (is_busy && !stays)
-                    park(epoll, item);
             }
         }
         item->is_active = stays;
@@ -434,9 +479,11 @@ static bool quieten(struct epoll_object *epoll, unsigned idle_after, bool parks)
     return is_ready;
 }
 
-static bool announce_all(struct epoll_object *epoll)
+static bool announce_all(struct epoll_object *epoll, int epfd)
 {
     pthread_mutex_lock(&epoll->lock);
+    epoll->epfd = epfd;
+    epoll->token = epoll->token + 1 > 1 ? epoll->token + 1 : 2;
     bool is_ready = quieten(epoll, 0, !epoll->is_nested);
     pthread_mutex_unlock(&epoll->lock);
     return is_ready;
@@ -478,6 +525,7 @@ static bool take_doorbell(const struct epoll_wait_call *call, struct epoll_event
     struct epoll_object *epoll = call->epoll;
     bool is_event = false;
     pthread_mutex_lock(&epoll->lock);
+    atomic_fetch_add(&epoll->doorbell_count, 1);
     uint32_t index = (uint32_t)event->data.u64;
     struct registration *item = index < epoll->item_count ? &epoll->items[index] : NULL;
     if (item != NULL && item->sock != NULL && item->is_removed) {
@@ -513,12 +561,14 @@ static int sort_kernel_events(const struct epoll_wait_call *call, int from, int 
 }
 
 /*
- * This thread goes off with events; those who sleep must hear of the rest. is_level: also of what
- * was reported and is still ready.
+ * This thread goes off, with events or a doorbell; those who sleep must hear of the rest. is_level:
+ * also of what was reported and is still ready.
  */
-static void settle(struct epoll_object *epoll, int epfd, bool is_level)
+static void settle(struct epoll_object *epoll, int epfd, bool is_level, bool has_doorbell)
 {
     pthread_mutex_lock(&epoll->lock);
+    if (has_doorbell)
+        unpark_locked(epoll);
     for (uint32_t i = 0; i < epoll->active_count; i++) {
         struct registration *item = &epoll->items[epoll->active[i]];
         struct signature signature;
@@ -676,7 +726,7 @@ static int nest(int epfd, int operation, int fd, struct epoll_event *event)
     if (inner != NULL) {
         if (operation != EPOLL_CTL_DEL) {
             inner->is_nested = true;
-            settle(inner, fd, true);
+            settle(inner, fd, true, true);
         }
         object_release(&inner->object);
     }
@@ -828,8 +878,10 @@ static int wait_loop(struct epoll_wait_call *call, bool may_sleep)
             return count;
         if (rounds == 0 && epoll->active_count > 0 && wait_spin(spin_collect, &spin))
             return spin.count;
+        if (epoll->parked_count > 0 && atomic_load(&epoll->sleepers) == 0)
+            unpark(epoll); /* a thread was cancelled in its sleep */
         atomic_fetch_add(&epoll->sleepers, 1);
-        if (announce_all(epoll)) {
+        if (announce_all(epoll, call->epfd)) {
             atomic_fetch_sub(&epoll->sleepers, 1);
             unpark(epoll);
             continue;
@@ -861,9 +913,11 @@ static int wait_core(int epfd, struct epoll_event *events, int max, int64_t time
     };
     if (max <= 0 || events == NULL)
         return -EINVAL;
+    uint32_t doorbells = atomic_load(&epoll->doorbell_count);
     int count = wait_loop(&call, timeout_ns != 0);
-    if (epoll->is_nested || (count > 0 && atomic_load(&epoll->sleepers) > 0))
-        settle(epoll, epfd, epoll->is_nested);
+    bool has_doorbell = atomic_load(&epoll->doorbell_count) != doorbells;
+    if (epoll->is_nested || ((count > 0 || has_doorbell) && atomic_load(&epoll->sleepers) > 0))
+        settle(epoll, epfd, epoll->is_nested, has_doorbell);
     return count;
 }
 

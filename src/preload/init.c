@@ -261,6 +261,12 @@ static uint32_t raise_limit(void)
     return raised.rlim_cur > CAPACITY_MAX ? CAPACITY_MAX : (uint32_t)raised.rlim_cur;
 }
 
+static void atfork_prepare(void)
+{
+    epoll_fork_prepare();
+    session_fork_prepare();
+}
+
 static void atfork_child(void)
 {
     preload_forget_thread_id();
@@ -283,7 +289,7 @@ __attribute__((constructor)) static void preload_init(void)
     if (preload_config.birth_fd >= 0)
         table_mark_hidden(preload_config.birth_fd);
     preload_config.is_enabled = true;
-    pthread_atfork(session_fork_prepare, session_fork_parent, atfork_child);
+    pthread_atfork(atfork_prepare, session_fork_parent, atfork_child);
     process_init();
     adopt_inherited();
     stdio_init();

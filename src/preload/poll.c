@@ -19,7 +19,6 @@
 #include "preload/real.h"
 
 #define STACK_ITEMS 128u
-#define BELL_PATIENCE 200u
 
 /* The caller's set, and what the kernel gets. */
 struct poll_set {
@@ -190,14 +189,8 @@ static int sleep_once(struct poll_set *set, int64_t deadline, const sigset_t *ma
     bells(set, bell_leave);
     if (count <= 0)
         return count;
-    if (!drain_bells(set, set->rounds > BELL_PATIENCE)) {
-        if (set->rounds < BELL_PATIENCE / 2) {
-            sched_yield();
-        } else {
-            struct timespec nap = {.tv_nsec = 100000};
-            RAW(SYS_nanosleep, &nap, NULL);
-        }
-    }
+    if (!drain_bells(set, bell_is_forced(set->rounds)))
+        bell_wait_for_others(set->rounds);
     return 0;
 }
 

@@ -244,13 +244,20 @@ bool socket_is_reset(struct socket_object *sock, const struct channel *channel);
 /* POLL* bits that hold now, as poll(2) and tcp(7) say for a TCP or UDP socket. */
 uint32_t socket_readiness(struct socket_object *sock, int fd);
 
-/* Wakes whoever sleeps behind the other end: the peer, or foyerd. */
-void channel_ring(const struct channel *channel, int fd);
+/* Wakes whoever sleeps behind the other end: the peer, or foyerd. False: it is not sure. */
+bool channel_ring(const struct channel *channel, int fd);
+/*
+ * The same where the other end has announced itself in `waiter` (of either ring, after head or tail
+ * was published) and nobody has rung for that announcement yet.
+ */
+void channel_wake(const struct socket_object *sock, int fd, const struct channel *channel,
+                  struct foyer_ring_waiter *waiter);
 
 /* Says in the rings that POLLIN and POLLOUT of `events` are waited for. */
 void socket_announce(struct socket_object *sock, int fd, uint32_t events);
-/* The same in a form that can be taken back: foyer_ring_announce_as. */
-void socket_announce_as(struct socket_object *sock, int fd, uint32_t events, uint32_t token);
+/* The same as part of one sleep behind many sockets: foyer_ring_announce_as. */
+void socket_announce_as(struct socket_object *sock, int fd, uint32_t events, uint32_t sleeper,
+                        uint32_t token);
 void socket_retract(struct socket_object *sock, uint32_t token);
 
 /* Around a sleep in the kernel on the socket's descriptor. */
@@ -258,6 +265,10 @@ void bell_enter(struct socket_object *sock);
 void bell_leave(struct socket_object *sock);
 /* Empties the doorbell unless somebody sleeps on it; then false, unless is_forced. */
 bool bell_drain(struct socket_object *sock, int fd, bool is_forced);
+/* In one wait: whether to force it in this round, else how to pass the time until the next one. */
+#define BELL_PATIENCE 200u /* rounds until the byte of a sleeper that does not wake is drained */
+bool bell_is_forced(unsigned rounds);
+void bell_wait_for_others(unsigned rounds);
 /* The daemon end is gone: whoever could ring is dead. */
 void socket_note_orphan(struct socket_object *sock);
 
@@ -364,6 +375,7 @@ void epoll_forget_socket(struct socket_object *sock, int fd);
 void epoll_destroy(struct epoll_object *epoll);
 /* An epoll descriptor inside of poll: whether it has foyer events; announces where it has none. */
 bool epoll_is_ready(struct object *object, bool will_sleep);
+void epoll_fork_prepare(void);
 void epoll_fork_child(void);
 
 /* Before exec: what environment and limits the new program must have. */

@@ -9,9 +9,9 @@
  * drained byte is lost for a sleeper whom the kernel has woken and not yet run: its poll() looks at
  * the queue again, finds it empty, and sleeps on. So bytes are drained only while the count of
  * sleepers is 0, and nobody may begin to sleep while somebody drains (bit 31). Who finds other
- * sleepers leaves the byte to them. A sleeper that was killed, or is stopped, stays counted; after
- * a bounded number of tries its byte is drained all the same, since it will look at memory first
- * when it ever runs again.
+ * sleepers leaves the byte to them. A sleeper that was killed, or is stopped, or waits long for a
+ * core, stays counted; after a bounded number of tries its byte is drained all the same, and foyerd
+ * is asked to ring again: the thread that waits for a core would sleep on otherwise.
  *
  * How to sleep: a thread without a deadline that has moved no byte sleeps in a blocking
  * recv(MSG_PEEK), which the kernel restarts or ends with EINTR after a signal handler just as it
@@ -29,7 +29,6 @@
 #include "preload/real.h"
 
 #define BELL_DRAINING (1u << 31)
-#define BELL_PATIENCE 200u /* rounds until the byte of a sleeper that does not wake is drained */
 
 int64_t clock_ns(void)
 {
@@ -240,17 +239,60 @@ static bool sandbox_allows(int fd, short event)
            (event == POLLIN || (item.revents & (POLLERR | POLLHUP)) == 0);
 }
 
-void channel_ring(const struct channel *channel, int fd)
+bool channel_ring(const struct channel *channel, int fd)
 {
     int saved_errno = errno;
     char byte = 0;
+    long sent = 0;
     int bell = channel->bell >= 0 ? channel->bell : fd;
     /* A full queue needs no further byte: the other side is readable for the kernel. */
     if (likely(!preload_config.is_sandboxed))
-        raw_send(bell, &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+        sent = raw_send(bell, &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
     else if (sandbox_allows(bell, POLLOUT))
-        RAW(SYS_write, bell, &byte, 1);
+        sent = RAW(SYS_write, bell, &byte, 1);
     errno = saved_errno;
+    return sent == 1;
+}
+
+/*
+ * The sleeps that this thread has rung for last, one of each of a few peers. An event loop that
+ * sleeps behind fifty sockets is rung once, not fifty times (foyer_ring_announce_as). The peer's
+ * arena is part of it, since a hostile peer could announce a token that it saw in another one's ring.
+ */
+#define RUNG_COUNT 8u
+
+struct rung {
+    uint32_t peer_arena, sleeper, token;
+};
+
+static __thread struct rung rung[RUNG_COUNT] __attribute__((tls_model("initial-exec")));
+
+static void wake_announced(const struct socket_object *sock, int fd, const struct channel *channel,
+                           struct foyer_ring_waiter *waiter, uint32_t token)
+{
+    const struct rung now = {
+        .peer_arena = channel->bell >= 0 ? sock->slot->peer_arena : 0,
+        .sleeper = atomic_load_explicit(&waiter->sleeper, memory_order_relaxed),
+        .token = token,
+    };
+    struct rung *last = &rung[now.peer_arena % RUNG_COUNT];
+    bool is_answerable = token > 1 && now.peer_arena != 0 && now.sleeper != 0;
+    if (is_answerable && last->token == token && last->sleeper == now.sleeper &&
+        last->peer_arena == now.peer_arena)
+        return; /* it stands until the sleeper takes it back */
+    uint32_t taken = atomic_exchange(&waiter->waiting, 0);
+    /* A bell that may not have been heard answers for nobody else. */
+    if (taken != 0 && channel_ring(channel, fd) && is_answerable && taken == token)
+        *last = now;
+}
+
+void channel_wake(const struct socket_object *sock, int fd, const struct channel *channel,
+                  struct foyer_ring_waiter *waiter)
+{
+    atomic_thread_fence(memory_order_seq_cst);
+    uint32_t token = atomic_load_explicit(&waiter->waiting, memory_order_acquire);
+    if (token != 0)
+        wake_announced(sock, fd, channel, waiter, token);
 }
 
 static ssize_t take_bytes(int fd, char *bytes, size_t size)
@@ -273,16 +315,17 @@ void socket_announce(struct socket_object *sock, int fd, uint32_t events)
         foyer_ring_announce_writer(&channel->tx);
 }
 
-void socket_announce_as(struct socket_object *sock, int fd, uint32_t events, uint32_t token)
+void socket_announce_as(struct socket_object *sock, int fd, uint32_t events, uint32_t sleeper,
+                        uint32_t token)
 {
     struct channel *channel = socket_channel(sock, fd);
     if (channel == NULL)
         return;
-    foyer_ring_announce_as(&channel->rx.shared->reader_waiting, token);
+    foyer_ring_announce_as(&channel->rx.shared->reader_waiter, sleeper, token);
     if (sock->type == SOCK_DGRAM)
         direct_announce_as(sock, fd, token);
     if ((events & (POLLOUT | POLLWRNORM | POLLWRBAND)) != 0)
-        foyer_ring_announce_as(&channel->tx.shared->writer_waiting, token);
+        foyer_ring_announce_as(&channel->tx.shared->writer_waiter, sleeper, token);
 }
 
 void socket_retract(struct socket_object *sock, uint32_t token)
@@ -290,10 +333,10 @@ void socket_retract(struct socket_object *sock, uint32_t token)
     const struct channel *channel = socket_channel_now(sock);
     if (channel == NULL)
         return;
-    foyer_ring_retract(&channel->rx.shared->reader_waiting, token);
+    foyer_ring_retract(&channel->rx.shared->reader_waiter, token);
+    foyer_ring_retract(&channel->tx.shared->writer_waiter, token);
     if (sock->type == SOCK_DGRAM)
         direct_retract(sock, token);
-    foyer_ring_retract(&channel->tx.shared->writer_waiting, token);
 }
 
 void bell_enter(struct socket_object *sock)
@@ -346,9 +389,28 @@ bool bell_drain(struct socket_object *sock, int fd, bool is_forced)
         atomic_fetch_and(word, ~BELL_DRAINING);
         return true;
     }
-    if (is_forced)
+    if (is_forced && !preload_config.is_sandboxed) {
+        struct foyer_request request = {
+            .type = FOYER_REQUEST_OPTIONS, .size = sizeof(request), .id = sock->id};
         drain(sock, fd);
+        session_tell(&request);
+    }
     return is_forced;
+}
+
+bool bell_is_forced(unsigned rounds)
+{
+    return rounds % BELL_PATIENCE == 0 && rounds > 0;
+}
+
+void bell_wait_for_others(unsigned rounds)
+{
+    unsigned doublings = rounds / BELL_PATIENCE;
+    struct timespec nap = {.tv_nsec = 100000L << (doublings < 6 ? doublings : 6)};
+    if (rounds < BELL_PATIENCE / 2)
+        sched_yield();
+    else
+        RAW(SYS_nanosleep, &nap, NULL);
 }
 
 /* ---- spinning ------------------------------------------------------------------------------ */
@@ -494,14 +556,8 @@ int wait_sleep(struct socket_object *sock, int fd, struct wait *wait)
     struct sleeper sleeper = {.sock = sock, .fd = fd, .wait = wait};
     if (wait->rounds == 0 && wait_spin(sleeper_holds, &sleeper))
         return 0;
-    if (wait->rounds > 0 && !bell_drain(sock, fd, wait->rounds > BELL_PATIENCE)) {
-        if (wait->rounds < BELL_PATIENCE / 2) {
-            sched_yield();
-        } else {
-            struct timespec nap = {.tv_nsec = 100000};
-            RAW(SYS_nanosleep, &nap, NULL);
-        }
-    }
+    if (wait->rounds > 0 && !bell_drain(sock, fd, bell_is_forced(wait->rounds)))
+        bell_wait_for_others(wait->rounds);
     wait->rounds++;
     socket_announce(sock, fd, wait->events);
     int result = 0;

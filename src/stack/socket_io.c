@@ -274,8 +274,10 @@ static void grow_ring(struct foyer_host *host, struct foyer_ring *ring, uint32_t
     atomic_store(&larger.shared->tail, tail);
     atomic_store(&larger.shared->writer_state, atomic_load(&ring->shared->writer_state));
     atomic_store(&larger.shared->reader_state, atomic_load(&ring->shared->reader_state));
-    atomic_store(&larger.shared->writer_waiting, atomic_load(&ring->shared->writer_waiting));
-    atomic_store(&larger.shared->reader_waiting, atomic_load(&ring->shared->reader_waiting));
+    atomic_store(&larger.shared->writer_waiter.waiting,
+                 atomic_load(&ring->shared->writer_waiter.waiting));
+    atomic_store(&larger.shared->reader_waiter.waiting,
+                 atomic_load(&ring->shared->reader_waiter.waiting));
     own_ring_finish(host, ring);
     *ring = larger;
 }

@@ -11,7 +11,7 @@ import sys
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "common"))
-from foyer_test import (Building, missing, nginx_conf, vsftpd_conf,  # noqa: E402
+from foyer_test import (BUILD, Building, missing, nginx_conf, vsftpd_conf,  # noqa: E402
                         wait_until)
 
 SIZE = 10_000_000
@@ -119,6 +119,18 @@ class Programs(unittest.TestCase):
         self.ftp("-P", "-")
 
     # ---- redis --------------------------------------------------------------------------------
+
+    def test_event_loops_miss_no_wake_up(self):
+        program = str(BUILD / "tests" / "epoll_stress")
+        for threads, spin in ((1, "0"), (3, "0"), (3, "30")):
+            with self.subTest(threads=threads, spin=spin):
+                command = ("env", f"FOYER_SPIN_US={spin}", program)
+                server = self.building.serve("loop", *command, "serve", "7003", str(threads),
+                                             port=7003)
+                got = self.building.run("clients", *command, self.building.address("loop"), "7003",
+                                        "3000", timeout=300)
+                self.assertEqual(got.stdout, "ok\n")
+                self.building.stop(server)
 
     @needs("redis-server", "redis-cli", "redis-benchmark")
     def test_redis(self):

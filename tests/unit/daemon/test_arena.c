@@ -47,7 +47,7 @@ static void same_pair_gets_it_again(void **state)
     channel_reference(channel);
     foyer_ring_publish_head(&ring, 100);
     atomic_store(&ring.shared->writer_state, FOYER_RING_RESET);
-    atomic_store(&ring.shared->reader_waiting, 1);
+    atomic_store(&ring.shared->reader_waiter.waiting, 1);
     channel_release(channel);
     assert_int_equal(fixture->home->idle_count, 0); /* one end still has it */
     channel_release(channel);
