@@ -15,6 +15,7 @@
 #include "world.h"
 
 #define CHUNK 65536u
+#define ORPHAN_PATIENCE_NS (50 * FOYER_NS_PER_S) /* 0.2 s, doubled eight times */
 #define MAGIC 0x666f7965u
 #define HEADER_SIZE 16u
 #define RETRY_NS (50 * FOYER_NS_PER_MS)
@@ -100,12 +101,20 @@ static bool is_complete(const struct conn *conn)
            conn->ends[0]->is_connected && conn->ends[1]->is_connected;
 }
 
+/* A connection that nobody holds gives a peer up that stalls for longer than eight probes. */
+static bool was_given_up(const struct end *end)
+{
+    const struct end *peer = end->conn->ends[1 - end->side];
+    return end->has_stalled && end->conn->plans[end->side].stall_ns > ORPHAN_PATIENCE_NS &&
+           peer != NULL && peer->is_done;
+}
+
 static uint32_t excuses_of(const struct end *end)
 {
     uint32_t excuses = end->world->excuses | end->host->excuses;
     if (end->conn == NULL)
         return excuses | EXCUSE_BROKEN; /* whom it would have named is not known */
-    excuses |= end->conn->excuses;
+    excuses |= end->conn->excuses | (was_given_up(end) ? EXCUSE_ABORT : 0);
     for (unsigned i = 0; i < 2; i++) {
         struct foyer_host_stats stats;
         foyer_host_stats(end->conn->hosts[i]->sim->host, &stats);
