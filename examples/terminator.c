@@ -31,26 +31,19 @@
 
 #define RING_SIZE (256u << 10)
 #define BATCH 64
-/* An accepted request that never becomes a connection: TCP has given it up long before. */
-#define HANDSHAKE_NS (180 * FOYER_NS_PER_S)
 
 /* One connection of the sandbox and the kernel's that goes on for it. */
 struct flow {
     int fd;
-    foyer_request request;        /* until it is accepted */
-    foyer_socket socket;          /* from then on */
-    struct foyer_endpoint remote; /* in the sandbox */
-    struct foyer_endpoint local;  /* whom it wants to reach */
-    struct foyer_ring rx, tx;     /* rx: from the sandbox, tx: to it */
+    foyer_request request; /* until it is accepted; then nothing until there is a socket */
+    foyer_socket socket;
+    struct foyer_ring rx, tx; /* rx: from the sandbox, tx: to it */
     bool kernel_ended, sandbox_ended;
-    foyer_time_ns accepted_ns;
-    struct flow *next, **link; /* among those accepted and not yet established */
 };
 
 static struct foyer_host *host;
 static foyer_socket listener;
 static int tap, epoll;
-static struct flow *handshakes, **last_handshake = &handshakes;
 
 static foyer_time_ns now_ns(void)
 {
@@ -84,22 +77,9 @@ static bool make_ring(struct foyer_ring *ring)
     return true;
 }
 
-static void leave_handshakes(struct flow *flow)
-{
-    if (flow->link == NULL)
-        return;
-    *flow->link = flow->next;
-    if (flow->next != NULL)
-        flow->next->link = flow->link;
-    else
-        last_handshake = flow->link;
-    flow->link = NULL;
-}
-
 /* The stack is done with the rings once the socket was closed or aborted. */
 static void free_flow(struct flow *flow)
 {
-    leave_handshakes(flow);
     if (flow->fd >= 0)
         close(flow->fd);
     free(flow->rx.shared);
@@ -215,15 +195,18 @@ static int dial(const struct foyer_endpoint *to)
     return fd;
 }
 
-/* The sandbox hears what the destination said: a reset, or nothing at all. */
-static void turn_away(foyer_request request, int error)
+/*
+ * The sandbox hears what the destination said: a reset, or nothing at all. False: it has given up
+ * before, and the listener's event says so.
+ */
+static bool turn_away(foyer_request request, int error)
 {
     if (error == -ECONNREFUSED || error == -ENETUNREACH || error == -EHOSTUNREACH)
-        foyer_request_refuse(host, request, now_ns());
-    else
-        foyer_request_drop(host, request);
+        return foyer_request_refuse(host, request, now_ns()) == 0;
+    return foyer_request_drop(host, request) == 0;
 }
 
+/* From now on the flow is the request's: its socket brings it along, or its end does. */
 static void take_request(foyer_request request)
 {
     struct foyer_request_info info;
@@ -241,8 +224,7 @@ static void take_request(foyer_request request)
     }
     flow->fd = fd;
     flow->request = request;
-    flow->local = info.local;
-    flow->remote = info.remote;
+    foyer_request_set_user(host, request, (uintptr_t)flow);
 }
 
 /* connect() has come to an end: now the sandbox gets its answer. */
@@ -250,50 +232,22 @@ static void dialled(struct flow *flow)
 {
     int error = 0;
     socklen_t size = sizeof(error);
-    getsockopt(flow->fd, SOL_SOCKET, SO_ERROR, &error, &size);
-    if (error != 0) {
-        turn_away(flow->request, -error);
-        free_flow(flow);
-        return;
-    }
-    /* -EBADF: the sandbox has given up meanwhile. */
-    if (foyer_request_accept(host, flow->request, now_ns()) < 0) {
-        free_flow(flow);
-        return;
-    }
+    foyer_request request = flow->request;
     flow->request.value = 0;
-    flow->accepted_ns = now_ns();
-    flow->link = last_handshake;
-    *last_handshake = flow;
-    last_handshake = &flow->next;
-}
-
-/* The flow whose handshake has ended: the one with this 4-tuple. */
-static struct flow *find_handshake(foyer_socket socket)
-{
-    struct foyer_socket_info info;
-    if (foyer_socket_info(host, socket, &info) < 0)
-        return NULL;
-    for (struct flow *flow = handshakes; flow != NULL; flow = flow->next) {
-        if (foyer_addr_eq(&flow->remote.addr, &info.remote.addr) &&
-            flow->remote.port == info.remote.port &&
-            foyer_addr_eq(&flow->local.addr, &info.local.addr) &&
-            flow->local.port == info.local.port)
-            return flow;
-    }
-    return NULL;
+    getsockopt(flow->fd, SOL_SOCKET, SO_ERROR, &error, &size);
+    if (error == 0)
+        foyer_request_accept(host, request, now_ns());
+    else if (turn_away(request, -error))
+        free_flow(flow);
 }
 
 static void established(foyer_socket socket)
 {
-    struct flow *flow = find_handshake(socket);
-    if (flow == NULL) {
-        foyer_socket_abort(host, socket, now_ns());
+    struct foyer_socket_info info;
+    if (foyer_socket_info(host, socket, &info) < 0)
         return;
-    }
-    leave_handshakes(flow);
+    struct flow *flow = (struct flow *)(uintptr_t)info.user;
     flow->socket = socket;
-    foyer_socket_set_user(host, socket, (uintptr_t)flow);
     if (!make_ring(&flow->rx) || !make_ring(&flow->tx) ||
         foyer_socket_set_rings(host, socket, &flow->rx, &flow->tx) < 0)
         abort_flow(flow);
@@ -301,10 +255,13 @@ static void established(foyer_socket socket)
         relay(flow); /* a server that speaks first has perhaps spoken */
 }
 
-static void forget_old_handshakes(void)
+/* Requests that came to nothing: the sandbox gave up, or is gone. */
+static void forget_ended(void)
 {
-    while (handshakes != NULL && now_ns() - handshakes->accepted_ns > HANDSHAKE_NS)
-        free_flow(handshakes);
+    uint64_t user;
+    int error;
+    while (foyer_request_next_ended(host, listener, &user, &error) == 0)
+        free_flow((struct flow *)(uintptr_t)user);
 }
 
 /* ---- the loop ------------------------------------------------------------------------------- */
@@ -317,7 +274,7 @@ static void serve_listener(void)
         take_request(request);
     while (foyer_socket_accept(host, listener, 0, &socket) == 0)
         established(socket);
-    forget_old_handshakes();
+    forget_ended();
 }
 
 static void serve_sockets(void)

@@ -47,15 +47,16 @@ enum foyer_socket_state {
 };
 
 enum foyer_event_bits {
-    FOYER_EVENT_READABLE = 1u << 0,  /* bytes, a datagram or FIN are there */
-    FOYER_EVENT_WRITABLE = 1u << 1,  /* ring space was released */
-    FOYER_EVENT_ACCEPT = 1u << 2,    /* a connection waits for accept */
-    FOYER_EVENT_CONNECTED = 1u << 3, /* connect succeeded */
-    FOYER_EVENT_PEER_FIN = 1u << 4,  /* the peer will send no more */
-    FOYER_EVENT_ERROR = 1u << 5,     /* see foyer_socket_take_error */
-    FOYER_EVENT_CLOSED = 1u << 6,    /* the connection is over in both directions */
-    FOYER_EVENT_REQUEST = 1u << 7,   /* a connection request waits for foyer_request_next */
-    FOYER_EVENT_URGENT = 1u << 8,    /* urgent data is announced, or its last byte is there */
+    FOYER_EVENT_READABLE = 1u << 0,      /* bytes, a datagram or FIN are there */
+    FOYER_EVENT_WRITABLE = 1u << 1,      /* ring space was released */
+    FOYER_EVENT_ACCEPT = 1u << 2,        /* a connection waits for accept */
+    FOYER_EVENT_CONNECTED = 1u << 3,     /* connect succeeded */
+    FOYER_EVENT_PEER_FIN = 1u << 4,      /* the peer will send no more */
+    FOYER_EVENT_ERROR = 1u << 5,         /* see foyer_socket_take_error */
+    FOYER_EVENT_CLOSED = 1u << 6,        /* the connection is over in both directions */
+    FOYER_EVENT_REQUEST = 1u << 7,       /* a connection request waits for foyer_request_next */
+    FOYER_EVENT_URGENT = 1u << 8,        /* urgent data is announced, or its last byte is there */
+    FOYER_EVENT_REQUEST_ENDED = 1u << 9, /* see foyer_request_next_ended */
     /* Of the host; its socket is FOYER_SOCKET_NONE. */
     FOYER_EVENT_LEASE = 1u << 16, /* see dhcp.h; only where a DHCP client was started */
 };
@@ -143,6 +144,10 @@ FOYER_API int foyer_socket_accept(struct foyer_host *host, foyer_socket listener
  * listener's backlog. Where the peer gives up with a reset, the request goes. In all these cases,
  * after a decision and after the listener's close the handle is stale: -EBADF, never another
  * request (except after 2^32 more requests).
+ *
+ * A caller that keeps something for a request (the connection upstream) ties it to it by
+ * foyer_request_set_user: either the accepted socket brings the value along, or
+ * foyer_request_next_ended does.
  */
 typedef struct {
     uint64_t value; /* 0 is never valid */
@@ -161,6 +166,21 @@ FOYER_API int foyer_request_next(struct foyer_host *host, foyer_socket listener,
                                  foyer_request *ret_request);
 FOYER_API int foyer_request_info(struct foyer_host *host, foyer_request request,
                                  struct foyer_request_info *ret_info);
+/*
+ * user is the caller's own name for what will become of the request: as if set by
+ * foyer_socket_set_user it is that of the socket that foyer_socket_accept takes. 0, as at first:
+ * none, and nobody is told of the request's end. Before the decision: -EBADF.
+ */
+FOYER_API int foyer_request_set_user(struct foyer_host *host, foyer_request request, uint64_t user);
+/*
+ * Takes the user of a request that ended without a connection, but not by foyer_request_refuse,
+ * _drop or the listener's close; FOYER_EVENT_REQUEST_ENDED announces it. Until it is taken it counts
+ * in the listener's backlog. *ret_error: -ETIMEDOUT, nobody answered the SYN-ACK or nobody decided;
+ * -ECONNRESET, the peer gave up; or what ICMP said (RFC 1122 section 4.2.3.9).
+ * -EAGAIN: there is none; -EINVAL: not a listener. O(1).
+ */
+FOYER_API int foyer_request_next_ended(struct foyer_host *host, foyer_socket listener,
+                                       uint64_t *ret_user, int *ret_error);
 /* Sends the SYN-ACK. */
 FOYER_API int foyer_request_accept(struct foyer_host *host, foyer_request request,
                                    foyer_time_ns now);
@@ -404,7 +424,8 @@ struct foyer_socket_info {
     uint64_t owner;
     uint64_t user;
     uint32_t accept_queue_count; /* LISTEN: waiting */
-    uint32_t request_count;      /* LISTEN: half-open, held ones included; cookies are not known */
+    uint32_t request_count;      /* LISTEN: half-open, held ones included; cookies are not known.
+                                    And ended ones, until foyer_request_next_ended */
     uint32_t backlog;
     uint64_t bytes_sent, bytes_received, retransmissions;
     uint32_t rtt_us, rttvar_us, rto_us, cwnd_bytes, ssthresh_bytes, mss;

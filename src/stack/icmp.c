@@ -154,7 +154,11 @@ static void deliver_error(struct foyer_host *host, const struct rx *rx, struct i
         if (sock != NULL && sock->tcb != NULL) {
             error->is_hard = true; /* as Linux: an unestablished connection ends with any */
             tcp_icmp_error(host, sock, error, now);
+            return;
         }
+        struct request *request = request_find(host, &local, &remote);
+        if (request != NULL)
+            request_icmp_error(host, request, error);
     } else if (protocol == WIRE_PROTOCOL_UDP) {
         struct sock *sock = ports_find_connected(host, FOYER_UDP, &local, &remote);
         if (sock == NULL)

@@ -92,13 +92,15 @@ struct sock *sock_create(struct foyer_host *host, uint8_t family, uint8_t protoc
 }
 
 /* The listener goes before its children. */
-static void let_children_go(struct foyer_host *host, struct listen *listen)
+static void let_children_go(struct foyer_host *host, const struct sock *sock)
 {
+    struct listen *listen = sock->listen;
     struct slot_head *head;
     while ((head = slot_list_first(host, &listen->accept_queue)) != NULL) {
         slot_list_remove(host, &listen->accept_queue, head, SLOT_LINK_QUEUE);
         struct sock *child = (struct sock *)head;
         child->flags &= ~(uint32_t)(SOCK_CHILD | SOCK_IN_ACCEPT_QUEUE);
+        child->owner = sock->owner;
         child->user = 0;
     }
 }
@@ -135,7 +137,7 @@ void sock_free_without_slot(struct foyer_host *host, struct sock *sock)
     if (sock->tcb != NULL)
         tcp_free(host, sock);
     if (sock->state == FOYER_STATE_LISTEN) {
-        let_children_go(host, sock->listen);
+        let_children_go(host, sock);
         tcp_requests_drop(host, sock, false);
         host_free(host, sock->listen, sizeof(*sock->listen));
     }
@@ -176,7 +178,10 @@ void sock_event(struct foyer_host *host, struct sock *sock, uint32_t bits)
     if (sock->flags & SOCK_ORPHAN)
         return;
     sock->events = (uint8_t)(sock->events | bits);
-    sock->has_urgent_event |= (bits & FOYER_EVENT_URGENT) != 0;
+    if (bits > UINT8_MAX) {
+        sock->has_urgent_event |= (bits & FOYER_EVENT_URGENT) != 0;
+        sock->has_ended_event |= (bits & FOYER_EVENT_REQUEST_ENDED) != 0;
+    }
     /* A child's events wait for accept: before that nobody knows its handle. */
     if ((sock->flags & SOCK_CHILD) == 0 && !slot_is_linked(&sock->slot, SLOT_LINK_QUEUE))
         slot_list_push(host, &host->event_list, &sock->slot, SLOT_LINK_QUEUE);
@@ -209,12 +214,15 @@ size_t foyer_host_events(struct foyer_host *host, struct foyer_event *ret_events
             break;
         slot_list_remove(host, &host->event_list, head, SLOT_LINK_QUEUE);
         struct sock *sock = (struct sock *)head;
-        ret_events[count++] = (struct foyer_event){
-            .socket = sock_handle(sock),
-            .user = sock->user,
-            .events = sock->events | (sock->has_urgent_event ? (uint32_t)FOYER_EVENT_URGENT : 0)};
+        uint32_t events = sock->events;
+        if (sock->has_urgent_event)
+            events |= FOYER_EVENT_URGENT;
+        if (sock->has_ended_event)
+            events |= FOYER_EVENT_REQUEST_ENDED;
+        ret_events[count++] =
+            (struct foyer_event){.socket = sock_handle(sock), .user = sock->user, .events = events};
         sock->events = 0;
-        sock->has_urgent_event = false;
+        sock->has_urgent_event = sock->has_ended_event = false;
     }
     return count;
 }
@@ -340,6 +348,7 @@ int foyer_socket_listen(struct foyer_host *host, foyer_socket socket, uint32_t b
     list_remove(&sock->output_node);
     list_init(&listen->requests);
     list_init(&listen->held);
+    list_init(&listen->ended);
     listen->backlog = backlog;
     sock->listen = listen;
     sock->state = FOYER_STATE_LISTEN;
@@ -414,7 +423,7 @@ int foyer_socket_accept(struct foyer_host *host, foyer_socket listener, uint64_t
     struct sock *child = (struct sock *)head;
     sock->listen->accept_count--;
     child->flags &= ~(uint32_t)(SOCK_CHILD | SOCK_IN_ACCEPT_QUEUE);
-    child->user = 0;
+    child->user = child->next_user; /* of the request that it was */
     child->owner = owner;
     if (child->events != 0 || child->has_urgent_event)
         sock_event(host, child, 0); /* what happened while it waited */
@@ -685,7 +694,7 @@ int foyer_socket_info(struct foyer_host *host, foyer_socket socket,
         .is_local_carrier = (sock->flags & SOCK_LOCAL_CARRIER) != 0,
         .local = sock->local,
         .remote = sock->remote,
-        .owner = sock->owner,
+        .owner = (sock->flags & SOCK_CHILD) != 0 ? sock->listener->owner : sock->owner,
         .user = (sock->flags & SOCK_CHILD) != 0 ? 0 : sock->user,
     };
     if (sock->state == FOYER_STATE_LISTEN) {

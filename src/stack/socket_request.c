@@ -46,6 +46,33 @@ int foyer_request_info(struct foyer_host *host, foyer_request handle,
     return 0;
 }
 
+int foyer_request_set_user(struct foyer_host *host, foyer_request handle, uint64_t user)
+{
+    struct request *request = find_held(host, handle);
+    if (request == NULL)
+        return -EBADF;
+    held_request(request)->user = user;
+    return 0;
+}
+
+int foyer_request_next_ended(struct foyer_host *host, foyer_socket listener, uint64_t *ret_user,
+                             int *ret_error)
+{
+    struct sock *sock = sock_from_handle(host, listener);
+    if (sock == NULL)
+        return -EBADF;
+    if (sock->state != FOYER_STATE_LISTEN)
+        return -EINVAL;
+    struct list_node *node = list_first(&sock->listen->ended);
+    if (node == NULL)
+        return -EAGAIN;
+    struct request *request = LIST_ENTRY(node, struct request, queue_node);
+    *ret_user = held_request(request)->user;
+    *ret_error = held_request(request)->error;
+    request_free(host, request);
+    return 0;
+}
+
 int foyer_request_accept(struct foyer_host *host, foyer_request handle, foyer_time_ns now)
 {
     struct request *request = find_held(host, handle);

@@ -91,9 +91,10 @@ struct listen {
     struct slot_list accept_queue; /* by SLOT_LINK_QUEUE: established, not yet accepted */
     struct list_node requests;     /* of request.queue_node, all but the held */
     struct list_node held;         /* those that the caller has not seen yet */
+    struct list_node ended;        /* those whose end the caller has not seen yet */
     uint32_t backlog;
     uint32_t accept_count;
-    uint32_t request_count;  /* in both lists */
+    uint32_t request_count;  /* in all three */
     foyer_time_ns cookie_ns; /* with has_sent_cookie: when the last one was sent */
     bool has_sent_cookie;
     /* RFC 7413 section 5.1: children in SYN-RECEIVED, those included that were reset lately. */
@@ -120,7 +121,8 @@ struct sock {
     uint8_t state;            /* enum foyer_socket_state */
     /* The path is local: remote is one of the host's own addresses. */
     bool path_is_local : 1, keepalive : 1, nodelay : 1, cork : 1, broadcast : 1;
-    bool oobinline : 1, has_urgent_event : 1; /* FOYER_EVENT_URGENT, beside events */
+    bool oobinline : 1;
+    bool has_urgent_event : 1, has_ended_event : 1; /* beside events, which has no bits for them */
     struct foyer_endpoint local, remote;
 
     uint8_t events; /* enum foyer_event_bits, not yet taken by the caller */
@@ -150,7 +152,11 @@ struct sock {
         };
     };
     struct sock_options *options; /* shared: written only through sock_options_own */
-    uint64_t owner;
+    union {
+        uint64_t owner;
+        uint64_t next_user; /* while SOCK_CHILD is set: what user will be; its owner is that of
+                               the listener */
+    };
     union {
         uint64_t user;
         struct sock *listener; /* while SOCK_CHILD is set: whose queue it is or will be in */

@@ -93,18 +93,20 @@ void tcp_listener_forget(struct foyer_host *host, struct sock *sock)
         sock->listener->listen->accept_count--;
     }
     sock->flags &= ~(uint32_t)(SOCK_CHILD | SOCK_IN_ACCEPT_QUEUE);
+    sock->owner = sock->listener->owner;
     sock->user = 0;
 }
 
 void tcp_requests_drop(struct foyer_host *host, struct sock *listener, bool is_told)
 {
-    struct list_node *const queues[] = {&listener->listen->requests, &listener->listen->held};
+    struct listen *listen = listener->listen;
+    struct list_node *const queues[] = {&listen->requests, &listen->held, &listen->ended};
 
-    for (size_t i = 0; i < 2; i++) {
+    for (size_t i = 0; i < sizeof(queues) / sizeof(queues[0]); i++) {
         struct list_node *node;
         while ((node = list_first(queues[i])) != NULL) {
             struct request *request = LIST_ENTRY(node, struct request, queue_node);
-            if (is_told)
+            if (is_told && queues[i] != &listen->ended)
                 request_reset(host, request);
             request_free(host, request);
         }

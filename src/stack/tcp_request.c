@@ -7,6 +7,9 @@
  */
 #include "stack/tcp_request.h"
 
+#include <errno.h>
+
+#include "base/bytes.h"
 #include "stack/ip.h"
 #include "stack/ports.h"
 #include "stack/socket.h"
@@ -113,14 +116,41 @@ struct request *request_from_handle(struct foyer_host *host, foyer_request handl
     return NULL;
 }
 
-void request_free(struct foyer_host *host, struct request *request)
+static size_t request_bytes(bool is_held)
+{
+    return is_held ? sizeof(struct held_request) : sizeof(struct request);
+}
+
+/* No segment and no handle finds it any more; it may be out of the table already. */
+static void leave_tables(struct foyer_host *host, struct request *request)
 {
     hash_table_remove(&host->requests.table, &request->node);
     hash_table_shrink(&host->requests.table);
     list_remove(&request->due_node);
     list_remove(&request->queue_node);
+}
+
+void request_free(struct foyer_host *host, struct request *request)
+{
+    leave_tables(host, request);
     request->listener->listen->request_count--;
-    host_free(host, request, sizeof(*request));
+    host_free(host, request, request_bytes(request->was_held));
+}
+
+void request_end(struct foyer_host *host, struct request *request, int error)
+{
+    struct held_request *held = held_request(request);
+
+    if (held == NULL || held->user == 0) {
+        request_free(host, request);
+        return;
+    }
+    leave_tables(host, request);
+    /* RFC 9293 section 3.9.2.2 SHLD-25: what ICMP told explains the silence. */
+    if (error != -ETIMEDOUT || held->error == 0)
+        held->error = error;
+    list_push_back(&request->listener->listen->ended, &request->queue_node);
+    sock_event(host, request->listener, FOYER_EVENT_REQUEST_ENDED);
 }
 
 /* ---- what is sent -------------------------------------------------------------------------------------- */
@@ -299,11 +329,12 @@ struct request *request_create(struct foyer_host *host, struct sock *listener,
 
     if (ip_find_way(host, &seg->rx->src, &seg->rx->dst, &way) != 0)
         return NULL;
-    struct request *request = host_alloc(host, sizeof(*request));
+    struct request *request = host_alloc(host, request_bytes(is_held));
     if (request == NULL) {
         host->stats.in_dropped_memory++;
         return NULL;
     }
+    request->was_held = is_held;
     request->local = (struct foyer_endpoint){seg->rx->dst, seg->tcp.dst_port};
     request->remote = (struct foyer_endpoint){seg->rx->src, seg->tcp.src_port};
     request->listener = listener;
@@ -330,7 +361,7 @@ static void request_due(struct foyer_host *host, struct request *request, foyer_
 {
     if (request->level >= REQUEST_RETRIES) {
         host->stats.tcp_attempt_fails++;
-        request_free(host, request);
+        request_end(host, request, -ETIMEDOUT);
         return;
     }
     host->stats.tcp_retrans_segs++;
@@ -346,7 +377,7 @@ static void forget_all(struct foyer_host *host)
         struct list_node *node;
         while ((node = list_first(&host->requests.due[i])) != NULL) {
             host->stats.tcp_attempt_fails++;
-            request_free(host, LIST_ENTRY(node, struct request, due_node));
+            request_end(host, LIST_ENTRY(node, struct request, due_node), -ETIMEDOUT);
         }
     }
 }
@@ -379,7 +410,7 @@ static void held_input(struct foyer_host *host, struct request *request,
     if ((seg->tcp.flags & WIRE_TCP_RST) != 0) {
         /* RFC 5961 section 3: the peer stands right behind its SYN. */
         if (seq_eq(seg->tcp.seq, seq_add(request->irs, 1)))
-            request_free(host, request);
+            request_end(host, request, -ECONNRESET);
     } else if ((seg->tcp.flags & WIRE_TCP_ACK) != 0) {
         tcp_send_rst_for(host, seg); /* RFC 9293 section 3.10.7.2, second */
     } else if ((seg->tcp.flags & WIRE_TCP_SYN) != 0) {
@@ -431,7 +462,7 @@ static bool check_segment(struct foyer_host *host, struct request *request,
         /* RFC 5961 section 3.2: exactly there, or it must be confirmed. */
         if (seq_eq(seg->tcp.seq, next)) {
             host->stats.tcp_attempt_fails++;
-            request_free(host, request);
+            request_end(host, request, -ECONNRESET);
         } else if (seq_gt(seg->tcp.seq, next) && seq_lt(seg->tcp.seq, edge)) {
             send_challenge(host, request, now);
         }
@@ -440,7 +471,7 @@ static bool check_segment(struct foyer_host *host, struct request *request,
     if ((flags & WIRE_TCP_SYN) != 0) {
         /* A passive open returns to LISTEN (MUST-11). */
         host->stats.tcp_attempt_fails++;
-        request_free(host, request);
+        request_end(host, request, -ECONNRESET);
         return false;
     }
     return (flags & WIRE_TCP_ACK) != 0;
@@ -459,7 +490,28 @@ static void bring_back_cookie(struct foyer_host *host, struct request *request,
         return;
     }
     if (ports_find_connected(host, FOYER_TCP, &request->local, &request->remote) != NULL)
-        request_free(host, request);
+        request_end(host, request, -ECONNRESET); /* another connection has its place */
+}
+
+/*
+ * RFC 5927 section 4.1: the quoted number must be one that is out and not acknowledged: the
+ * SYN-ACK's. A hard error ends the attempt (RFC 1122 section 4.2.3.9, RFC 9293 section 3.9.2.2
+ * SHLD-26), a soft one does not (MUST-56). No path is too narrow for a SYN-ACK, whoever says so.
+ */
+void request_icmp_error(struct foyer_host *host, struct request *request,
+                        const struct icmp_error *error)
+{
+    if (request->level == REQUEST_LEVEL_HELD || error->mtu > 0 || error->size < 8 ||
+        !seq_eq(SEQ(load_be32(error->transport + 4)), request->iss))
+        return;
+    struct held_request *held = held_request(request);
+    /* A parameter problem is hard for others only (MUST-56c). */
+    if (error->is_hard && error->error != -EPROTO) {
+        host->stats.tcp_attempt_fails++;
+        request_end(host, request, error->error);
+    } else if (held != NULL) {
+        held->error = error->error;
+    }
 }
 
 void request_input(struct foyer_host *host, struct request *request, struct tcp_segment *seg,
@@ -491,13 +543,20 @@ void request_input(struct foyer_host *host, struct request *request, struct tcp_
         .has_ecn = (request->flags & REQUEST_ECN) != 0,
         .is_timed = request->level == 0 && (request->flags & REQUEST_TIMED) != 0,
         .sent_us = request->sent_us,
+        .user = request->was_held ? held_request(request)->user : 0,
     };
     /* The request goes only where its socket came. */
     struct sock *listener = request->listener;
     foyer_request handle = request_handle(request);
     if (handshake_complete(host, &handshake, seg, now) && listener->listen != NULL) {
         request = request_from_handle(host, handle);
-        if (request != NULL)
+        if (request == NULL)
+            return;
+        /* The socket may be gone again by what else the segment said. */
+        if (request->was_held &&
+            ports_find_connected(host, FOYER_TCP, &request->local, &request->remote) == NULL)
+            request_end(host, request, -ECONNRESET);
+        else
             request_free(host, request);
     }
 }
@@ -508,7 +567,6 @@ static void inherit_options(struct sock *child, const struct sock *listener)
 {
     child->ttl = listener->ttl;
     child->tos = listener->tos;
-    child->owner = listener->owner;
     child->owner_uid = listener->owner_uid;
     child->flags |= listener->flags & (SOCK_REUSEADDR | SOCK_REUSEPORT | SOCK_V6ONLY);
     sock_options_share(child, listener);
@@ -567,6 +625,7 @@ static struct sock *enter_syn_received(struct foyer_host *host, const struct han
     tcb->flags |= TCPF_PASSIVE;
     child->state = FOYER_STATE_SYN_RECEIVED;
     child->listener = handshake->listener;
+    child->next_user = handshake->user;
     child->flags |= SOCK_CHILD;
     return child;
 }

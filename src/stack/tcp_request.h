@@ -4,6 +4,8 @@
  *   held       FOYER_OPT_HOLD: nothing is answered yet; the caller decides (socket_request.c)
  *   answered   a SYN-ACK is out; the peer's ACK makes a socket of it, five retransmissions or a
  *              reset end it
+ *   ended      it came to nothing, and the caller, who had tied something to it, has not heard of
+ *              it yet: it is in no table any more
  *
  * A request is one small block from the host's allocator and knows what the SYN said and what
  * was answered. Where a listener's or the host's share is used up nothing is kept: the answer is
@@ -28,6 +30,7 @@
 #define REQUESTS_MAX_DEFAULT 131072u /* per host: 16 MiB */
 
 struct sock;
+struct icmp_error;
 struct tcp_segment;
 struct wire_tcp_options;
 
@@ -45,7 +48,8 @@ enum request_flags {
 struct request {
     struct hash_node node;       /* in requests.table, by 4-tuple */
     struct list_node due_node;   /* in requests.due[level] */
-    struct list_node queue_node; /* in listen->requests, or listen->held until the caller saw it */
+    struct list_node queue_node; /* in listen->requests, or listen->held until the caller saw it,
+                                    or listen->ended */
     struct sock *listener;
     struct foyer_endpoint local, remote;
     seq_t irs, iss; /* iss is void while it is held */
@@ -56,9 +60,22 @@ struct request {
     uint8_t snd_scale;
     uint8_t flags; /* enum request_flags */
     uint8_t level;
+    bool was_held; /* it is a struct held_request */
 };
 
 _Static_assert(sizeof(struct request) <= 120, "a flood is paid for in these");
+
+/* What the caller has seen, and may have tied something to. */
+struct held_request {
+    struct request request;
+    uint64_t user; /* 0: nobody asks what becomes of it */
+    int error;     /* of ICMP, and no reason to give up; ended: why it did */
+};
+
+static inline struct held_request *held_request(struct request *request)
+{
+    return request->was_held ? (struct held_request *)request : NULL;
+}
 
 /* Per host. */
 struct requests {
@@ -81,6 +98,11 @@ foyer_request request_handle(const struct request *request);
 struct request *request_create(struct foyer_host *host, struct sock *listener,
                                const struct tcp_segment *seg, bool is_held, foyer_time_ns now);
 void request_free(struct foyer_host *host, struct request *request);
+/* The same, but not by the caller's will: it is told why, where it wants to know. */
+void request_end(struct foyer_host *host, struct request *request, int error);
+/* An ICMP error that quotes something from local to remote. May free it. */
+void request_icmp_error(struct foyer_host *host, struct request *request,
+                        const struct icmp_error *error);
 /* A segment for a 4-tuple that has a request. May free it. */
 void request_input(struct foyer_host *host, struct request *request, struct tcp_segment *seg,
                    foyer_time_ns now);
@@ -112,6 +134,7 @@ struct handshake {
     bool has_ecn;     /* RFC 3168: our SYN-ACK agreed */
     bool is_timed;    /* sent_us tells when the only SYN-ACK left */
     uint32_t sent_us; /* modulo 2^32 */
+    uint64_t user;    /* for the socket, once it is accepted */
 };
 /*
  * Makes the socket and gives it the segment, an ACK of iss + 1. False: no memory, nothing

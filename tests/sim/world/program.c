@@ -736,6 +736,31 @@ void listener_open_any(struct world *world, struct world_host *host, enum listen
     listener->is_open = true;
 }
 
+/* What a request of these two is tied to. */
+static uint64_t tie_of(const struct foyer_endpoint *local, const struct foyer_endpoint *remote)
+{
+    uint64_t tie = 1;
+    for (unsigned i = 0; i < sizeof(remote->addr.bytes); i++)
+        tie = tie * 31 + remote->addr.bytes[i] + 7u * local->addr.bytes[i];
+    return (tie * 31 + remote->port) * 31 + local->port;
+}
+
+/* What was tied to a request comes back with a socket, or by the request's end, and once. */
+static void untie(struct world_listener *listener)
+{
+    struct sim *sim = listener->host->sim->sim;
+    SIM_CHECK(sim, listener->tied_count > 0);
+    listener->tied_count--;
+}
+
+void listener_check(const struct world_listener *listener)
+{
+    struct sim *sim = listener->host->sim->sim;
+    struct foyer_socket_info info;
+    SIM_CHECK(sim, foyer_socket_info(listener->host->sim->host, listener->socket, &info) == 0);
+    SIM_CHECK(sim, listener->tied_count <= info.request_count + info.accept_queue_count);
+}
+
 static bool accept_one(struct world_listener *listener)
 {
     struct sim *sim = listener->host->sim->sim;
@@ -752,9 +777,13 @@ static bool accept_one(struct world_listener *listener)
     end->socket = socket;
     end->is_open = end->is_connected = true;
     end->is_readable = end->is_writable = true; /* events before now were not ours */
-    SIM_CHECK(sim, foyer_socket_set_user(listener->host->sim->host, socket, end->user) == 0);
     struct foyer_socket_info info;
     SIM_CHECK(sim, foyer_socket_info(listener->host->sim->host, socket, &info) == 0);
+    if (info.user != 0) {
+        SIM_CHECK(sim, info.user == tie_of(&info.local, &info.remote));
+        untie(listener);
+    }
+    SIM_CHECK(sim, foyer_socket_set_user(listener->host->sim->host, socket, end->user) == 0);
     end->has_closed_event = info.state == FOYER_STATE_CLOSED || info.state == FOYER_STATE_TIME_WAIT;
     if (listener->kind == LISTENER_LAZY)
         listener->next_accept_ns = sim->now + below(&world->program_random, 300 * FOYER_NS_PER_MS);
@@ -777,6 +806,9 @@ static void decide(struct world_listener *listener, foyer_request request)
         SIM_CHECK(sim, foyer_request_drop(host, request) == 0);
         break;
     default:
+        SIM_CHECK(sim,
+                  foyer_request_set_user(host, request, tie_of(&info.local, &info.remote)) == 0);
+        listener->tied_count++;
         SIM_CHECK(sim, foyer_request_accept(host, request, sim->now) == 0);
         return;
     }
@@ -798,6 +830,18 @@ bool listener_act(struct world_listener *listener)
             listener->has_requests = false;
         any = true;
     }
+    while (listener->has_ended) {
+        uint64_t user;
+        int error, ended = foyer_request_next_ended(listener->host->sim->host, listener->socket,
+                                                    &user, &error);
+        if (ended == 0)
+            untie(listener);
+        else
+            listener->has_ended = false;
+        any = true;
+    }
+    if (any)
+        listener_check(listener);
     while (listener->has_waiting && listener->next_accept_ns <= listener->host->sim->sim->now)
         any |= accept_one(listener);
     return any;

@@ -311,9 +311,11 @@ static void world_event(void *context, struct sim_host *sim_host, const struct f
         if (!listener->is_open || listener->socket.value != event->socket.value)
             continue;
         SIM_CHECK(&world->sim,
-                  (event->events & ~(uint32_t)(FOYER_EVENT_ACCEPT | FOYER_EVENT_REQUEST)) == 0);
+                  (event->events & ~(uint32_t)(FOYER_EVENT_ACCEPT | FOYER_EVENT_REQUEST |
+                                               FOYER_EVENT_REQUEST_ENDED)) == 0);
         listener->has_waiting |= (event->events & FOYER_EVENT_ACCEPT) != 0;
         listener->has_requests |= (event->events & FOYER_EVENT_REQUEST) != 0;
+        listener->has_ended |= (event->events & FOYER_EVENT_REQUEST_ENDED) != 0;
         return;
     }
     if (datagrams_event(world, host, event) || event->user == 0)
@@ -502,6 +504,7 @@ static void close_all(struct world *world)
             struct world_listener *listener = &world->hosts[i].listeners[j];
             if (!listener->is_open)
                 continue;
+            listener_check(listener);
             SIM_CHECK(sim, foyer_socket_close(listener->host->sim->host, listener->socket,
                                               sim->now) == 0);
             listener->is_open = false;

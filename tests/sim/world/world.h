@@ -77,7 +77,8 @@ struct world_listener {
     foyer_socket socket;
     uint16_t port;
     enum listener_kind kind;
-    bool is_open, has_waiting, has_requests;
+    bool is_open, has_waiting, has_requests, has_ended;
+    uint32_t tied_count; /* requests with a user that has not come back yet */
     foyer_time_ns next_accept_ns;
 };
 
@@ -222,6 +223,8 @@ foyer_time_ns end_deadline(const struct end *end);
 void end_failed(struct end *end, int error, const char *what);
 void end_abandon(struct end *end, uint32_t excuse);
 bool listener_act(struct world_listener *listener);
+/* What was tied to requests is still somewhere. */
+void listener_check(const struct world_listener *listener);
 void listener_open_any(struct world *world, struct world_host *host, enum listener_kind kind);
 void stale_add(struct world_host *host, foyer_socket socket);
 
