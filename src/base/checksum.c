@@ -154,19 +154,41 @@ static uint64_t sum_copy_blocks(uint8_t *to, const uint8_t *bytes, size_t size)
 #endif
 }
 
+/* The same word by word, for what is short. */
+static inline uint64_t sum_copy_words(uint8_t *to, const uint8_t *bytes, size_t size)
+{
+    uint64_t run = 0, words[4], last = 0;
+
+    for (; size >= sizeof(words); size -= sizeof(words), bytes += sizeof(words)) {
+        memcpy(words, bytes, sizeof(words));
+        memcpy(to, words, sizeof(words));
+        run = checksum_add64(run, words[0]);
+        run = checksum_add64(run, words[1]);
+        run = checksum_add64(run, words[2]);
+        run = checksum_add64(run, words[3]);
+        to += sizeof(words);
+    }
+    for (; size >= 8; size -= 8, bytes += 8, to += 8) {
+        memcpy(words, bytes, 8);
+        memcpy(to, words, 8);
+        run = checksum_add64(run, words[0]);
+    }
+    if (size > 0) {
+        memcpy(&last, bytes, size);
+        memcpy(to, &last, size);
+    }
+    return checksum_add64(run, last);
+}
+
 void checksum_add_copy(struct checksum *sum, void *to, const void *from, size_t size)
 {
     size_t blocks = size >= CHECKSUM_BLOCKS_MIN ? size & ~(size_t)31 : 0;
     uint64_t run = 0;
 
-    if (size == 0)
-        return;
     if (blocks > 0)
         run = sum_copy_blocks(to, from, blocks);
-    if (size > blocks) {
-        memcpy((uint8_t *)to + blocks, (const uint8_t *)from + blocks, size - blocks);
-        run = checksum_add64(run, checksum_run((const uint8_t *)to + blocks, size - blocks));
-    }
+    run = checksum_add64(
+        run, sum_copy_words((uint8_t *)to + blocks, (const uint8_t *)from + blocks, size - blocks));
     checksum_add_run(sum, run, size);
 }
 

@@ -245,6 +245,7 @@ struct foyer_host {
     uint8_t *control_ring;
     uint32_t control_head, control_tail, control_sent;
     uint32_t output_room; /* packets that the output call being served can still give; at least 1 */
+    bool takes_long_way;  /* for tests: tcp_fast_out.c is left out */
     bool local_pending;   /* the last output call stopped at HOST_LOCAL_BATCH */
     uint8_t headers[HOST_OUTPUT_BATCH][TX_HEADER_SIZE];
 };

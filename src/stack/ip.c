@@ -534,11 +534,9 @@ void ip_emit(struct foyer_host *host, const struct tx *tx, const struct ip_out *
 {
     uint8_t *start = ip_put_headers(host, tx, out);
     size_t header_size = (size_t)(tx->header + TX_TRANSPORT_OFFSET - start) + tx->transport_size;
-    *ret_packet = (struct foyer_packet){.span_count = 1,
-                                        .gso_type = tx->gso_type,
-                                        .gso_size = tx->gso_size,
-                                        .header_size = (uint16_t)header_size};
-    ret_packet->spans[0] = (struct foyer_span){start, header_size};
+    packet_begin(ret_packet, start, header_size);
+    ret_packet->gso_type = tx->gso_type;
+    ret_packet->gso_size = tx->gso_size;
     for (unsigned i = 0; i < tx->payload_count; i++) {
         if (tx->payload[i].size > 0)
             ret_packet->spans[ret_packet->span_count++] = tx->payload[i];

@@ -213,6 +213,20 @@ void ip6_send_to_group(struct foyer_host *host, const struct foyer_addr *src,
                        const struct foyer_addr *group, uint8_t hop_limit, bool router_alert,
                        const uint8_t *bytes, size_t size);
 
+/* A packet of its headers alone so far. Field by field: what spans[1] and the others hold means
+ * nothing, and to clear them costs as much as to write a header. */
+static inline void packet_begin(struct foyer_packet *packet, const uint8_t *start, size_t size)
+{
+    packet->spans[0] = (struct foyer_span){start, size};
+    packet->span_count = 1;
+    packet->flags = 0;
+    packet->gso_type = FOYER_GSO_NONE;
+    packet->gso_size = 0;
+    packet->header_size = (uint16_t)size;
+    packet->checksum_start = packet->checksum_offset = 0;
+    packet->arrival_ns = 0;
+}
+
 /* Writes the headers in front of the transport header and fills the packet. */
 void ip_emit(struct foyer_host *host, const struct tx *tx, const struct ip_out *out,
              struct foyer_packet *ret_packet);

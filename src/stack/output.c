@@ -363,6 +363,10 @@ static enum step next_sock(struct foyer_host *host, struct batch *batch, foyer_t
     if (node == NULL)
         return STEP_NOTHING;
     struct sock *sock = LIST_ENTRY(node, struct sock, output_node);
+    if (!host->takes_long_way && sock->protocol == FOYER_TCP &&
+        tcp_fast_output(host, sock, host->headers[batch->count], &batch->packets[batch->count],
+                        now))
+        return STEP_PACKET;
     if (list_next(&host->output_list, node) != NULL) {
         /* To the end of the list, so that all take turns; it leaves when it has nothing more. */
         list_remove(node);

@@ -135,8 +135,7 @@ size_t ip_emit_segments(struct foyer_host *host, const struct tx *tx, const stru
         struct foyer_packet *packet = &ret_packets[count];
         if (count > 0)
             memcpy(frame, start, header_size);
-        *packet = (struct foyer_packet){.spans = {{frame, header_size}},
-                                        .header_size = (uint16_t)header_size};
+        packet_begin(packet, frame, header_size);
         packet->span_count = (uint8_t)(1 + take_payload(&cursor, size, &packet->spans[1]));
         stamp_ip(&cutting, frame + WIRE_ETH_SIZE, tx->transport_size + size, id++);
         stamp_tcp(&cutting, headers[count] + TX_TRANSPORT_OFFSET, offset,

@@ -297,6 +297,10 @@ struct tx {
  * left 0: ip.c fills it or leaves it to the link. Never produces more than tx_max_payload bytes.
  */
 bool tcp_output(struct foyer_host *host, struct sock *sock, struct tx *tx, foyer_time_ns now);
+/* The same down to the Ethernet header, for what is as simple as that; else false, and nothing was
+ * done. header: TX_HEADER_SIZE bytes. Takes the socket off the output list where that was all. */
+bool tcp_fast_output(struct foyer_host *host, struct sock *sock, uint8_t *header,
+                     struct foyer_packet *ret_packet, foyer_time_ns now);
 
 /* Largest TCP payload handed down for this socket at once: GSO-sized, but where the link cannot
  * cut no more than the output call that is being served has packets for. */

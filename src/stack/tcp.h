@@ -2,6 +2,7 @@
  * A TCP connection's state and the calls between TCP's files.
  *
  *   tcp_fast.c      segments that are just what is expected
+ *   tcp_fast_out.c  segments that are all there is to say
  *   tcp_in.c        segments that arrive: demultiplexing and RFC 9293 section 3.10.7
  *   tcp_ack.c       what an acceptable ACK does to the sender
  *   tcp_receive.c   text, FIN and reassembly into the receive ring, the receive window
@@ -168,8 +169,11 @@ enum tcp_flags {
     TCPF_FASTOPEN = 1u << 26,     /* before: the handshake is a Fast Open; after: it had data */
     TCPF_TFO_OFFER = 1u << 27,    /* the SYN-ACK brings a cookie */
     TCPF_PROBED = 1u << 28,       /* a loss probe went out, and no round trip was measured since */
-    TCPF_URG_OUT = 1u << 30,      /* extra->snd_up is beyond SND.UNA */
-    TCPF_URG_IN = 1u << 31,       /* the reader has not passed extra->rcv_up */
+    /* One segment is out, sent at rtt_start_us, and not on a board yet: tcp_board_need puts it there
+     * where more happens than that it is acknowledged (tcp_fast_out.c). There is no board then. */
+    TCPF_LONE = 1u << 29,
+    TCPF_URG_OUT = 1u << 30, /* extra->snd_up is beyond SND.UNA */
+    TCPF_URG_IN = 1u << 31,  /* the reader has not passed extra->rcv_up */
 };
 
 /* RFC 6675, RFC 5681: what the sender believes about the path. */
@@ -467,7 +471,8 @@ void tcp_established(struct foyer_host *host, struct sock *sock, const struct tc
 /* Text and FIN, 3.10.7.4 seventh and eighth. May free the socket. */
 void tcp_text_input(struct foyer_host *host, struct sock *sock, struct tcp_segment *seg,
                     foyer_time_ns now);
-/* The next size bytes lie in the ring already, and nothing is held beyond them. */
+/* The next size bytes lie in the ring already, and nothing is held beyond them. The event is the
+ * caller's to raise. */
 void tcp_text_taken(struct foyer_host *host, struct sock *sock, uint32_t size, uint32_t gso_size,
                     foyer_time_ns now);
 /* The window to advertise now, unscaled bytes; moves rcv_adv where it opens. */
@@ -615,6 +620,8 @@ void tcp_recovery_reset(struct foyer_host *host, struct tcb *tcb);
 /* A record, up to end, is delivered. */
 void tcp_rack_note(struct tcb *tcb, const struct tcp_sent *sent, seq_t end,
                    struct tcp_delivery *delivery);
+/* The same for a flight that was one segment, sent once: its round trip. */
+void tcp_rtt_of_lone(struct tcb *tcb, uint32_t rtt_us, foyer_time_ns now);
 void tcp_rack_on_ack(struct tcb *tcb, const struct tcp_delivery *delivery, foyer_time_ns now);
 /* Marks what is lost; the bytes newly so. *ret_wait_us: when to look again, 0: not by time. */
 uint32_t tcp_rack_detect(struct foyer_host *host, struct tcb *tcb, uint32_t now_us,
@@ -660,6 +667,8 @@ uint64_t tcp_rate_bytes_per_s(const struct tcb *tcb);
 
 /* The rate anew, of cwnd and round trip or of the congestion control. */
 void tcp_pace_update(struct sock *sock);
+/* Whether a window-based congestion control has no rate now. */
+bool tcp_pace_is_off(const struct sock *sock);
 /* Whether data must wait; the timer will say when it need not. */
 bool tcp_pace_holds(struct foyer_host *host, struct sock *sock, foyer_time_ns now);
 /* How much of the piece is left; at least a segment. */

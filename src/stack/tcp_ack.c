@@ -139,6 +139,8 @@ static void advance(struct foyer_host *host, struct sock *sock, const struct tcp
 
     take_rtt(tcb, seg);
     tcb->snd_una = seg->tcp.ack;
+    if (seq_eq(tcb->snd_una, tcb->snd_nxt))
+        tcb->flags &= ~(uint32_t)TCPF_LONE; /* still set where there was no memory for a board */
     tcb->retries = 0;
     tcb->backoff = 0;
     tcb->soft_error = 0;
@@ -268,6 +270,8 @@ bool tcp_ack_input(struct foyer_host *host, struct sock *sock, const struct tcp_
         return sock->state != FOYER_STATE_SYN_RECEIVED;
     if (!check_ack_range(host, sock, seg, now))
         return false;
+    if ((tcb->flags & TCPF_LONE) != 0)
+        (void)tcp_board_need(host, tcb); /* without, it is a flight that nothing is known of */
     /* Only now: a blind segment (RFC 5961 section 5) must not move what PAWS judges by. */
     tcp_ts_update(tcb, seg, now);
     if (seq_lt(seg->tcp.ack, tcb->snd_una)) {

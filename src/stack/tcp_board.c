@@ -371,6 +371,25 @@ static struct tcp_sent *merge_around(struct tcp_board *board, struct tcp_sent *s
 
 /* ---- the board's life ------------------------------------------------------------------------------ */
 
+/* What went out without a board stands on it as if it had been there from the beginning. */
+static void put_lone(struct foyer_host *host, struct tcb *tcb)
+{
+    seq_t end = tcb->snd_nxt;
+
+    tcb->flags &= ~(uint32_t)TCPF_LONE;
+    tcb->snd_nxt = tcb->snd_una;
+    tcp_board_sent(host, tcb, tcb->snd_una, end, tcb->rtt_start_us);
+    tcb->snd_nxt = end;
+    tcp_cc_note_flight(tcb);
+    if (tcp_flight(tcb) % tcb->mss != 0)
+        tcb->board->small_end = end;
+    /* The probe that goes in the timeout's place (RFC 8985 section 7.2), see may_go. */
+    if (tcp_probe_is_due(tcb)) {
+        tcb->board->loss_timer = TCP_LOSS_TIMER_PROBE;
+        tcb->board->loss_deadline_ns = tcb->rto_deadline_ns;
+    }
+}
+
 bool tcp_board_need(struct foyer_host *host, struct tcb *tcb)
 {
     struct tcp_board *board = tcb->board;
@@ -397,6 +416,8 @@ bool tcp_board_need(struct foyer_host *host, struct tcb *tcb)
     board->small_end = tcb->snd_una;
     board->fresh_count = TCP_BOARD_RECORDS;
     tcb->board = board;
+    if ((tcb->flags & TCPF_LONE) != 0)
+        put_lone(host, tcb);
     return true;
 }
 

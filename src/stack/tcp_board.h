@@ -180,7 +180,7 @@ void tcp_units_trim_later(struct foyer_host *host);
 void tcp_units_timer(struct foyer_host *host, foyer_time_ns now);
 void tcp_unit_pool_finish(struct foyer_host *host);
 
-/* A board with room for one more record; false where there is no memory for it. */
+/* A board with room for one more record, and what is out on it; false where there is no memory. */
 bool tcp_board_need(struct foyer_host *host, struct tcb *tcb);
 void tcp_board_give(struct foyer_host *host, struct tcb *tcb);
 /* New bytes went out at SND.NXT. */

@@ -13,6 +13,8 @@
  * Why the addresses need no check of their own: the socket's were checked when the handshake came
  * the long way, and its path is younger than the last change of the host's addresses.
  */
+#include <assert.h>
+
 #include "base/bytes.h"
 #include "base/checksum.h"
 #include "stack/ip.h"
@@ -205,6 +207,19 @@ static void copy_to_ring(const struct foyer_ring *ring, uint32_t pos, const uint
         checksum_add_copy(sum, ring->data, from + first, size - first);
 }
 
+/* Of what stands before the text: the TCP header and the pseudo-header. */
+static uint64_t sum_of_headers(const struct frame *frame)
+{
+    uint64_t sum = frame->header_size == WIRE_TCP_SIZE
+                       ? checksum_fixed(frame->transport, WIRE_TCP_SIZE)
+                       : checksum_fixed(frame->transport, WIRE_TCP_SIZE + 12);
+
+    sum = checksum_add64(sum, frame->is_v4 ? checksum_fixed(frame->ip + 12, 8)
+                                           : checksum_fixed(frame->ip + 8, 32));
+    return checksum_add64(sum, (uint64_t)checksum_swap((uint16_t)frame->size) +
+                                   checksum_swap(WIRE_PROTOCOL_TCP));
+}
+
 /* Puts the text in its place. False: the checksum is wrong (RFC 9293 section 3.1, MUST-3). */
 static bool take_text(const struct sock *sock, const struct frame *frame)
 {
@@ -212,30 +227,29 @@ static bool take_text(const struct sock *sock, const struct frame *frame)
     const struct foyer_ring *ring = &sock->rings->rx;
     bool is_valid =
         (packet->flags & (FOYER_PACKET_CHECKSUM_VALID | FOYER_PACKET_CHECKSUM_PARTIAL)) != 0;
+    const uint8_t *from = frame->transport + frame->header_size;
+    size_t there = frame->contiguous - frame->header_size;
     uint32_t pos = frame->seq.value - sock->tcb->rx_offset;
     size_t left = frame->text_size;
-    struct checksum sum;
+    struct checksum sum = {0};
 
-    checksum_init(&sum);
-    for (unsigned i = 0; i < packet->span_count && left > 0; i++) {
-        const struct foyer_span *span = &packet->spans[i];
-        size_t skip = i == 0 ? (size_t)(frame->transport - span->base) + frame->header_size : 0;
-        size_t size = span->size - skip < left ? span->size - skip : left;
+    for (unsigned i = 1;; i++) {
+        size_t size = there < left ? there : left;
         if (is_valid)
-            foyer_ring_put(ring, pos, span->base + skip, (uint32_t)size);
-        else
-            copy_to_ring(ring, pos, span->base + skip, size, &sum);
+            foyer_ring_put(ring, pos, from, (uint32_t)size);
+        else if (size > 0)
+            copy_to_ring(ring, pos, from, size, &sum);
         pos += (uint32_t)size;
         left -= size;
+        if (left == 0)
+            break;
+        assert(i < packet->span_count); /* all of frame->size is there */
+        from = packet->spans[i].base;
+        there = packet->spans[i].size;
     }
     if (is_valid)
         return true;
-    if (sum.odd) /* the header comes behind it in the sum */
-        checksum_add(&sum, "", 1);
-    checksum_add(&sum, frame->transport, frame->header_size);
-    checksum_add(&sum, frame->is_v4 ? frame->ip + 12 : frame->ip + 8, frame->is_v4 ? 8 : 32);
-    checksum_add_u16(&sum, (uint16_t)frame->size);
-    checksum_add_u16(&sum, WIRE_PROTOCOL_TCP);
+    sum.sum = checksum_add64(sum.sum, sum_of_headers(frame));
     return checksum_finish(&sum) == 0;
 }
 
@@ -297,6 +311,40 @@ static void note_quiet_ack(struct tcb *tcb, const struct frame *frame, foyer_tim
     tcb->snd_wl1 = seq_max(tcb->snd_wl1, frame->seq);
 }
 
+/* The ACK of a lone segment, behind which nothing waits: as if it had never been. The last two:
+ * the congestion control wants to know of it (a window in use grows, DCTCP and BBR count). */
+static bool is_lone_ack(const struct tcb *tcb, const struct frame *frame)
+{
+    return (tcb->flags & (TCPF_LONE | TCPF_RTT_TIMED | TCPF_CWND_LIMITED)) ==
+               (TCPF_LONE | TCPF_RTT_TIMED) &&
+           tcb->board == NULL && seq_eq(frame->ack, tcb->snd_nxt) &&
+           seq_eq(frame->ack, tcb->snd_end) && tcb->cwnd_bytes >= 2 * tcp_flight(tcb) &&
+           (tcb->cc_id == FOYER_CONGESTION_CUBIC || tcb->cc_id == FOYER_CONGESTION_NEWRENO);
+}
+
+static void note_lone_ack(struct sock *sock, const struct frame *frame, foyer_time_ns now)
+{
+    struct tcb *tcb = sock->tcb;
+    uint32_t size = tcp_flight(tcb), window = frame->window << tcb->snd_scale;
+    int32_t age_us = (int32_t)(tcp_us(frame->packet->arrival_ns) - tcb->rtt_start_us);
+
+    note_quiet_ack(tcb, frame, now);
+    tcb->snd_wnd = window;
+    if (tcb->snd_wnd_max < window)
+        tcb->snd_wnd_max = window;
+    tcb->snd_una = frame->ack;
+    tcp_rtt_of_lone(tcb, age_us > 0 ? (uint32_t)age_us : 1, now);
+    if (tcb->snd_una.value - tcb->iss.value - 1 < size)
+        tcb->sent_wraps++;
+    tcb->retries = 0;
+    tcb->backoff = 0;
+    tcb->soft_error = 0;
+    tcb->flags &= ~(uint32_t)(TCPF_LONE | TCPF_RTT_TIMED | TCPF_OVERRIDE);
+    tcb->stalled_ms = tcp_ms(now);
+    tcb->rto_deadline_ns = FOYER_TIME_NEVER; /* RFC 6298 (5.2); the timer finds that out itself */
+    foyer_ring_publish_tail(&sock->rings->tx, tcb->snd_una.value - tcb->tx_offset);
+}
+
 bool tcp_fast_input(struct foyer_host *host, const struct foyer_packet *packet, foyer_time_ns now)
 {
     struct frame frame;
@@ -313,15 +361,24 @@ bool tcp_fast_input(struct foyer_host *host, const struct foyer_packet *packet, 
     }
 
     struct tcb *tcb = sock->tcb;
+    uint32_t events = 0;
     host->stats.tcp_in_segs++;
     tcb->received_ms = tcp_ms(now);
     tcb->probes = 0;
-    if (is_quiet_ack(tcb, &frame))
+    if (is_quiet_ack(tcb, &frame)) {
         note_quiet_ack(tcb, &frame, now);
-    else
+    } else if (is_lone_ack(tcb, &frame)) {
+        note_lone_ack(sock, &frame, now);
+        events = FOYER_EVENT_WRITABLE;
+    } else {
         take_ack(host, sock, &frame, now);
-    if (frame.text_size > 0)
+    }
+    if (frame.text_size > 0) {
         tcp_text_taken(host, sock, frame.text_size,
                        packet->gso_type != FOYER_GSO_NONE ? packet->gso_size : 0, now);
+        events |= FOYER_EVENT_READABLE;
+    }
+    if (events != 0)
+        sock_event(host, sock, events);
     return true;
 }

@@ -463,6 +463,8 @@ static bool output_new(struct foyer_host *host, struct sock *sock, struct tx *tx
         return false;
     }
     tcb->flags &= ~(uint32_t)TCPF_CWND_LIMITED;
+    if ((tcb->flags & TCPF_LONE) != 0 && !tcp_board_need(host, tcb))
+        return false;
     bool must_wait;
     if (output_mtu_probe(host, sock, tx, &must_wait, now))
         return true;

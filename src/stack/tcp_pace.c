@@ -38,6 +38,11 @@ static uint64_t window_rate(const struct sock *sock)
     return tcb->cwnd_bytes < tcb->ssthresh_bytes / 2 ? rate * 2 : rate * 6 / 5;
 }
 
+bool tcp_pace_is_off(const struct sock *sock)
+{
+    return sock->options->max_pacing_rate_bytes_per_s == 0 && window_rate(sock) == 0;
+}
+
 void tcp_pace_update(struct sock *sock)
 {
     struct tcb *tcb = sock->tcb;

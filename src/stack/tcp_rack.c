@@ -87,6 +87,14 @@ static void update_min_rtt(struct tcb *tcb, uint32_t rtt_us, uint32_t now_ms)
     tcb->min_rtt_ms = now_ms;
 }
 
+void tcp_rtt_of_lone(struct tcb *tcb, uint32_t rtt_us, foyer_time_ns now)
+{
+    tcp_rtt_sample(tcb, rtt_us);
+    if (tcp_cc(tcb)->on_rtt != NULL)
+        tcp_cc(tcb)->on_rtt(tcb, rtt_us);
+    update_min_rtt(tcb, rtt_us, tcp_ms(now));
+}
+
 void tcp_rack_on_ack(struct tcb *tcb, const struct tcp_delivery *delivery, foyer_time_ns now)
 {
     struct tcp_board *board = tcb->board;

@@ -120,7 +120,8 @@ bool tcp_window_look(struct foyer_host *host, struct sock *sock)
     if (!foyer_ring_is_set(&sock->rings->rx) || (tcb->flags & TCPF_FIN_RECEIVED) != 0 ||
         !tcp_is_synchronized(sock))
         return true;
-    tcp_rx_map(sock);
+    if ((tcb->flags & TCPF_RX_MAPPED) == 0)
+        tcp_rx_map(sock);
     /* Most of it is open, as the peer knows: nothing to tell. (A shared ring's indexes are looked at
      * in any case.) */
     if ((sock->flags & SOCK_EXTERNAL_RINGS) == 0 &&
@@ -481,7 +482,6 @@ void tcp_text_taken(struct foyer_host *host, struct sock *sock, uint32_t size, u
     if (tcb->rcv_nxt.value - tcb->irs.value - 1 < size)
         tcb->received_wraps++;
     foyer_ring_publish_head(&sock->rings->rx, tcb->rcv_nxt.value - tcb->rx_offset);
-    sock_event(host, sock, FOYER_EVENT_READABLE);
     schedule_ack(host, sock, size, gso_size, now);
     if ((tcb->flags & TCPF_ACK_NOW) != 0)
         sock_want_output(host, sock);

@@ -36,7 +36,7 @@ void tcp_recovery_reset(struct foyer_host *host, struct tcb *tcb)
 {
     tcp_board_give(host, tcb);
     tcb->recovery = TCP_OPEN;
-    tcb->flags &= ~(uint32_t)(TCPF_FORCE_RXT | TCPF_LOSS_PROBE);
+    tcb->flags &= ~(uint32_t)(TCPF_FORCE_RXT | TCPF_LOSS_PROBE | TCPF_LONE);
 }
 
 /* ---- SACK ---------------------------------------------------------------------------------------- */

@@ -303,6 +303,8 @@ void tcp_timer(struct foyer_host *host, struct sock *sock, foyer_time_ns now)
         tcb->flags |= TCPF_ACK_NOW;
         sock_want_output(host, sock);
     }
+    if ((tcb->flags & TCPF_LONE) != 0 && tcb->rto_deadline_ns <= now)
+        (void)tcp_board_need(host, tcb);
     if (tcb->board != NULL && tcb->board->pace.deadline_ns <= now)
         tcp_pace_fires(host, sock);
     if (tcb->board != NULL && tcb->board->loss_deadline_ns <= now)

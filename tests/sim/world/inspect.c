@@ -148,6 +148,11 @@ static void check_board(const struct look *look)
 {
     const struct tcb *tcb = look->tcb;
     const struct tcp_board *board = tcb->board;
+    if ((tcb->flags & TCPF_LONE) != 0) {
+        LAW(look, board == NULL && seq_lt(tcb->snd_una, tcb->snd_nxt));
+        LAW(look, tcb->recovery == TCP_OPEN);
+        return;
+    }
     if (!tcp_is_synchronized(look->sock) || board == NULL) {
         LAW(look, !tcp_is_synchronized(look->sock) || seq_eq(tcb->snd_una, tcb->snd_nxt));
         return;

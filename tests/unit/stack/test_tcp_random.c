@@ -54,6 +54,11 @@ static void check_board(const struct sock *sock)
     const struct tcp_board *board = tcb->board;
     uint32_t sacked = 0, lost = 0, sacked_count = 0, count = 0;
 
+    if (board == NULL && (tcb->flags & TCPF_LONE) != 0) {
+        assert_true(tcp_flight(tcb) > 0 && tcb->rto_deadline_ns != FOYER_TIME_NEVER);
+        return;
+    }
+    assert_false(tcb->flags & TCPF_LONE);
     if (board == NULL) {
         assert_true(tcp_flight(tcb) == 0 || sock->state < FOYER_STATE_ESTABLISHED);
         return;

@@ -256,6 +256,25 @@ static void window_is_never_exceeded(void **state)
     peer_destroy(peer);
 }
 
+/* [test RFC9293 MUST-38] What would be a lone segment is held back like any other. */
+static void lone_segment_waits_for_the_window(void **state)
+{
+    struct peer *peer = establish(2500);
+
+    (void)state;
+    peer_write(peer, 100);
+    peer_expect(peer, ACK | PSH, 1, 1, 100);
+    ack_host(peer, 101, 200);
+    peer_write(peer, 300);
+    peer_expect_nothing(peer);
+    ack_host(peer, 101, 300);
+    peer_expect(peer, ACK | PSH, 101, 1, 300);
+    /* Nobody answers: RFC 6298 with a round trip of next to nothing. */
+    assert_in_range(peer_advance_to_deadline(peer, FOYER_NS_PER_S), 200 * MS, 201 * MS);
+    peer_expect(peer, ACK | PSH, 101, 1, 300);
+    peer_destroy(peer);
+}
+
 /* [test RFC9293 MUST-38 MUST-60] */
 static void sws_override_sends_the_small_piece(void **state)
 {
@@ -945,6 +964,7 @@ int main(void)
         cmocka_unit_test(fin_overrides_nagle),
         cmocka_unit_test(initial_window_is_ten_segments),
         cmocka_unit_test(window_is_never_exceeded),
+        cmocka_unit_test(lone_segment_waits_for_the_window),
         cmocka_unit_test(sws_override_sends_the_small_piece),
         cmocka_unit_test(half_of_the_largest_window_is_enough),
         cmocka_unit_test(shrunk_window_stops_new_data_and_is_survived),
