@@ -54,6 +54,9 @@ enum foyer_host_behaviour {
     /* Stays with its routes where a router redirects it (RFC 1122 section 3.2.2.2, RFC 4861
      * section 8). Without it, redirects of the current first hop are followed. */
     FOYER_HOST_IGNORE_REDIRECTS = 1u << 4,
+    /* Takes TCP segments without the timestamps that were agreed on, as Linux does; without it they
+     * are dropped (RFC 7323 section 3.2). For peers behind what removes options. */
+    FOYER_HOST_TOLERATE_MISSING_TIMESTAMPS = 1u << 5,
 };
 
 struct foyer_host_config {

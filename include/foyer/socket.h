@@ -362,6 +362,13 @@ enum foyer_option {
                           and for unconnected sockets as well */
     FOYER_OPT_UDP_GRO, /* UDP; 0 or 1: what the link coalesced comes in one piece, segment_size says
                           how to cut it */
+    FOYER_OPT_SYN_RETRIES, /* 1..127: how often a SYN is sent again before connect fails; 0: until
+                              four minutes are over */
+    FOYER_OPT_QUICKACK, /* TCP; 1: the next 16 segments are acknowledged at once, as are the first of
+                           a connection; 0: ACKs wait for company (RFC 9293 section 3.8.6.3) from now
+                           on. Of a connection: not kept for the next */
+    FOYER_OPT_STATISTICS, /* TCP; 0 or 1: foyer_socket_info's statistics are counted, for which the
+                             connection needs some 100 bytes more */
 };
 
 /*
@@ -410,6 +417,20 @@ enum foyer_recovery {
     FOYER_RECOVERY_NONE = 0,
     FOYER_RECOVERY_FAST,    /* fast recovery (RFC 5681, RFC 6675) */
     FOYER_RECOVERY_TIMEOUT, /* after a retransmission timeout */
+    FOYER_RECOVERY_CWR,     /* cwnd is being reduced, nothing is lost: ECN, or a probe's repair */
+};
+
+/* With FOYER_OPT_STATISTICS, since the connection began or the option was set. */
+struct foyer_socket_statistics {
+    uint64_t busy_us; /* something was unacknowledged or unsent; all the following included */
+    uint64_t window_limited_us; /* unsent bytes found no room in the peer's window */
+    uint64_t
+        buffer_limited_us; /* all is sent, and the send ring is full of what is not acknowledged */
+    uint32_t
+        delivered_segments; /* acknowledged or SACKed, our SYN included; of bytes, as if full */
+    uint32_t delivered_ce_segments; /* of them, by ACKs that told of congestion marks */
+    uint32_t reorder_events;
+    uint32_t reorder_segments; /* the longest that one was overtaken by; at least 3 (DupThresh) */
 };
 
 /* What `foyer ports` shows of a socket. */
@@ -442,12 +463,15 @@ struct foyer_socket_info {
     uint8_t probes;                     /* keep-alives that found no answer */
     /* What was agreed on in the handshake. */
     bool has_timestamps, has_sack, has_window_scale, has_ecn;
-    bool has_syn_data;                   /* Fast Open: data came or went with the SYN */
+    bool has_syn_data; /* Fast Open: data came or went with the SYN; also after a reset */
     uint8_t send_scale, receive_scale;   /* of the peer's window and of ours */
     uint16_t receive_mss;                /* what the peer sends per segment, estimated */
     uint16_t advertised_mss;             /* what our SYN offers */
     uint32_t unsent_bytes;               /* written, not sent yet; without what was not looked at */
     uint32_t idle_send_ms, idle_recv_ms; /* since the last data was sent, since the peer spoke */
+    uint32_t retransmitting_bytes;       /* of flight_bytes: sent again, and not acknowledged yet */
+    bool has_statistics;
+    struct foyer_socket_statistics statistics;
 };
 
 FOYER_API int foyer_socket_info(struct foyer_host *host, foyer_socket socket,

@@ -702,7 +702,7 @@ int foyer_socket_info(struct foyer_host *host, foyer_socket socket,
         info.request_count = sock->listen->request_count;
         info.backlog = sock->listen->backlog;
     }
-    if (sock->tcb != NULL)
+    if (sock->protocol == FOYER_TCP)
         tcp_info(host, sock, &info);
     *ret_info = info;
     return 0;

@@ -43,6 +43,9 @@ static const struct option_rule rules[] = {
     [FOYER_OPT_OOBINLINE] = {0, 1, true},
     [FOYER_OPT_RECVERR] = {0, 1, false},
     [FOYER_OPT_UDP_GRO] = {0, 1, false},
+    [FOYER_OPT_SYN_RETRIES] = {0, 127, true},
+    [FOYER_OPT_QUICKACK] = {0, 1, true},
+    [FOYER_OPT_STATISTICS] = {0, 1, true},
 };
 
 static bool is_datagram_option(enum foyer_option option)
@@ -231,6 +234,12 @@ static int64_t get_option(const struct sock *sock, enum foyer_option option)
         return (sock->flags & SOCK_RECVERR) != 0;
     case FOYER_OPT_UDP_GRO:
         return (sock->flags & SOCK_UDP_GRO) != 0;
+    case FOYER_OPT_SYN_RETRIES:
+        return sock->options->syn_retries;
+    case FOYER_OPT_QUICKACK:
+        return tcp_acks_quickly(sock);
+    case FOYER_OPT_STATISTICS:
+        return sock->options->has_statistics;
     }
     return 0;
 }
@@ -282,6 +291,12 @@ static int set_rare_option(struct foyer_host *host, struct sock *sock, enum foye
     case FOYER_OPT_MAXSEG:
         options->max_segment = (uint16_t)value;
         break;
+    case FOYER_OPT_SYN_RETRIES:
+        options->syn_retries = (uint8_t)value;
+        break;
+    case FOYER_OPT_STATISTICS:
+        options->has_statistics = value != 0;
+        break;
     case FOYER_OPT_RECEIVE_BUFFER:
         options->rx_size_wanted = ring_size_for(value);
         options->rx_size_max = options->rx_size_wanted;
@@ -329,6 +344,9 @@ static int set_plain_option(struct foyer_host *host, struct sock *sock, enum foy
         break;
     case FOYER_OPT_MULTICAST_LOOP:
         sock->multicast_loop = value != 0;
+        break;
+    case FOYER_OPT_QUICKACK:
+        tcp_ack_quickly(sock, value != 0);
         break;
     default:
         return get_option(sock, option) == value ? 0 : set_rare_option(host, sock, option, value);

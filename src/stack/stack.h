@@ -55,6 +55,7 @@ enum sock_flags {
     SOCK_INTERCEPTED = 1u << 18, /* a connection that was meant for somebody else */
     SOCK_RECVERR = 1u << 19,     /* FOYER_OPT_RECVERR: udp_error.c has a queue for it */
     SOCK_UDP_GRO = 1u << 20,     /* FOYER_OPT_UDP_GRO */
+    SOCK_SYN_DATA = 1u << 21,    /* the connection that is over was a Fast Open */
 };
 
 /* A socket's two rings. Sockets that have none yet all point at sock_no_rings. */
@@ -84,6 +85,8 @@ struct sock_options {
     uint8_t pacing; /* enum foyer_pacing */
     uint16_t fastopen;
     bool fastopen_without_cookie, without_timestamps, without_sack;
+    bool has_statistics;
+    uint8_t syn_retries; /* 0: TCP_SYN_RETRIES */
 };
 
 /* What only a listener has. */
@@ -359,6 +362,9 @@ void tcp_requests_drop(struct foyer_host *host, struct sock *listener, bool is_t
 void tcp_rings_changed(struct foyer_host *host, struct sock *sock);
 /* used bytes wait for the reader: how many of them a recv may give. May move over the mark. */
 uint32_t tcp_urgent_limit(struct sock *sock, uint32_t used);
+/* FOYER_OPT_QUICKACK. */
+bool tcp_acks_quickly(const struct sock *sock);
+void tcp_ack_quickly(struct sock *sock, bool is_quick);
 void tcp_option_changed(struct foyer_host *host, struct sock *sock, enum foyer_option option,
                         foyer_time_ns now);
 void tcp_info(const struct foyer_host *host, const struct sock *sock,

@@ -25,6 +25,7 @@
  *   tcp_pace.c      when the next segment may go
  *   tcp_ranges.c    sorted lists of byte ranges and their pool
  *   tcp_cc*.c       congestion control
+ *   tcp_statistics.c  what a connection's time went by
  *   tcp_socket.c    the calls of the socket API
  *
  * The state of RFC 9293 section 3.3.2 is sock->state. What is true in each:
@@ -207,6 +208,14 @@ struct tcp_newreno {
     uint32_t acked_bytes; /* towards the next increase (RFC 3465) */
 };
 
+/* tcp_statistics.c; as foyer_socket_statistics. */
+struct tcp_statistics {
+    uint64_t busy_us, window_limited_us, buffer_limited_us;
+    uint32_t delivered_segments, delivered_ce_segments, reorder_events, reorder_segments;
+    uint32_t since_us; /* the present kind of time */
+    uint8_t kind;
+};
+
 /* What few connections need; in no idle one unless it once did. */
 struct tcp_extra {
     seq_t snd_up; /* with TCPF_URG_OUT: SND.UP, the first byte that is not urgent */
@@ -223,6 +232,9 @@ struct tcp_extra {
     bool is_mtu_unconfirmed; /* nothing came through since mtu_low was lowered */
     seq_t mtu_start, mtu_end;
     uint32_t mtu_done_ms;
+
+    bool has_statistics;
+    struct tcp_statistics statistics;
 };
 
 struct tcp_dctcp {
@@ -510,7 +522,8 @@ void tcp_options_for_segment(const struct tcb *tcb, struct wire_tcp_options *ret
 void tcp_options_negotiate(const struct foyer_host *host, struct sock *sock,
                            const struct tcp_segment *seg, foyer_time_ns now);
 /* RFC 7323 section 5.3 R1: whether the segment is too old. */
-bool tcp_paws_rejects(const struct tcb *tcb, const struct tcp_segment *seg, foyer_time_ns now);
+bool tcp_paws_rejects(const struct foyer_host *host, const struct tcb *tcb,
+                      const struct tcp_segment *seg, foyer_time_ns now);
 /* RFC 7323 section 4.3: TS.Recent of an acceptable segment. */
 void tcp_ts_update(struct tcb *tcb, const struct tcp_segment *seg, foyer_time_ns now);
 /* tcb->mss from the path MTU, the peer's MSS and the options that every segment carries. */
@@ -734,6 +747,16 @@ void tcp_newreno_on_ack(struct tcb *tcb, uint32_t acked_bytes, foyer_time_ns now
 void tcp_newreno_on_loss(struct tcb *tcb, uint32_t flight_bytes, foyer_time_ns now);
 void tcp_newreno_on_undo(struct tcb *tcb);
 void tcp_newreno_on_idle(struct tcb *tcb, uint32_t idle_ms);
+
+/* ---- tcp_statistics.c ------------------------------------------------------------------------- */
+
+/* FOYER_OPT_STATISTICS, as it is now. */
+void tcp_statistics_switch(struct foyer_host *host, struct sock *sock, foyer_time_ns now);
+/* For connections with an extra; what cannot be counted is not. */
+void tcp_statistics_look(const struct sock *sock, foyer_time_ns now);
+void tcp_statistics_on_ack(struct tcb *tcb, const struct tcp_delivery *delivery, bool has_ece);
+void tcp_statistics_tell(const struct foyer_host *host, const struct sock *sock,
+                         struct foyer_socket_info *ret_info);
 
 /* ---- tcp_socket.c ----------------------------------------------------------------------------- */
 

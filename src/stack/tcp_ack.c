@@ -6,6 +6,11 @@
  */
 #include "stack/tcp.h"
 
+static uint32_t min_u32(uint32_t a, uint32_t b)
+{
+    return a < b ? a : b;
+}
+
 /* Data of our SYN is acknowledged with it (RFC 7413 section 4.2.1): as if sent just now. */
 static void take_syn_data(struct foyer_host *host, struct sock *sock, uint32_t size)
 {
@@ -36,6 +41,8 @@ void tcp_established(struct foyer_host *host, struct sock *sock, const struct tc
     sock->state = FOYER_STATE_ESTABLISHED;
     tcb->flags &= ~(uint32_t)TCPF_SYN_PENDING;
     tcb->flags |= TCPF_SYN_ACKED;
+    if (tcb->extra != NULL)
+        tcb->extra->statistics.delivered_segments++; /* the SYN */
     tcb->received_ms = tcp_ms(now);
     tcb->sent_ms = tcp_ms(now);
 
@@ -209,6 +216,22 @@ static bool check_ack_range(struct foyer_host *host, struct sock *sock,
     return true;
 }
 
+/*
+ * By how much cwnd may grow. What duplicate ACKs and SACKs have told of before has let new data out
+ * when they came (limited transmit), and does not count again when it is acknowledged (RFC 5681
+ * section 3.1 would have min(N, SMSS)). On a path that is known to reorder it counts when it comes.
+ */
+static uint32_t growth_of(const struct tcb *tcb, const struct tcp_delivery *delivery,
+                          uint32_t duplicates, bool was_reordered)
+{
+    if (tcp_has_sack(tcb))
+        return was_reordered ? delivery->delivered_bytes
+                             : min_u32(delivery->acked_bytes, delivery->delivered_bytes);
+    uint32_t told = duplicates * tcb->mss;
+    uint32_t least = min_u32(delivery->acked_bytes, tcb->mss);
+    return delivery->acked_bytes > told + least ? delivery->acked_bytes - told : least;
+}
+
 static void grow_window(struct tcb *tcb, uint32_t acked_bytes, uint32_t used_bytes,
                         foyer_time_ns now)
 {
@@ -281,6 +304,8 @@ bool tcp_ack_input(struct foyer_host *host, struct sock *sock, const struct tcp_
 
     uint32_t used_bytes = tcp_cc_used_bytes(tcb);
     uint8_t recovery_before = tcb->recovery;
+    bool was_reordered = (tcb->flags & TCPF_REORDERED) != 0;
+    uint32_t duplicates = tcb->board != NULL ? tcb->board->dup_acks : 0;
     uint32_t acked_bytes = seq_distance(seg->tcp.ack, tcb->snd_una);
     bool is_window_changed = update_window(tcb, seg);
     struct tcp_delivery delivery;
@@ -303,6 +328,8 @@ bool tcp_ack_input(struct foyer_host *host, struct sock *sock, const struct tcp_
         tcp_cc(tcb)->on_ecn(tcb, acked_bytes, (seg->tcp.flags & WIRE_TCP_ECE) != 0);
     if ((tcb->flags & TCPF_ECN_OK) != 0 && (seg->tcp.flags & WIRE_TCP_ECE) != 0)
         tcp_recovery_on_ece(host, tcb, &delivery, now);
+    if (tcb->extra != NULL)
+        tcp_statistics_on_ack(tcb, &delivery, (seg->tcp.flags & WIRE_TCP_ECE) != 0);
     if (delivery.rtt_us != 0 && tcp_cc(tcb)->on_rtt != NULL)
         tcp_cc(tcb)->on_rtt(tcb, delivery.rtt_us);
     /* Before recovery, whose loss probe is due no later than the timeout. */
@@ -313,9 +340,13 @@ bool tcp_ack_input(struct foyer_host *host, struct sock *sock, const struct tcp_
             tcp_rto_restart(host, sock, now); /* RFC 6298 (5.2), (5.3) */
     }
     tcp_recovery_on_ack(host, sock, &delivery, now);
-    if (recovery_before == TCP_OPEN || recovery_before == TCP_LOSS)
+    if (recovery_before == TCP_OPEN)
+        grow_window(tcb, growth_of(tcb, &delivery, duplicates, was_reordered), used_bytes, now);
+    else if (recovery_before == TCP_LOSS)
         grow_window(tcb, acked_bytes, used_bytes, now);
     tcp_pace_update(sock);
+    if (tcb->extra != NULL)
+        tcp_statistics_look(sock, now);
     if (acked_bytes > 0 && (tcb->flags & TCPF_FIN_QUEUED) != 0 &&
         seq_gt(tcb->snd_una, tcb->snd_end))
         return fin_acked(host, sock, now);

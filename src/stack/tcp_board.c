@@ -651,6 +651,17 @@ const struct tcp_sent *tcp_board_first_lost(const struct tcb *tcb)
     return board->lost_hint;
 }
 
+uint32_t tcp_board_again_bytes(const struct tcb *tcb)
+{
+    uint32_t bytes = 0;
+
+    for (const struct tcp_sent *sent = tcb->board->latest; sent != NULL; sent = sent->older) {
+        if (sent->is_again)
+            bytes += seq_distance(sent->end, sent->start);
+    }
+    return bytes;
+}
+
 bool tcp_board_has_again(const struct tcb *tcb)
 {
     for (const struct tcp_sent *sent = tcb->board->latest; sent != NULL; sent = sent->older) {

@@ -161,6 +161,7 @@ struct tcp_delivery {
     bool has_again;           /* of it, bytes that were sent again */
     bool has_again_lately;    /* since the reduction that may be undone */
     bool is_reordered;        /* never sent again, and overtaken by others */
+    seq_t reordered_start;    /* of the first such */
     uint32_t rtt_us;          /* of what was sent last and never again; 0: none */
     seq_t fack_before;        /* RACK.fack before this ACK */
     struct tcp_rate_sample rate;
@@ -206,6 +207,8 @@ void tcp_board_revive(struct tcb *tcb, enum tcp_sent_state from);
 const struct tcp_sent *tcp_board_first_lost(const struct tcb *tcb);
 /* Whether a segment shorter than mss is out. */
 bool tcp_board_has_small(const struct tcb *tcb);
+/* How many bytes that were sent again are out and neither SACKed nor lost. O(records). */
+uint32_t tcp_board_again_bytes(const struct tcb *tcb);
 /* Whether bytes that were sent again are still out. */
 bool tcp_board_has_again(const struct tcb *tcb);
 /* Sequence numbers that one record stands for although they were not sent at one time. */

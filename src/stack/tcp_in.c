@@ -166,6 +166,21 @@ static void syn_sent_syn(struct foyer_host *host, struct sock *sock, struct tcp_
     sock_want_output(host, sock);
 }
 
+/*
+ * A SYN-ACK whose timestamp echo is of no SYN of ours answers another one, or was guessed: like one
+ * whose ACK is (RFC 9293 section 3.10.7.3, first), as on Linux. 0 is an echo that nobody filled in.
+ */
+static bool echoes_another_syn(const struct sock *sock, const struct tcp_segment *seg,
+                               foyer_time_ns now)
+{
+    const struct tcb *tcb = sock->tcb;
+    uint32_t echo = seg->options.timestamp_echo;
+    uint32_t first = tcb->stalled_ms + tcb->ts_offset;
+
+    return (seg->tcp.flags & WIRE_TCP_SYN) != 0 && seg->options.has_timestamps && echo != 0 &&
+           !sock->options->without_timestamps && echo - first > tcp_ts_now(tcb, now) - first;
+}
+
 static void syn_sent_input(struct foyer_host *host, struct sock *sock, struct tcp_segment *seg,
                            foyer_time_ns now)
 {
@@ -175,7 +190,8 @@ static void syn_sent_input(struct foyer_host *host, struct sock *sock, struct tc
 
     /* First: an ACK of anything but our SYN. */
     if (is_ack &&
-        (seq_le(seg->tcp.ack, tcb->iss) || seq_gt(seg->tcp.ack, fastopen_highest_ack(tcb)))) {
+        (seq_le(seg->tcp.ack, tcb->iss) || seq_gt(seg->tcp.ack, fastopen_highest_ack(tcb)) ||
+         echoes_another_syn(sock, seg, now))) {
         if (!is_rst)
             tcp_send_rst_for(host, seg);
         return;
@@ -237,7 +253,7 @@ static bool is_acceptable(const struct tcb *tcb, const struct tcp_segment *seg)
 static bool check_sequence(struct foyer_host *host, struct sock *sock, struct tcp_segment *seg,
                            foyer_time_ns now)
 {
-    if (tcp_paws_rejects(sock->tcb, seg, now)) {
+    if (tcp_paws_rejects(host, sock->tcb, seg, now)) {
         host->stats.tcp_paws_drops++;
         if (seg->options.has_timestamps)
             answer_unacceptable(host, sock, seg, now);

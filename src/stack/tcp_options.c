@@ -200,12 +200,14 @@ void tcp_mss_follow(const struct foyer_host *host, struct sock *sock)
  * RFC 7323 section 5.3 R1. A segment without the option is refused too where it was negotiated
  * (section 3.2, SHOULD). RST is exempt: it is judged by its sequence number.
  */
-bool tcp_paws_rejects(const struct tcb *tcb, const struct tcp_segment *seg, foyer_time_ns now)
+bool tcp_paws_rejects(const struct foyer_host *host, const struct tcb *tcb,
+                      const struct tcp_segment *seg, foyer_time_ns now)
 {
     if ((tcb->flags & TCPF_TS_OK) == 0 || (seg->tcp.flags & WIRE_TCP_RST) != 0)
         return false;
     if (!seg->options.has_timestamps)
-        return (seg->tcp.flags & WIRE_TCP_SYN) == 0;
+        return (seg->tcp.flags & WIRE_TCP_SYN) == 0 &&
+               (host->config.behaviour & FOYER_HOST_TOLERATE_MISSING_TIMESTAMPS) == 0;
     if ((int32_t)(seg->options.timestamp_value - tcb->ts_recent) >= 0)
         return false;
     /* Section 5.5: after 24 days of silence the clock may have wrapped. */

@@ -610,7 +610,10 @@ bool tcp_output(struct foyer_host *host, struct sock *sock, struct tx *tx, foyer
         tcp_mss_follow(host, sock);
         if (!tcp_send_look(host, sock, now))
             return false;
-        if (output_data(host, sock, tx, now)) {
+        bool has_filled = output_data(host, sock, tx, now);
+        if (sock->tcb != NULL && tcb->extra != NULL)
+            tcp_statistics_look(sock, now);
+        if (has_filled) {
             tx->is_last = has_said_all(sock);
             return true;
         }

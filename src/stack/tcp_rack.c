@@ -61,8 +61,11 @@ void tcp_rack_note(struct tcb *tcb, const struct tcp_sent *sent, seq_t end,
     uint32_t rtt_us = age_us > 0 ? (uint32_t)age_us : 1;
 
     if (!sent->is_again) {
-        if (seq_lt(end, delivery->fack_before))
-            delivery->is_reordered = true; /* step 3 */
+        if (seq_lt(end, delivery->fack_before)) { /* step 3 */
+            if (!delivery->is_reordered || seq_lt(sent->start, delivery->reordered_start))
+                delivery->reordered_start = sent->start;
+            delivery->is_reordered = true;
+        }
         if (delivery->rtt_us == 0 || rtt_us < delivery->rtt_us)
             delivery->rtt_us = rtt_us;
     }

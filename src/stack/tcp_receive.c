@@ -413,7 +413,9 @@ static bool refuse_orphan_text(struct foyer_host *host, struct sock *sock,
     if ((sock->flags & SOCK_ORPHAN) == 0 ||
         seq_le(seq_add(seg->tcp.seq, seg->text_size), sock->tcb->rcv_nxt) || seg->text_size == 0)
         return false;
-    tcp_send_rst(host, sock);
+    /* At SEG.ACK, where the peer waits: a RST at SND.NXT, with our FIN or text not there yet, would
+     * only be asked about (RFC 5961 section 3.2). */
+    tcp_send_rst_for(host, seg);
     tcp_finish(host, sock, 0);
     return true;
 }

@@ -418,13 +418,15 @@ static void held_input(struct foyer_host *host, struct request *request,
     }
 }
 
-static bool paws_rejects(const struct request *request, const struct tcp_segment *seg)
+static bool paws_rejects(const struct foyer_host *host, const struct request *request,
+                         const struct tcp_segment *seg)
 {
     /* RFC 7323 section 5.3 R1, section 3.2. */
     if ((request->flags & REQUEST_TS) == 0 || (seg->tcp.flags & WIRE_TCP_RST) != 0)
         return false;
     if (!seg->options.has_timestamps)
-        return (seg->tcp.flags & WIRE_TCP_SYN) == 0;
+        return (seg->tcp.flags & WIRE_TCP_SYN) == 0 &&
+               (host->config.behaviour & FOYER_HOST_TOLERATE_MISSING_TIMESTAMPS) == 0;
     return (int32_t)(seg->options.timestamp_value - request->ts_recent) < 0;
 }
 
@@ -450,7 +452,7 @@ static bool check_segment(struct foyer_host *host, struct request *request,
         send_syn_ack(host, request, now);
         return false;
     }
-    bool is_old = paws_rejects(request, seg);
+    bool is_old = paws_rejects(host, request, seg);
     if (is_old)
         host->stats.tcp_paws_drops++;
     if (is_old || seq_lt(seq_add(seg->tcp.seq, length), next) || seq_gt(seg->tcp.seq, edge)) {

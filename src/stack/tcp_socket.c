@@ -18,6 +18,9 @@ struct tcb *tcp_create(struct foyer_host *host, struct sock *sock)
     host->tcp.tcb_count++;
     (void)tcp_unit_pool_grow(host);
     sock->tcb = tcb;
+    sock->flags &= ~(uint32_t)SOCK_SYN_DATA;
+    if (sock->options->has_statistics)
+        tcp_statistics_switch(host, sock, host->now_ns);
     tcb->rto_deadline_ns = FOYER_TIME_NEVER;
     tcb->ack_deadline_ns = FOYER_TIME_NEVER;
     tcb->slow_deadline_ns = FOYER_TIME_NEVER;
@@ -57,6 +60,14 @@ static void mark_rings(struct sock *sock, int error)
         atomic_store_explicit(&sock->rings->tx.shared->reader_state, state, memory_order_release);
 }
 
+static bool has_syn_data(const struct sock *sock)
+{
+    const struct tcb *tcb = sock->tcb;
+
+    return (tcb->flags & TCPF_FASTOPEN) != 0 &&
+           (tcp_is_synchronized(sock) || (tcp_is_fast_child(sock) && tcp_bytes_received(tcb) > 0));
+}
+
 bool tcp_finish(struct foyer_host *host, struct sock *sock, int error)
 {
     bool is_request = (sock->flags & (SOCK_CHILD | SOCK_IN_ACCEPT_QUEUE)) == SOCK_CHILD;
@@ -68,6 +79,8 @@ bool tcp_finish(struct foyer_host *host, struct sock *sock, int error)
         return true;
     }
     mark_rings(sock, error);
+    if (has_syn_data(sock))
+        sock->flags |= SOCK_SYN_DATA;
     timer_cancel(&host->timers, &sock->timer);
     list_remove(&sock->output_node);
     ports_disconnect(host, sock);
@@ -220,6 +233,17 @@ void tcp_rings_changed(struct foyer_host *host, struct sock *sock)
         tcp_poke(host, sock, host->now_ns);
 }
 
+bool tcp_acks_quickly(const struct sock *sock)
+{
+    return sock->tcb == NULL || sock->tcb->quick_acks > 0;
+}
+
+void tcp_ack_quickly(struct sock *sock, bool is_quick)
+{
+    if (sock->tcb != NULL)
+        sock->tcb->quick_acks = is_quick ? TCP_QUICK_ACKS : 0;
+}
+
 void tcp_option_changed(struct foyer_host *host, struct sock *sock, enum foyer_option option,
                         foyer_time_ns now)
 {
@@ -258,6 +282,15 @@ void tcp_option_changed(struct foyer_host *host, struct sock *sock, enum foyer_o
             tcb->cc_id = sock->congestion; /* tcp_cc_init begins it */
         tcp_pace_update(sock);
         break;
+    case FOYER_OPT_QUICKACK:
+        if (tcb->quick_acks > 0 && (tcb->flags & TCPF_ACK_DELAYED) != 0) {
+            tcb->flags |= TCPF_ACK_NOW; /* what waits goes, too */
+            sock_want_output(host, sock);
+        }
+        break;
+    case FOYER_OPT_STATISTICS:
+        tcp_statistics_switch(host, sock, now);
+        break;
     case FOYER_OPT_PACING:
     case FOYER_OPT_MAX_PACING_RATE:
         tcp_pace_update(sock);
@@ -273,6 +306,7 @@ void tcp_info(const struct foyer_host *host, const struct sock *sock,
 {
     const struct tcb *tcb = sock->tcb;
 
+    ret_info->has_syn_data = (sock->flags & SOCK_SYN_DATA) != 0;
     if (tcb == NULL)
         return;
     ret_info->bytes_sent = tcp_bytes_sent(tcb);
@@ -289,9 +323,7 @@ void tcp_info(const struct foyer_host *host, const struct sock *sock,
     ret_info->flight_bytes = tcp_flight(tcb);
     ret_info->min_rtt_us = (tcb->flags & TCPF_SYN_ACKED) != 0 ? tcb->min_rtt_us : 0;
     ret_info->congestion = (enum foyer_congestion)tcb->cc_id;
-    ret_info->has_syn_data =
-        (tcb->flags & TCPF_FASTOPEN) != 0 &&
-        (tcp_is_synchronized(sock) || (tcp_is_fast_child(sock) && tcp_bytes_received(tcb) > 0));
+    ret_info->has_syn_data = has_syn_data(sock);
     ret_info->has_timestamps = (tcb->flags & TCPF_TS_OK) != 0;
     ret_info->has_sack = (tcb->flags & TCPF_SACK_OK) != 0;
     ret_info->has_window_scale = (tcb->flags & TCPF_WS_OK) != 0;
@@ -306,8 +338,10 @@ void tcp_info(const struct foyer_host *host, const struct sock *sock,
     ret_info->idle_recv_ms = tcp_ms(host->now_ns) - tcb->received_ms;
     ret_info->backoff = tcb->backoff;
     ret_info->probes = tcb->probes;
+    tcp_statistics_tell(host, sock, ret_info);
     if (tcb->board == NULL)
         return;
+    ret_info->retransmitting_bytes = tcp_board_again_bytes(tcb);
     ret_info->sacked_bytes = tcb->board->sacked_bytes;
     ret_info->lost_bytes = tcb->board->lost_bytes;
     ret_info->delivery_rate_bytes_per_s = tcp_rate_bytes_per_s(tcb);
@@ -317,6 +351,8 @@ void tcp_info(const struct foyer_host *host, const struct sock *sock,
         ret_info->recovery = FOYER_RECOVERY_FAST;
     else if (tcb->recovery == TCP_LOSS)
         ret_info->recovery = FOYER_RECOVERY_TIMEOUT;
+    else if (tcb->recovery == TCP_CWR)
+        ret_info->recovery = FOYER_RECOVERY_CWR;
 }
 
 /* ---- the handle is given back ------------------------------------------------------------------------ */

@@ -108,7 +108,7 @@ static bool is_exhausted(const struct sock *sock, foyer_time_ns now)
     if (is_user_timeout(sock, now))
         return true;
     if (sock->state == FOYER_STATE_SYN_SENT)
-        limit = TCP_SYN_RETRIES;
+        limit = sock->options->syn_retries != 0 ? sock->options->syn_retries : TCP_SYN_RETRIES;
     else if (sock->state == FOYER_STATE_SYN_RECEIVED)
         limit = TCP_SYN_ACK_RETRIES;
     else if ((sock->flags & SOCK_ORPHAN) != 0)

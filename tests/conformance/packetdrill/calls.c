@@ -6,6 +6,7 @@
 #include <netinet/in.h>
 #include <stdlib.h>
 
+#define PD_ANSWER_MS 40 /* Linux's TCP_ATO_MIN */
 #define PD_IO_MAX (16u << 20)
 
 /* ---- descriptors ---------------------------------------------------------------------------- */
@@ -478,6 +479,19 @@ static ssize_t attempt_send(struct pd_call *call)
     return (ssize_t)io->done;
 }
 
+/*
+ * Linux's pingpong mode: who writes soon after it has heard something answers, and delays its ACKs
+ * from then on so that they ride on answers.
+ */
+static void note_answer(struct pd *pd, const struct pd_socket *socket)
+{
+    struct foyer_socket_info info;
+
+    if (socket->is_tcp && foyer_socket_info(pd->host, socket->handle, &info) == 0 &&
+        info.bytes_received > 0 && info.idle_recv_ms < PD_ANSWER_MS)
+        foyer_socket_set_option(pd->host, socket->handle, FOYER_OPT_QUICKACK, 0);
+}
+
 /* MSG_MORE is TCP_CORK until the next send. */
 static void set_cork(struct pd *pd, struct pd_socket *socket, bool has_more)
 {
@@ -532,6 +546,9 @@ static ssize_t send_fast(struct pd *pd, struct pd_socket *socket, const struct m
         pd_settle(pd);
         if (may_wait) {
             ssize_t result = pd_run(&call, true);
+            /* Data that waited for the handshake makes Linux delay ACKs: as an answer would. */
+            if (result == 0 && total > room)
+                foyer_socket_set_option(pd->host, socket->handle, FOYER_OPT_QUICKACK, 0);
             if (result == 0 && io.done < total)
                 result = pd_run(&io.call, true);
             count = result < 0 && result != -EAGAIN ? result : (ssize_t)io.done;
@@ -574,6 +591,7 @@ ssize_t pd_send(struct pd *pd, int fd, const struct msghdr *msg, int flags)
         error = endpoint_from(&io.remote, msg->msg_name, msg->msg_namelen);
     iov_copy(msg, io.bytes, io.size, false);
     set_cork(pd, socket, (flags & MSG_MORE) != 0);
+    note_answer(pd, socket);
     ssize_t count = error;
     if (error == 0)
         count = pd_run(&io.call, !socket->is_nonblocking && (flags & MSG_DONTWAIT) == 0);

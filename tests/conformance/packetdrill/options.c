@@ -30,6 +30,8 @@ static const struct option_name int_options[] = {
     {IPPROTO_TCP, TCP_USER_TIMEOUT, FOYER_OPT_USER_TIMEOUT_MS},
     {IPPROTO_TCP, TCP_MAXSEG, FOYER_OPT_MAXSEG},
     {IPPROTO_TCP, TCP_FASTOPEN, FOYER_OPT_FASTOPEN},
+    {IPPROTO_TCP, TCP_SYNCNT, FOYER_OPT_SYN_RETRIES},
+    {IPPROTO_TCP, TCP_QUICKACK, FOYER_OPT_QUICKACK},
     {IPPROTO_TCP, TCP_FASTOPEN_NO_COOKIE, FOYER_OPT_FASTOPEN_WITHOUT_COOKIE},
     {IPPROTO_IP, IP_TTL, FOYER_OPT_TTL},
     {IPPROTO_IP, IP_TOS, FOYER_OPT_TOS},
@@ -71,6 +73,8 @@ void pd_options_init(struct pd *pd, struct pd_socket *socket)
         set(pd, socket, FOYER_OPT_ECN, asked >= 0 && asked < 3 ? ecn[asked] : FOYER_ECN_ACCEPT);
         set(pd, socket, FOYER_OPT_TIMESTAMPS, pd_sysctl("tcp_timestamps", 0, 1) != 0);
         set(pd, socket, FOYER_OPT_SACK, pd_sysctl("tcp_sack", 0, 1) != 0);
+        set(pd, socket, FOYER_OPT_STATISTICS, 1);
+        set(pd, socket, FOYER_OPT_SYN_RETRIES, pd_sysctl("tcp_syn_retries", 0, 6));
         set(pd, socket, FOYER_OPT_PACING, FOYER_PACING_OFF); /* Linux's CUBIC has fq for it */
         init_fastopen(pd, socket);
     }
@@ -236,6 +240,8 @@ static uint8_t linux_ca_state(const struct foyer_socket_info *info)
         return TCP_CA_Recovery;
     case FOYER_RECOVERY_TIMEOUT:
         return TCP_CA_Loss;
+    case FOYER_RECOVERY_CWR:
+        return TCP_CA_CWR;
     default:
         return info->sacked_bytes > 0 ? TCP_CA_Disorder : TCP_CA_Open;
     }
@@ -278,7 +284,19 @@ static int get_tcp_info(struct pd *pd, struct pd_socket *socket, void *ret_value
         .tcpi_probes = info.probes,
         .tcpi_unacked = segments(info.flight_bytes, mss),
         .tcpi_sacked = segments(info.sacked_bytes, mss),
-        .tcpi_lost = segments(info.lost_bytes, mss),
+        /* Linux counts what was lost as lost until it is acknowledged. */
+        .tcpi_lost =
+            segments(info.lost_bytes +
+                         (info.recovery != FOYER_RECOVERY_NONE ? info.retransmitting_bytes : 0),
+                     mss),
+        .tcpi_retrans = segments(info.retransmitting_bytes, mss),
+        .tcpi_busy_time = info.statistics.busy_us,
+        .tcpi_rwnd_limited = info.statistics.window_limited_us,
+        .tcpi_sndbuf_limited = info.statistics.buffer_limited_us,
+        .tcpi_delivered = info.statistics.delivered_segments,
+        .tcpi_delivered_ce = info.statistics.delivered_ce_segments,
+        .tcpi_reordering = info.statistics.reorder_segments,
+        .tcpi_reord_seen = info.statistics.reorder_events,
         .tcpi_rto = info.rto_us,
         .tcpi_snd_mss = info.mss,
         .tcpi_rtt = info.rtt_us,

@@ -42,7 +42,7 @@ static void counted_free(void *context, void *memory, size_t size)
     free(memory);
 }
 
-struct peer *peer_create_with(uint32_t capabilities, uint32_t ring_size)
+static struct peer *create(uint32_t capabilities, uint32_t ring_size, uint32_t behaviour)
 {
     struct peer *peer = calloc(1, sizeof(*peer));
     struct foyer_host_config config = {
@@ -50,6 +50,7 @@ struct peer *peer_create_with(uint32_t capabilities, uint32_t ring_size)
         .link_capabilities = capabilities,
         .receive_buffer_size = ring_size,
         .send_buffer_size = ring_size,
+        .behaviour = behaviour,
         .secret = "a secret of thirty-two bytes ...",
     };
     struct foyer_addr addr = host_addr();
@@ -63,6 +64,16 @@ struct peer *peer_create_with(uint32_t capabilities, uint32_t ring_size)
     assert_non_null(peer->host);
     assert_int_equal(foyer_host_add_address(peer->host, &addr, 24), 0);
     return peer;
+}
+
+struct peer *peer_create_with(uint32_t capabilities, uint32_t ring_size)
+{
+    return create(capabilities, ring_size, 0);
+}
+
+struct peer *peer_create_behaving(uint32_t behaviour)
+{
+    return create(0, 65536, behaviour);
 }
 
 struct peer *peer_create(void)

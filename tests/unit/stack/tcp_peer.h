@@ -70,6 +70,7 @@ struct peer {
 
 struct peer *peer_create(void);
 struct peer *peer_create_with(uint32_t capabilities, uint32_t ring_size);
+struct peer *peer_create_behaving(uint32_t behaviour); /* enum foyer_host_behaviour */
 void peer_destroy(struct peer *peer);
 
 /* Sends a segment as it is. */

@@ -903,9 +903,23 @@ static void data_for_a_closed_handle_resets(void **state)
     peer->socket = FOYER_SOCKET_NONE;
     peer_expect(peer, FIN | ACK, 1, 1, 0);
     peer_send(peer, (struct seg){.flags = ACK, .seq = 1, .ack = 2, .size = 10, .window = 60000});
-    peer_expect(peer, RST | ACK, 2, 1, 0);
+    peer_expect(peer, RST, 2, 0, 0);
     peer_send(peer, (struct seg){.flags = ACK, .seq = 11, .ack = 2, .window = 60000});
     peer_expect(peer, RST, 2, 0, 0);
+    peer_destroy(peer);
+}
+
+/* RFC 5961 section 3.2: the peer believes only a RST at the number that it expects. */
+static void data_for_a_closed_handle_resets_where_the_peer_waits(void **state)
+{
+    struct peer *peer = establish(60000);
+
+    (void)state;
+    assert_int_equal(foyer_socket_close(peer->host, peer->socket, peer->now), 0);
+    peer->socket = FOYER_SOCKET_NONE;
+    peer_expect(peer, FIN | ACK, 1, 1, 0);
+    peer_send(peer, (struct seg){.flags = ACK, .seq = 1, .ack = 1, .size = 10, .window = 60000});
+    peer_expect(peer, RST, 1, 0, 0);
     peer_destroy(peer);
 }
 
@@ -997,6 +1011,7 @@ int main(void)
         cmocka_unit_test(close_with_unread_bytes_resets),
         cmocka_unit_test(close_with_linger_0_resets),
         cmocka_unit_test(data_for_a_closed_handle_resets),
+        cmocka_unit_test(data_for_a_closed_handle_resets_where_the_peer_waits),
         cmocka_unit_test(abort_resets),
         cmocka_unit_test(orphan_in_fin_wait_2_ends_after_a_minute),
     };
