@@ -192,6 +192,23 @@ void accept_listener_close(struct psocket *listener)
     }
 }
 
+void accept_listener_reset(struct psocket *listener)
+{
+    prune(listener);
+    while (listener->in_flight_count > 0) {
+        struct list_node *node = list_pop_front(&listener->in_flight);
+        struct psocket *accepted = LIST_ENTRY(node, struct psocket, queue_node);
+        listener->in_flight_count--;
+        accepted->listener = NULL;
+        accepted->is_unaccepted = true;
+        psocket_close(accepted);
+    }
+    accept_listener_close(listener);
+    listener->is_listening = listener->waits_for_room = listener->has_stack_pending = false;
+    atomic_store(&listener->slot->accept_wanted, 0);
+    loop_watch_change(&listener->daemon->loop, &listener->watch, EPOLLIN);
+}
+
 void accept_forget(struct psocket *accepted)
 {
     if (accepted->listener != NULL)

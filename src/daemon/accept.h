@@ -18,6 +18,8 @@ void accept_pump(struct psocket *listener);
 uint32_t accept_queue_count(struct psocket *listener);
 /* The listener closes: pending connects are refused; those in flight die with the pair. */
 void accept_listener_close(struct psocket *listener);
+/* The listener no longer listens, but lives: nobody waits any more, connections not taken are reset. */
+void accept_listener_reset(struct psocket *listener);
 /* accepted closes: takes it off its listener's queue. */
 void accept_forget(struct psocket *accepted);
 

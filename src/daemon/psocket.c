@@ -467,17 +467,23 @@ int psocket_listen(struct psocket *psocket, uint32_t backlog, foyer_socket *ret_
     return 0;
 }
 
-/* TCP to AF_UNSPEC: the connection is dissolved, as connect(2) has it. */
+/*
+ * TCP to AF_UNSPEC: the connection is dissolved, as connect(2) has it. A listener no longer listens
+ * (Linux's tcp_disconnect; shutdown() does it by this way), but has the port that bind() gave it.
+ */
 static int disconnect(struct psocket *psocket)
 {
-    if (psocket->is_listening)
-        return EINVAL;
-    if (psocket->carrier != PSOCKET_IDLE) {
+    bool was_listening = psocket->is_listening;
+    if (was_listening)
+        accept_listener_reset(psocket);
+    if (was_listening || psocket->carrier != PSOCKET_IDLE) {
         int error = psocket_renew(psocket);
         if (error != 0)
             return -error;
     }
     psocket_set_state(psocket, FOYER_SLOT_FRESH);
+    if (was_listening)
+        psocket_ring_bell(psocket); /* those who sleep in accept */
     return 0;
 }
 

@@ -72,6 +72,14 @@ static int endpoint_call(struct foyer_request *request, struct foyer_endpoint *r
     return error;
 }
 
+/* Not to be done from this end; foyerd rings when it is told that the slot changed. */
+static void ring_own_bell(const struct socket_object *sock)
+{
+    struct foyer_request request = {
+        .type = FOYER_REQUEST_OPTIONS, .size = sizeof(request), .id = sock->id};
+    session_tell(&request);
+}
+
 /* ---- socket -------------------------------------------------------------------------------- */
 
 static struct socket_object *object_from_socket(const struct foyer_reply_socket *reply,
@@ -338,9 +346,13 @@ static int socket_listen(struct socket_object *sock, int fd, int backlog)
         /* A negative one is a huge unsigned one in the kernel, cut to somaxconn. */
         .backlog = backlog < 0 || backlog > 4096 ? 4096u : (uint32_t)backlog,
     };
-    /* From now on what comes over the pair is connections: no old byte may stand before them. */
-    if (state != FOYER_SLOT_LISTENING)
-        bell_drain(sock, fd, true);
+    /*
+     * From now on what comes over the pair is connections: no old byte may stand before them, nor
+     * connections of an earlier life as a listener, which each end a recv.
+     */
+    char bytes[256];
+    while (state != FOYER_SLOT_LISTENING && raw_recv(fd, bytes, sizeof(bytes), MSG_DONTWAIT) > 0)
+        continue;
     return endpoint_call(&request.header, NULL);
 }
 
@@ -406,17 +418,21 @@ static int take_connection(struct socket_object *listener, int fd, struct foyer_
     if (is_nonblocking || deadline != NO_DEADLINE)
         flags |= MSG_DONTWAIT;
     for (;;) {
-        if ((slot_options(listener) & FOYER_SLOT_SHUT_READ) != 0)
-            return -EINVAL;
         message.msg_controllen = sizeof(control.bytes);
         /* A blocking one is the kernel's: restarted or interrupted as accept would be. */
         ssize_t size = REAL(recvmsg)(fd, &message, flags);
         if (size == (ssize_t)sizeof(*ret_accept)) {
             collect_fds(&message, ret_fds);
-            return 0;
+            if (slot_state(listener) == FOYER_SLOT_LISTENING)
+                return 0;
+            message_fds_close(ret_fds);
+        }
+        if (slot_state(listener) != FOYER_SLOT_LISTENING) {
+            ring_own_bell(listener); /* others may sleep here, too: one byte wakes one of them */
+            return -EINVAL;
         }
         if (size == 0 || (size < 0 && errno == ECONNRESET))
-            return (slot_options(listener) & FOYER_SLOT_SHUT_READ) != 0 ? -EINVAL : -ENETDOWN;
+            return -ENETDOWN;
         if (size < 0 && errno != EAGAIN)
             return -errno;
         if (size < 0 && is_nonblocking)
@@ -516,14 +532,6 @@ ENTRY int accept(int fd, __SOCKADDR_ARG addr, socklen_t *io_size)
 
 /* ---- connect ------------------------------------------------------------------------------- */
 
-/* Not to be done from this end; foyerd rings when it is told that the slot changed. */
-static void ring_own_bell(const struct socket_object *sock)
-{
-    struct foyer_request request = {
-        .type = FOYER_REQUEST_OPTIONS, .size = sizeof(request), .id = sock->id};
-    session_tell(&request);
-}
-
 static int wait_connected(struct socket_object *sock, int fd)
 {
     int64_t timeout_us = sock->slot->send_timeout_us;
@@ -588,6 +596,24 @@ static int request_connect(struct socket_object *sock, int fd,
         return result;
     atomic_store(&sock->connect_pending, true);
     return socket_is_nonblocking(sock, 0) ? -EINPROGRESS : wait_connected(sock, fd);
+}
+
+/* connect to AF_UNSPEC: what there is of a connection ends, a listener listens no more. */
+static int dissolve(struct socket_object *sock)
+{
+    struct foyer_reply_connect reply;
+    struct foyer_request_endpoint request = {
+        .header = {.type = FOYER_REQUEST_CONNECT, .size = sizeof(request), .id = sock->id},
+        .family_unspecified = 1,
+    };
+    if (sock->family == AF_INET)
+        request.endpoint.addr = foyer_addr_v4(0, 0, 0, 0);
+    bool was_connected = slot_state(sock) == FOYER_SLOT_CONNECTED;
+    int error = session_call(&request.header, NULL, &reply.header, sizeof(reply), NULL);
+    if (error == 0 && was_connected && sock->type == SOCK_STREAM)
+        atomic_store(&sock->slot->error, ECONNRESET); /* tcp_disconnect */
+    atomic_store(&sock->connect_pending, false);
+    return error;
 }
 
 /* The wildcard as a destination is the host itself (ip(7), and ::1 by ipv6's connect). */
@@ -657,10 +683,7 @@ static int socket_connect(struct socket_object *sock, int fd, const struct socka
     if (family == AF_UNSPEC) {
         if (sock->type == SOCK_STREAM && slot_state(sock) == FOYER_SLOT_FRESH)
             return 0;
-        request.family_unspecified = 1;
-        if (sock->family == AF_INET)
-            request.endpoint.addr = foyer_addr_v4(0, 0, 0, 0);
-        return request_connect(sock, fd, &request);
+        return dissolve(sock);
     }
     int error = address_parse_program(sock, addr, size, &request.endpoint);
     if (error < 0)
@@ -709,14 +732,8 @@ static int socket_shutdown(struct socket_object *sock, int fd, int how)
     uint32_t bits = (how != SHUT_WR ? FOYER_SLOT_SHUT_READ : 0u) |
                     (how != SHUT_RD ? FOYER_SLOT_SHUT_WRITE : 0u);
     uint32_t state = slot_state(sock);
-    if (state == FOYER_SLOT_LISTENING) {
-        if (how != SHUT_WR) {
-            /* accept fails from now on, and those who sleep in it wake up. */
-            atomic_fetch_or(&sock->slot->options, FOYER_SLOT_SHUT_READ);
-            REAL(shutdown)(fd, SHUT_RD);
-        }
-        return 0;
-    }
+    if (state == FOYER_SLOT_LISTENING) /* inet_shutdown; it wakes those who sleep in accept */
+        return how != SHUT_WR ? dissolve(sock) : 0;
     if (state == FOYER_SLOT_DATAGRAM) {
         if ((slot_options(sock) & FOYER_SLOT_PEER) == 0)
             return -ENOTCONN;

@@ -93,6 +93,70 @@ static void connect_nonblocking_refused_again(void)
     say_result("again", recv(fd, &byte, 1, 0));
 }
 
+static void connect_unspecified(void)
+{
+    struct sockaddr unspecified = {.sa_family = AF_UNSPEC};
+    int a, b;
+    char byte;
+    stream_pair(&a, &b);
+    say_ok("connect", connect(a, &unspecified, sizeof(unspecified)));
+    say_result("peer", recv(b, &byte, 1, 0));
+    say_result("recv", recv(a, &byte, 1, 0));
+    say_poll("poll", a);
+    int listening = listener(1);
+    struct sockaddr_in addr = name_of(listening);
+    say_ok("again", connect(a, (struct sockaddr *)&addr, sizeof(addr)));
+    int accepted = accept(listening, NULL, NULL);
+    say_result("send", send(a, "x", 1, 0));
+    say_result("recv", recv(accepted, &byte, 1, 0));
+}
+
+/* how: SHUT_*, or -1 for a connect to nowhere, which does the same. */
+static void unlisten(const char *name, int how)
+{
+    struct sockaddr unspecified = {.sa_family = AF_UNSPEC};
+    int listening = bound(SOCK_STREAM);
+    struct sockaddr_in addr = name_of(listening);
+    close(listening);
+    /* By its number: one that the system chose is given back. */
+    listening = socket(AF_INET, SOCK_STREAM, 0);
+    must(bind(listening, (struct sockaddr *)&addr, sizeof(addr)));
+    must(listen(listening, 8));
+    int waiting = connected_to(listening);
+    char byte;
+    say(" |%s|", name);
+    int result =
+        how < 0 ? connect(listening, &unspecified, sizeof(unspecified)) : shutdown(listening, how);
+    say_ok("end", result);
+    say_bits("poll", (uint32_t)poll_for(listening, POLLIN | POLLOUT | POLLRDHUP, 0));
+    if (how == SHUT_WR) {
+        say_ok("accept", accept(listening, NULL, NULL));
+        return;
+    }
+    say_result("waiting", recv(waiting, &byte, 1, 0));
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    say_ok("connect", connect(fd, (struct sockaddr *)&addr, sizeof(addr)));
+    say_ok("accept", accept(listening, NULL, NULL));
+    int other = socket(AF_INET, SOCK_STREAM, 0);
+    say_ok("bind", bind(other, (struct sockaddr *)&addr, sizeof(addr)));
+    say_ok("listen", listen(listening, 8));
+    close(fd);
+    fd = socket(AF_INET, SOCK_STREAM, 0);
+    say_ok("connect", connect(fd, (struct sockaddr *)&addr, sizeof(addr)));
+    int accepted = accept(listening, NULL, NULL);
+    say_ok("accept", accepted);
+    say_result("send", send(fd, "x", 1, 0));
+    say_result("recv", recv(accepted, &byte, 1, 0));
+}
+
+static void listener_shut_down(void)
+{
+    unlisten("read", SHUT_RD);
+    unlisten("write", SHUT_WR);
+    unlisten("both", SHUT_RDWR);
+    unlisten("unspecified", -1);
+}
+
 static void connect_wrong_family(void)
 {
     struct sockaddr_in6 addr = {.sin6_family = AF_INET6, .sin6_port = htons(1)};
@@ -751,6 +815,8 @@ static const struct semantics_case cases[] = {
     {"connect_nonblocking_refused", connect_nonblocking_refused},
     {"connect_nonblocking_refused_again", connect_nonblocking_refused_again},
     {"connect_refused", connect_refused},
+    {"connect_unspecified", connect_unspecified},
+    {"listener_shut_down", listener_shut_down},
     {"connect_wrong_family", connect_wrong_family},
     {"names_before_connect", names_before_connect},
     {"names_after_connect", names_after_connect},
