@@ -274,6 +274,15 @@ void epoll_forget_socket(struct socket_object *sock, int fd)
     }
 }
 
+void epoll_drop_listener(int fd)
+{
+    for (uint32_t epfd = 0; epfd < table_size; epfd++) {
+        struct object *object = atomic_load_explicit(&table[epfd], memory_order_relaxed);
+        if (object != NULL && object->kind == OBJECT_EPOLL)
+            raw_epoll_ctl((int)epfd, EPOLL_CTL_DEL, fd, NULL);
+    }
+}
+
 /* Nobody holds the object any more, so nobody holds the lock. */
 void epoll_destroy(struct epoll_object *epoll)
 {

@@ -377,6 +377,8 @@ void epoll_destroy(struct epoll_object *epoll);
 bool epoll_is_ready(struct object *object, bool will_sleep);
 void epoll_fork_prepare(void);
 void epoll_fork_child(void);
+/* Takes a listener's descriptor out of the kernel's sets: its file is about to be another one. */
+void epoll_drop_listener(int fd);
 
 /* Before exec: what environment and limits the new program must have. */
 void process_init(void);

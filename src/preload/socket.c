@@ -475,6 +475,23 @@ static struct socket_object *object_from_accept(const struct foyer_accept *accep
     return sock;
 }
 
+/*
+ * foyerd is gone, and the kernel would say for ever that the listener is ready to say so. A socket
+ * of which nothing can be heard takes its place; the program was told once.
+ */
+static void silence(int fd)
+{
+    int flags = raw_fcntl(fd, F_GETFL, 0), is_cloexec = raw_fcntl(fd, F_GETFD, 0);
+    int quiet = REAL(socket)(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (quiet < 0)
+        return;
+    if (flags >= 0)
+        raw_fcntl(quiet, F_SETFL, flags);
+    epoll_drop_listener(fd);
+    RAW(SYS_dup3, quiet, fd, (is_cloexec & FD_CLOEXEC) != 0 ? O_CLOEXEC : 0);
+    raw_close(quiet);
+}
+
 static int socket_accept(struct socket_object *listener, int fd, struct sockaddr *addr,
                          socklen_t *io_size, int flags)
 {
@@ -488,8 +505,10 @@ static int socket_accept(struct socket_object *listener, int fd, struct sockaddr
         return -EINVAL;
     int error = take_connection(listener, fd, &accept, &fds);
     if (error < 0) {
-        if (error == -ENETDOWN)
+        if (error == -ENETDOWN) {
             session_warn_gone();
+            silence(fd);
+        }
         return error;
     }
     atomic_fetch_add(&listener->slot->accepted, 1);

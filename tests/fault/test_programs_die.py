@@ -13,6 +13,30 @@ import unittest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "common"))
 from foyer_test import FOYER, WAIT_S, Building, wait_until  # noqa: E402
 
+# Waits with epoll; on demand says what it is told in a while, having accepted whatever it can.
+POLLING_SERVER = """
+import errno, os, select, socket, sys
+listener = socket.create_server(("", 80))
+listener.setblocking(False)
+if sys.argv[1] == "forked" and os.fork() > 0:
+    os.wait()  # the listener's other holder never accepts
+    os._exit(0)
+epoll = select.epoll()
+epoll.register(listener, select.EPOLLIN)
+print("ready", flush=True)
+sys.stdin.readline()
+failed, silent = [], False
+for turn in range(10000):
+    if not epoll.poll(0.5):
+        silent = True
+        break
+    try:
+        listener.accept()
+    except OSError as error:
+        failed.append(errno.errorcode[error.errno])
+print(*failed, "silent" if silent else "loud", flush=True)
+"""
+
 # Each says on its standard output what it sees, one word per line.
 SERVER = """
 import socket, sys
@@ -172,6 +196,24 @@ class Deaths(unittest.TestCase):
         again, other = self.pair()
         self.assertEqual(other.ask("echo 100"), "echoed")
         del again
+
+    def test_listeners_of_a_dead_foyerd_are_silent(self):
+        """One error, and then no event for ever, instead of a loop around accept."""
+        for form in ("alone", "forked"):
+            server = subprocess.Popen(
+                [FOYER, "run", "--host", "polling", "--", sys.executable, "-c", POLLING_SERVER,
+                 form], env=self.building.env, text=True, stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+            self.assertEqual(server.stdout.readline(), "ready\n")
+            os.kill(self.foyerd_pid(), signal.SIGKILL)
+            server.stdin.write("go\n")
+            server.stdin.flush()
+            self.assertEqual(server.stdout.readline(), "ENETDOWN silent\n")
+            server.stdin.close()
+            server.stdout.close()
+            self.assertEqual(server.wait(WAIT_S), 0)
+            wait_until(lambda: self.building.foyer("up", check=False).returncode == 0,
+                       "a new foyerd")
 
     def test_foyerd_stands_still(self):
         """foyerd is not in the way of bytes."""
