@@ -112,6 +112,7 @@ static inline struct foyer_ring foyer_direct_ring(void *memory, uint32_t ring_si
 
 #define FOYER_ARENA_SLOT_COUNT 65536u
 #define FOYER_SLOT_SIZE 256u
+#define FOYER_SLOT_BELL_PLACES 8u
 
 enum foyer_slot_state {
     FOYER_SLOT_FREE = 0,
@@ -180,8 +181,9 @@ struct foyer_slot {
     uint32_t ring_size;                  /* of the channel, for information only */
     struct foyer_endpoint local, remote; /* written by foyerd before state */
     /*
-     * Threads that sleep in poll or recv on the descriptor, and bit 31 while one drains the
-     * doorbell: bytes are drained only while nobody sleeps. Not read by foyerd.
+     * Who sleeps in poll or recv on the descriptor: a bit for each place in bell_threads, then a
+     * count of those who found no place; and bit 31 while bell_drainer empties the doorbell: bytes
+     * are drained only while nobody sleeps. Not read by foyerd.
      */
     _Atomic uint32_t bell_sleepers;
     /*
@@ -199,6 +201,8 @@ struct foyer_slot {
      * the rings show; 0: unknown. Written by foyerd before state.
      */
     uint32_t peer_arena;
+    _Atomic uint32_t bell_drainer; /* thread ids, so that dead ones can be told from slow ones */
+    _Atomic uint32_t bell_threads[FOYER_SLOT_BELL_PLACES];
 };
 
 _Static_assert(sizeof(struct foyer_slot) <= FOYER_SLOT_SIZE, "slots are 256 bytes apart");

@@ -544,7 +544,7 @@ static bool take_doorbell(const struct epoll_wait_call *call, struct epoll_event
             socket_note_orphan(item->sock);
         if ((event->events & EPOLLIN) != 0 &&
             atomic_fetch_add(&item->sock->bell_count, 1) + 1 >= DRAIN_AFTER &&
-            bell_drain(item->sock, item->fd, false))
+            bell_drain(item->sock, item->fd, 0))
             atomic_store(&item->sock->bell_count, 0);
         if (item->is_active) {
             item->idle_looks = 0; /* it was, or will be, looked at as such */

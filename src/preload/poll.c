@@ -10,7 +10,6 @@
 
 #include "preload/preload.h"
 
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -101,10 +100,9 @@ static void bells(const struct poll_set *set, void (*act)(struct socket_object *
     }
 }
 
-/* Empties the doorbells that have rung. False: others still sleep on one of them. */
-static bool drain_bells(const struct poll_set *set, bool is_forced)
+/* Empties the doorbells that have rung, but for those that others sleep on. */
+static void drain_bells(const struct poll_set *set)
 {
-    bool is_drained = true;
     for (nfds_t i = 0; i < set->count; i++) {
         if (set->objects[i] == NULL || set->objects[i]->kind != OBJECT_SOCKET ||
             set->kernel[i].revents == 0)
@@ -112,9 +110,8 @@ static bool drain_bells(const struct poll_set *set, bool is_forced)
         struct socket_object *sock = (struct socket_object *)set->objects[i];
         if ((set->kernel[i].revents & POLLHUP) != 0)
             socket_note_orphan(sock);
-        is_drained &= bell_drain(sock, set->fds[i].fd, is_forced);
+        bell_drain(sock, set->fds[i].fd, set->rounds);
     }
-    return is_drained;
 }
 
 static bool set_is_ready(void *context)
@@ -189,8 +186,7 @@ static int sleep_once(struct poll_set *set, int64_t deadline, const sigset_t *ma
     bells(set, bell_leave);
     if (count <= 0)
         return count;
-    if (!drain_bells(set, bell_is_forced(set->rounds)))
-        bell_wait_for_others(set->rounds);
+    drain_bells(set);
     return 0;
 }
 

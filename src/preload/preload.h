@@ -263,12 +263,13 @@ void socket_retract(struct socket_object *sock, uint32_t token);
 /* Around a sleep in the kernel on the socket's descriptor. */
 void bell_enter(struct socket_object *sock);
 void bell_leave(struct socket_object *sock);
-/* Empties the doorbell unless somebody sleeps on it; then false, unless is_forced. */
-bool bell_drain(struct socket_object *sock, int fd, bool is_forced);
-/* In one wait: whether to force it in this round, else how to pass the time until the next one. */
-#define BELL_PATIENCE 200u /* rounds until the byte of a sleeper that does not wake is drained */
-bool bell_is_forced(unsigned rounds);
-void bell_wait_for_others(unsigned rounds);
+/*
+ * Empties the doorbell unless somebody sleeps on it. False: somebody does; where it was tried before
+ * (rounds), after having left the core to them for a moment.
+ */
+bool bell_drain(struct socket_object *sock, int fd, unsigned rounds);
+/* Empties it, before a socket has become a listener. */
+void bell_clear(struct socket_object *sock, int fd);
 /* The daemon end is gone: whoever could ring is dead. */
 void socket_note_orphan(struct socket_object *sock);
 

@@ -7,11 +7,10 @@
  *
  * The doorbell's bytes must be drained at some time, else nobody could sleep any more; but a
  * drained byte is lost for a sleeper whom the kernel has woken and not yet run: its poll() looks at
- * the queue again, finds it empty, and sleeps on. So bytes are drained only while the count of
- * sleepers is 0, and nobody may begin to sleep while somebody drains (bit 31). Who finds other
- * sleepers leaves the byte to them. A sleeper that was killed, or is stopped, or waits long for a
- * core, stays counted; after a bounded number of tries its byte is drained all the same, and foyerd
- * is asked to ring again: the thread that waits for a core would sleep on otherwise.
+ * the queue again, finds it empty, and sleeps on. So bytes are drained only while nobody sleeps, and
+ * nobody may begin to sleep while somebody drains (bit 31). Who finds other sleepers leaves the byte
+ * to them, however long they take to run on a busy machine. A sleeper that was killed stays noted;
+ * who has been patient for a while looks whether all of them still live.
  *
  * How to sleep: a thread without a deadline that has moved no byte sleeps in a blocking
  * recv(MSG_PEEK), which the kernel restarts or ends with EINTR after a signal handler just as it
@@ -29,6 +28,10 @@
 #include "preload/real.h"
 
 #define BELL_DRAINING (1u << 31)
+#define BELL_PLACE_BITS ((1u << FOYER_SLOT_BELL_PLACES) - 1)
+#define BELL_ONE_MORE (1u << FOYER_SLOT_BELL_PLACES) /* without a place */
+#define BELL_YIELDS 100u
+#define BELL_PATIENCE 200u /* rounds until sleepers that do not wake are looked for */
 
 int64_t clock_ns(void)
 {
@@ -339,18 +342,33 @@ void socket_retract(struct socket_object *sock, uint32_t token)
         direct_retract(sock, token);
 }
 
+/* Who drains needs a few microseconds of a core, and may wait long for these; unless it is dead. */
+static void await_drainer(struct foyer_slot *slot, unsigned tries)
+{
+    uint32_t drainer = atomic_load(&slot->bell_drainer);
+    /* This very thread: we are in a signal handler, and it goes on after us. */
+    bool is_gone = drainer == (uint32_t)preload_thread_id() ||
+                   (tries > BELL_YIELDS && drainer != 0 && thread_is_dead(drainer));
+    if (is_gone && atomic_compare_exchange_strong(&slot->bell_drainer, &drainer, 0))
+        atomic_fetch_and(&slot->bell_sleepers, ~BELL_DRAINING);
+    sched_yield();
+}
+
 void bell_enter(struct socket_object *sock)
 {
-    _Atomic uint32_t *word = &sock->slot->bell_sleepers;
-    uint32_t count = atomic_load(word);
+    struct foyer_slot *slot = sock->slot;
+    uint32_t word = atomic_load(&slot->bell_sleepers);
     for (unsigned tries = 0;; tries++) {
-        if ((count & BELL_DRAINING) != 0) {
-            /* A few microseconds, unless who drains was killed. */
-            if (tries > 1000)
-                atomic_fetch_and(word, ~BELL_DRAINING);
-            sched_yield();
-            count = atomic_load(word);
-        } else if (atomic_compare_exchange_weak(word, &count, count + 1)) {
+        uint32_t free_bits = ~word & BELL_PLACE_BITS;
+        uint32_t bit = free_bits & -free_bits;
+        if ((word & BELL_DRAINING) != 0) {
+            await_drainer(slot, tries);
+            word = atomic_load(&slot->bell_sleepers);
+        } else if (atomic_compare_exchange_weak(&slot->bell_sleepers, &word,
+                                                word + (bit != 0 ? bit : BELL_ONE_MORE))) {
+            if (bit != 0)
+                atomic_store(&slot->bell_threads[__builtin_ctz(bit)],
+                             (uint32_t)preload_thread_id());
             return;
         }
     }
@@ -358,7 +376,27 @@ void bell_enter(struct socket_object *sock)
 
 void bell_leave(struct socket_object *sock)
 {
-    atomic_fetch_sub(&sock->slot->bell_sleepers, 1);
+    struct foyer_slot *slot = sock->slot;
+    uint32_t self = (uint32_t)preload_thread_id();
+    for (unsigned i = 0; i < FOYER_SLOT_BELL_PLACES; i++) {
+        if (atomic_load_explicit(&slot->bell_threads[i], memory_order_relaxed) == self) {
+            atomic_store(&slot->bell_threads[i], 0);
+            atomic_fetch_and(&slot->bell_sleepers, ~(1u << i));
+            return;
+        }
+    }
+    atomic_fetch_sub(&slot->bell_sleepers, BELL_ONE_MORE);
+}
+
+/* Takes those out that were killed in their sleep. */
+static void bury_dead(struct foyer_slot *slot)
+{
+    for (unsigned i = 0; i < FOYER_SLOT_BELL_PLACES; i++) {
+        uint32_t id = atomic_load(&slot->bell_threads[i]);
+        if (id != 0 && thread_is_dead(id) &&
+            atomic_compare_exchange_strong(&slot->bell_threads[i], &id, 0))
+            atomic_fetch_and(&slot->bell_sleepers, ~(1u << i));
+    }
 }
 
 static void drain(struct socket_object *sock, int fd)
@@ -377,40 +415,41 @@ static void drain(struct socket_object *sock, int fd)
     errno = saved_errno;
 }
 
-bool bell_drain(struct socket_object *sock, int fd, bool is_forced)
+bool bell_drain(struct socket_object *sock, int fd, unsigned rounds)
 {
-    _Atomic uint32_t *word = &sock->slot->bell_sleepers;
+    struct foyer_slot *slot = sock->slot;
+    uint32_t nobody = 0, no_drainer = 0;
     if (slot_state(sock) == FOYER_SLOT_LISTENING)
         return true; /* those bytes are connections */
-    uint32_t nobody = 0;
-    if (atomic_compare_exchange_strong(word, &nobody, BELL_DRAINING)) {
-        if (slot_state(sock) != FOYER_SLOT_LISTENING)
+    if (atomic_compare_exchange_strong(&slot->bell_drainer, &no_drainer,
+                                       (uint32_t)preload_thread_id())) {
+        bool is_mine = atomic_compare_exchange_strong(&slot->bell_sleepers, &nobody, BELL_DRAINING);
+        if (is_mine && slot_state(sock) != FOYER_SLOT_LISTENING)
             drain(sock, fd);
-        atomic_fetch_and(word, ~BELL_DRAINING);
-        return true;
+        if (is_mine)
+            atomic_fetch_and(&slot->bell_sleepers, ~BELL_DRAINING);
+        atomic_store(&slot->bell_drainer, 0);
+        if (is_mine)
+            return true;
+    } else {
+        await_drainer(slot, rounds);
     }
-    if (is_forced && !preload_config.is_sandboxed) {
-        struct foyer_request request = {
-            .type = FOYER_REQUEST_OPTIONS, .size = sizeof(request), .id = sock->id};
-        drain(sock, fd);
-        session_tell(&request);
-    }
-    return is_forced;
-}
-
-bool bell_is_forced(unsigned rounds)
-{
-    return rounds % BELL_PATIENCE == 0 && rounds > 0;
-}
-
-void bell_wait_for_others(unsigned rounds)
-{
-    unsigned doublings = rounds / BELL_PATIENCE;
-    struct timespec nap = {.tv_nsec = 100000L << (doublings < 6 ? doublings : 6)};
-    if (rounds < BELL_PATIENCE / 2)
+    if (rounds == 0)
+        return false;
+    if (rounds >= BELL_PATIENCE)
+        bury_dead(slot);
+    if (rounds < BELL_YIELDS) {
         sched_yield();
-    else
+    } else {
+        struct timespec nap = {.tv_nsec = rounds < 2 * BELL_PATIENCE ? 100000 : 1000000};
         RAW(SYS_nanosleep, &nap, NULL);
+    }
+    return false;
+}
+
+void bell_clear(struct socket_object *sock, int fd)
+{
+    drain(sock, fd);
 }
 
 /* ---- spinning ------------------------------------------------------------------------------ */
@@ -556,8 +595,8 @@ int wait_sleep(struct socket_object *sock, int fd, struct wait *wait)
     struct sleeper sleeper = {.sock = sock, .fd = fd, .wait = wait};
     if (wait->rounds == 0 && wait_spin(sleeper_holds, &sleeper))
         return 0;
-    if (wait->rounds > 0 && !bell_drain(sock, fd, bell_is_forced(wait->rounds)))
-        bell_wait_for_others(wait->rounds);
+    if (wait->rounds > 0)
+        bell_drain(sock, fd, wait->rounds);
     wait->rounds++;
     socket_announce(sock, fd, wait->events);
     int result = 0;
@@ -575,7 +614,7 @@ int wait_sleep(struct socket_object *sock, int fd, struct wait *wait)
             pthread_cleanup_pop(0);
         }
         bell_leave(sock);
-        bell_drain(sock, fd, false);
+        bell_drain(sock, fd, 0);
     } else {
         bell_leave(sock);
     }

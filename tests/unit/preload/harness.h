@@ -53,15 +53,6 @@ int session_call(struct foyer_request *request, const struct message_fds *fds,
     return -ENETDOWN;
 }
 
-/* foyerd rings the socket, as for any FOYER_REQUEST_OPTIONS. */
-static int tell_bell = -1;
-
-void session_tell(struct foyer_request *request)
-{
-    assert_int_equal(request->type, FOYER_REQUEST_OPTIONS);
-    send(tell_bell, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
-}
-
 int socket_autobind(struct socket_object *sock)
 {
     (void)sock;
