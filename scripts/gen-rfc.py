@@ -43,6 +43,7 @@ TITLES = {
     8200: "IPv6",
     8985: "RACK-TLP",
     9438: "CUBIC",
+    9768: "More accurate ECN feedback",
 }
 TAG = re.compile(r"\[(test )?RFC ?(\d+) ([^\]\n]+)\]")
 OWN_NAME = re.compile(r"\b(?:MUST|SHLD|MAY|REC)-\d+[a-z]?\b")

@@ -390,6 +390,8 @@ enum foyer_ecn {
     FOYER_ECN_ACCEPT = 0, /* where the peer asks: the default */
     FOYER_ECN_REQUEST,    /* and ask for it */
     FOYER_ECN_OFF,
+    FOYER_ECN_ACCURATE_ACCEPT, /* as ACCEPT, and RFC 9768's feedback where the peer asks for that */
+    FOYER_ECN_ACCURATE,        /* and ask for it; who does not know it may agree to RFC 3168's */
 };
 
 /* Whether data leaves spread over the round trip instead of in bursts; BBR always paces. */
@@ -433,6 +435,13 @@ struct foyer_socket_statistics {
     uint32_t reorder_segments; /* the longest that one was overtaken by; at least 3 (DupThresh) */
 };
 
+/* RFC 9768, without the values that its counters begin with: packets, and bytes by the IP-ECN field
+ * that they came with; modulo 2^32. received: by us; delivered: of ours, as the peer tells. */
+struct foyer_ecn_counters {
+    uint32_t received_ce, received_ce_bytes, received_e0_bytes, received_e1_bytes;
+    uint32_t delivered_ce, delivered_ce_bytes, delivered_e0_bytes, delivered_e1_bytes;
+};
+
 /* What `foyer ports` shows of a socket. */
 struct foyer_socket_info {
     enum foyer_protocol protocol;
@@ -463,11 +472,13 @@ struct foyer_socket_info {
     uint8_t probes;                     /* keep-alives that found no answer */
     /* What was agreed on in the handshake. */
     bool has_timestamps, has_sack, has_window_scale, has_ecn;
-    bool has_syn_data; /* Fast Open: data came or went with the SYN; also after a reset */
+    bool has_accurate_ecn; /* RFC 9768; has_ecn is false then */
+    bool has_syn_data;     /* Fast Open: data came or went with the SYN; also after a reset */
     uint8_t send_scale, receive_scale;   /* of the peer's window and of ours */
     uint16_t receive_mss;                /* what the peer sends per segment, estimated */
     uint16_t advertised_mss;             /* what our SYN offers */
     uint32_t unsent_bytes;               /* written, not sent yet; without what was not looked at */
+    struct foyer_ecn_counters ecn;       /* zero without has_accurate_ecn */
     uint32_t idle_send_ms, idle_recv_ms; /* since the last data was sent, since the peer spoke */
     uint32_t retransmitting_bytes;       /* of flight_bytes: sent again, and not acknowledged yet */
     bool has_statistics;

@@ -8,6 +8,7 @@
  *   tcp_receive.c   text, FIN and reassembly into the receive ring, the receive window
  *   tcp_options.c   options of both directions, timestamps, PAWS, the ISN
  *   tcp_ecn.c       explicit congestion notification
+ *   tcp_accecn.c    its more accurate feedback (RFC 9768)
  *   tcp_urgent.c    urgent data of both directions
  *   tcp_mtu.c       black holes on the path, and probes for its MTU
  *   tcp_listen.c    SYN to a listener, the accept queue
@@ -60,6 +61,7 @@
 
 #include "base/seq.h"
 #include "stack/stack.h"
+#include "stack/tcp_accecn.h"
 #include "stack/tcp_board.h"
 #include "stack/tcp_fastopen.h"
 #include "wire/tcp.h"
@@ -169,7 +171,7 @@ enum tcp_flags {
     TCPF_SYN_ACKED = 1u << 25,    /* the peer has acknowledged our SYN */
     TCPF_FASTOPEN = 1u << 26,     /* before: the handshake is a Fast Open; after: it had data */
     TCPF_TFO_OFFER = 1u << 27,    /* the SYN-ACK brings a cookie */
-    TCPF_PROBED = 1u << 28,       /* a loss probe went out, and no round trip was measured since */
+    TCPF_ACCECN = 1u << 28,       /* negotiated (RFC 9768): there is extra, and no TCPF_ECN_OK */
     /* One segment is out, sent at rtt_start_us, and not on a board yet: tcp_board_need puts it there
      * where more happens than that it is acknowledged (tcp_fast_out.c). There is no board then. */
     TCPF_LONE = 1u << 29,
@@ -235,6 +237,7 @@ struct tcp_extra {
 
     bool has_statistics;
     struct tcp_statistics statistics;
+    struct tcp_accecn accecn; /* with TCPF_ACCECN */
 };
 
 struct tcp_dctcp {
@@ -320,7 +323,8 @@ struct tcb {
     uint8_t reorder_persist; /* RFC 8985 RACK.reo_wnd_persist */
     uint8_t backoff;         /* doublings of the RTO */
     uint8_t retries;         /* since something was acknowledged */
-    uint8_t quick_acks;
+    uint8_t quick_acks : 7;
+    bool is_probed : 1; /* a loss probe went out, and no round trip was measured since */
     uint8_t cc_id;      /* enum foyer_congestion */
     int16_t soft_error; /* of ICMP; reported if the connection times out (RFC 1122 4.2.3.9) */
 };
@@ -547,8 +551,11 @@ void tcp_ecn_receive(struct foyer_host *host, struct sock *sock, const struct tc
                      foyer_time_ns now);
 /* cwnd was reduced: the peer is told by CWR. */
 void tcp_ecn_reduced(struct tcb *tcb);
-/* ECE of any segment; CWR of one with new data. */
-uint16_t tcp_ecn_flags(const struct tcb *tcb);
+/* What an ACK says of marks; whether it tells of new ones. */
+bool tcp_ecn_ack(struct foyer_host *host, struct tcb *tcb, const struct tcp_segment *seg,
+                 const struct tcp_delivery *delivery, foyer_time_ns now);
+/* ECE of any segment, or ACE (is_bare: without text, FIN and SACK blocks); CWR of one with new data. */
+uint16_t tcp_ecn_flags(struct tcb *tcb, bool is_bare);
 uint16_t tcp_ecn_flags_of_new_data(struct tcb *tcb);
 /* tos with its last two bits as the segment's kind demands. */
 uint8_t tcp_ecn_tos(const struct tcb *tcb, uint8_t tos, bool is_new_data);
@@ -707,7 +714,7 @@ struct tcp_cc_ops {
     /* Nothing is out, and data follow; NULL: the window decays (RFC 5681 section 4.1). */
     void (*on_restart)(struct tcb *tcb, foyer_time_ns now);
     /* acked_bytes were acknowledged, with ECE or without; NULL: not wanted. */
-    void (*on_ecn)(struct tcb *tcb, uint32_t acked_bytes, bool has_ece);
+    void (*on_ecn)(struct tcb *tcb, uint32_t acked_bytes, uint32_t ce_bytes);
     /* Marks were echoed: sets ssthresh; NULL: as on_loss. */
     void (*on_ece)(struct tcb *tcb, uint32_t flight_bytes, foyer_time_ns now);
     /* acked_bytes left the network and cwnd was used up; not called in fast recovery. */

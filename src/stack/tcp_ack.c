@@ -88,6 +88,8 @@ static bool complete_handshake(struct foyer_host *host, struct sock *sock,
     tcb->snd_wl1 = seg->tcp.seq;
     bool was_fast_child = tcp_is_fast_child(sock);
     tcp_established(host, sock, seg, now);
+    if ((tcb->flags & (TCPF_ACCECN | TCPF_PASSIVE)) == (TCPF_ACCECN | TCPF_PASSIVE))
+        accecn_handshake_acked(tcb, seg);
     if (was_fast_child)
         return true; /* who takes it from the queue knows it as connected */
     if ((sock->flags & SOCK_CHILD) != 0)
@@ -324,12 +326,10 @@ bool tcp_ack_input(struct foyer_host *host, struct sock *sock, const struct tcp_
     deliver(host, tcb, seg, acked_bytes, &delivery);
     delivery.is_window_changed = is_window_changed;
     delivery.is_duplicate = is_duplicate_ack(tcb, seg, &delivery);
-    if ((tcb->flags & TCPF_ECN_OK) != 0 && tcp_cc(tcb)->on_ecn != NULL)
-        tcp_cc(tcb)->on_ecn(tcb, acked_bytes, (seg->tcp.flags & WIRE_TCP_ECE) != 0);
-    if ((tcb->flags & TCPF_ECN_OK) != 0 && (seg->tcp.flags & WIRE_TCP_ECE) != 0)
-        tcp_recovery_on_ece(host, tcb, &delivery, now);
+    bool is_marked = (tcb->flags & (TCPF_ECN_OK | TCPF_ACCECN)) != 0 &&
+                     tcp_ecn_ack(host, tcb, seg, &delivery, now);
     if (tcb->extra != NULL)
-        tcp_statistics_on_ack(tcb, &delivery, (seg->tcp.flags & WIRE_TCP_ECE) != 0);
+        tcp_statistics_on_ack(tcb, &delivery, is_marked);
     if (delivery.rtt_us != 0 && tcp_cc(tcb)->on_rtt != NULL)
         tcp_cc(tcb)->on_rtt(tcb, delivery.rtt_us);
     /* Before recovery, whose loss probe is due no later than the timeout. */

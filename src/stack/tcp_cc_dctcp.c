@@ -18,15 +18,16 @@ static void dctcp_init(struct tcb *tcb)
 }
 
 /* Section 3.3, steps 1 to 8: once per window of data alpha moves towards the share of it. */
-static void dctcp_on_ecn(struct tcb *tcb, uint32_t acked_bytes, bool has_ece)
+static void dctcp_on_ecn(struct tcb *tcb, uint32_t acked_bytes, uint32_t ce_bytes)
 {
     struct tcp_dctcp *dctcp = &tcb->cc.dctcp;
 
     dctcp->all_bytes += acked_bytes;
-    if (has_ece)
-        dctcp->ce_bytes += acked_bytes;
+    dctcp->ce_bytes += ce_bytes;
     if (seq_lt(tcb->snd_una, dctcp->window_end) || dctcp->all_bytes == 0)
         return;
+    if (dctcp->ce_bytes > dctcp->all_bytes) /* some were SACKed, and acknowledged before */
+        dctcp->ce_bytes = dctcp->all_bytes;
     uint32_t share = (uint32_t)((uint64_t)dctcp->ce_bytes * ALPHA_ONE / dctcp->all_bytes);
     dctcp->alpha = dctcp->alpha - (dctcp->alpha >> GAIN_SHIFT) + (share >> GAIN_SHIFT);
     dctcp->all_bytes = 0;

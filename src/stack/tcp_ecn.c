@@ -24,20 +24,31 @@ bool tcp_ecn_is_asked(const struct tcp_segment *syn)
 /* DCTCP is nothing without marks. */
 static bool wants_ecn(const struct sock *sock)
 {
-    return sock->options->ecn == FOYER_ECN_REQUEST ||
+    return sock->options->ecn == FOYER_ECN_REQUEST || sock->options->ecn == FOYER_ECN_ACCURATE ||
            (sock->tcb->cc_id == FOYER_CONGESTION_DCTCP && sock->options->ecn != FOYER_ECN_OFF);
 }
 
 uint16_t tcp_ecn_syn_flags(const struct sock *sock, bool is_reply)
 {
-    const struct tcb *tcb = sock->tcb;
+    struct tcb *tcb = sock->tcb;
+    uint16_t flags;
 
+    if (is_reply && (tcb->flags & TCPF_ACCECN) != 0)
+        return accecn_reply_flags(tcb);
+    if (!is_reply && accecn_ask(sock, &flags))
+        return flags;
     if (is_reply)
         return (tcb->flags & TCPF_ECN_OK) != 0 ? WIRE_TCP_ECE : 0;
     /* Section 6.1.1.1: a SYN that was lost may have been dropped for its flags. */
     if (!wants_ecn(sock) || (tcb->flags & TCPF_SYN_LOST) != 0)
         return 0;
     return WIRE_TCP_ECE | WIRE_TCP_CWR;
+}
+
+/* Then accecn_answered has seen to it that no SYN said otherwise. */
+static bool was_accurate_asked(const struct tcb *tcb)
+{
+    return tcb->extra != NULL && tcb->extra->accecn.is_asked;
 }
 
 /* Section 6.1.1. Who asks with the SYN agrees with ECE alone: both flags in a reply are a broken
@@ -50,8 +61,11 @@ void tcp_ecn_negotiate(struct sock *sock, const struct tcp_segment *seg)
     bool is_agreed;
 
     tcb->flags &= ~(uint32_t)(TCPF_ECN_OK | TCPF_ECE | TCPF_CWR);
+    if (accecn_answered(sock, seg))
+        return;
     if ((seg->tcp.flags & WIRE_TCP_ACK) != 0)
-        is_agreed = wants_ecn(sock) && flags == WIRE_TCP_ECE && (tcb->flags & TCPF_SYN_LOST) == 0;
+        is_agreed = wants_ecn(sock) && flags == WIRE_TCP_ECE &&
+                    ((tcb->flags & TCPF_SYN_LOST) == 0 || was_accurate_asked(tcb));
     else
         is_agreed = sock->options->ecn != FOYER_ECN_OFF && tcp_ecn_is_asked(seg);
     if (is_agreed)
@@ -96,8 +110,25 @@ void tcp_ecn_receive(struct foyer_host *host, struct sock *sock, const struct tc
         tcb->flags |= TCPF_ECE | TCPF_ACK_NOW;
 }
 
-uint16_t tcp_ecn_flags(const struct tcb *tcb)
+/* An ACK whose bytes are delivered. */
+bool tcp_ecn_ack(struct foyer_host *host, struct tcb *tcb, const struct tcp_segment *seg,
+                 const struct tcp_delivery *delivery, foyer_time_ns now)
 {
+    bool has_ece = (seg->tcp.flags & WIRE_TCP_ECE) != 0;
+
+    if ((tcb->flags & TCPF_ACCECN) != 0)
+        return accecn_ack(host, tcb, seg, delivery, now);
+    if (tcp_cc(tcb)->on_ecn != NULL)
+        tcp_cc(tcb)->on_ecn(tcb, delivery->acked_bytes, has_ece ? delivery->acked_bytes : 0);
+    if (has_ece)
+        tcp_recovery_on_ece(host, tcb, delivery, now);
+    return has_ece;
+}
+
+uint16_t tcp_ecn_flags(struct tcb *tcb, bool is_bare)
+{
+    if ((tcb->flags & TCPF_ACCECN) != 0)
+        return accecn_flags(tcb, is_bare);
     return (tcb->flags & TCPF_ECE) != 0 ? WIRE_TCP_ECE : 0;
 }
 
@@ -121,5 +152,10 @@ uint8_t tcp_ecn_tos(const struct tcb *tcb, uint8_t tos, bool is_new_data)
 {
     uint8_t dscp = tos & (uint8_t)~ECN_MASK;
 
-    return is_new_data && (tcb->flags & TCPF_ECN_OK) != 0 ? dscp | ECN_ECT_0 : dscp;
+    /* RFC 9768 section 3.1.5: none where the handshake or the path was at odds with it.
+     * [RFC9768 3.1.5e] */
+    bool may_mark = (tcb->flags & TCPF_ECN_OK) != 0 ||
+                    ((tcb->flags & TCPF_ACCECN) != 0 && !tcb->extra->accecn.is_ect_off);
+
+    return is_new_data && may_mark ? dscp | ECN_ECT_0 : dscp;
 }

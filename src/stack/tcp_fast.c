@@ -28,7 +28,7 @@
 /* Flags of a connection that has more to do with a segment than what is done here. */
 #define UNUSUAL_FLAGS                                                                              \
     (TCPF_SYN_PENDING | TCPF_FIN_QUEUED | TCPF_FIN_RECEIVED | TCPF_FIN_AHEAD | TCPF_PERSIST |      \
-     TCPF_URG_OUT | TCPF_URG_IN)
+     TCPF_URG_OUT | TCPF_URG_IN | TCPF_ACCECN)
 
 struct frame {
     const struct foyer_packet *packet;

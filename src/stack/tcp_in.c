@@ -210,6 +210,15 @@ static void syn_sent_input(struct foyer_host *host, struct sock *sock, struct tc
 
 /* ---- the other states (RFC 9293 section 3.10.7.4) ---------------------------------------------- */
 
+/* RFC 5961 section 4.2: a SYN is answered wherever it stands. */
+static void challenge_syn(struct foyer_host *host, struct sock *sock, const struct tcp_segment *seg,
+                          foyer_time_ns now)
+{
+    tcp_send_challenge(host, sock, now);
+    if ((sock->tcb->flags & TCPF_ACCECN) != 0 && seq_eq(seg->tcp.seq, sock->tcb->irs))
+        accecn_syn_again(sock->tcb, seg);
+}
+
 /* An unacceptable segment is answered with an ACK, unless it is a RST. */
 static void answer_unacceptable(struct foyer_host *host, struct sock *sock,
                                 const struct tcp_segment *seg, foyer_time_ns now)
@@ -219,9 +228,8 @@ static void answer_unacceptable(struct foyer_host *host, struct sock *sock,
 
     if ((seg->tcp.flags & WIRE_TCP_RST) != 0)
         return;
-    /* RFC 5961 section 4.2: a SYN is answered wherever it stands. */
     if ((seg->tcp.flags & WIRE_TCP_SYN) != 0) {
-        tcp_send_challenge(host, sock, now);
+        challenge_syn(host, sock, seg, now);
         return;
     }
     if (seg->text_size == 0 && !seg->is_fin) {
@@ -315,7 +323,8 @@ static void handle_rst(struct foyer_host *host, struct sock *sock, const struct 
 }
 
 /* Fourth check. */
-static void handle_syn(struct foyer_host *host, struct sock *sock, foyer_time_ns now)
+static void handle_syn(struct foyer_host *host, struct sock *sock, const struct tcp_segment *seg,
+                       foyer_time_ns now)
 {
     /* A passive open returns to LISTEN: the request goes, the listener is there (MUST-11). */
     if (sock->state == FOYER_STATE_SYN_RECEIVED && (sock->tcb->flags & TCPF_PASSIVE) != 0) {
@@ -323,7 +332,7 @@ static void handle_syn(struct foyer_host *host, struct sock *sock, foyer_time_ns
         tcp_finish(host, sock, 0);
         return;
     }
-    tcp_send_challenge(host, sock, now); /* RFC 5961 section 4.2 */
+    challenge_syn(host, sock, seg, now);
 }
 
 /*
@@ -339,6 +348,8 @@ static bool syn_received_syn(struct foyer_host *host, struct sock *sock, struct 
         return false;
     if ((seg->tcp.flags & WIRE_TCP_ACK) == 0) {
         tcb->flags |= TCPF_SYN_PENDING;
+        if ((tcb->flags & TCPF_ACCECN) != 0)
+            accecn_syn_again(tcb, seg);
         sock_want_output(host, sock);
         return true;
     }
@@ -367,7 +378,7 @@ static void other_states_input(struct foyer_host *host, struct sock *sock, struc
         return;
     }
     if ((seg->tcp.flags & WIRE_TCP_SYN) != 0) {
-        handle_syn(host, sock, now);
+        handle_syn(host, sock, seg, now);
         return;
     }
     if ((seg->tcp.flags & WIRE_TCP_ACK) == 0)
@@ -376,6 +387,8 @@ static void other_states_input(struct foyer_host *host, struct sock *sock, struc
     tcb->probes = 0;
     if (!tcp_ack_input(host, sock, seg, now))
         return;
+    if ((tcb->flags & TCPF_ACCECN) != 0)
+        accecn_receive(host, sock, seg);
     if ((seg->tcp.flags & WIRE_TCP_URG) != 0)
         tcp_urgent_input(host, sock, seg); /* sixth; MUST-66: whatever the window is */
     if (seg->text_size > 0 || seg->is_fin)

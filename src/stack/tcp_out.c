@@ -156,10 +156,13 @@ static size_t put_header(const struct sock *sock, struct tx *tx, const struct wi
     struct tcb *tcb = sock->tcb;
     uint8_t *bytes = tx->header + TX_TRANSPORT_OFFSET;
 
-    if (may_tell_sack && has_sack_to_tell(tcb)) {
+    if (may_tell_sack && (has_sack_to_tell(tcb) || (tcb->flags & TCPF_ACCECN) != 0)) {
         struct wire_tcp_options options;
         tcp_options_for_segment(tcb, &options, now);
-        tcp_sack_fill(tcb, &options);
+        if (has_sack_to_tell(tcb))
+            tcp_sack_fill(tcb, &options);
+        if ((tcb->flags & TCPF_ACCECN) != 0)
+            accecn_fill_option(tcb, &options);
         return wire_tcp_emit(bytes, tcp, &options);
     }
     /* RFC 7323 section 3.2: in every segment once negotiated. */
@@ -175,7 +178,9 @@ static void fill_segment(struct foyer_host *host, struct sock *sock, struct tx *
 {
     struct tcb *tcb = sock->tcb;
     uint32_t window = tcp_window_select(sock) >> tcb->rcv_scale;
-    struct wire_tcp tcp = header_of(sock, seq, flags | WIRE_TCP_ACK | tcp_ecn_flags(tcb), window);
+    bool is_bare = size == 0 && (flags & WIRE_TCP_FIN) == 0 && !has_sack_to_tell(tcb);
+    flags |= WIRE_TCP_ACK | tcp_ecn_flags(tcb, is_bare);
+    struct wire_tcp tcp = header_of(sock, seq, flags, window);
 
     note_header(host, sock, tx, put_header(sock, tx, &tcp, size == 0, now));
     fill_payload(sock, tx, seq, size);
@@ -239,7 +244,8 @@ static uint32_t max_payload(const struct foyer_host *host, const struct sock *so
 {
     uint32_t mss = sock->tcb->mss;
 
-    if (tcp_urgent_is_ahead(sock->tcb, seq))
+    if (tcp_urgent_is_ahead(sock->tcb, seq) ||
+        ((sock->tcb->flags & TCPF_ACCECN) != 0 && !accecn_may_coalesce(sock->tcb)))
         return mss;
     return min_u32(ip_tx_max_payload(host, sock, mss), tcp_pace_room(sock->tcb));
 }
@@ -606,6 +612,12 @@ bool tcp_output(struct foyer_host *host, struct sock *sock, struct tx *tx, foyer
         return output_syn(host, sock, tx, now);
     if (sock->state == FOYER_STATE_SYN_SENT)
         return false;
+    /* RFC 9768 section 3.2.2.1: what the SYN-ACK's IP-ECN field was only a bare ACK can say. */
+    if ((tcb->flags & (TCPF_ACCECN | TCPF_ACK_NOW)) == (TCPF_ACCECN | TCPF_ACK_NOW) &&
+        tcb->extra->accecn.owes_handshake) {
+        output_ack(host, sock, tx, now);
+        return true;
+    }
     if (may_send_data(sock)) {
         tcp_mss_follow(host, sock);
         if (!tcp_send_look(host, sock, now))

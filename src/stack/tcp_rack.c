@@ -244,11 +244,11 @@ static bool wants_probe(const struct tcb *tcb)
 {
     const struct tcp_board *board = tcb->board;
 
-    return (tcb->flags & (TCPF_SACK_OK | TCPF_PERSIST | TCPF_SYN_ACKED | TCPF_PROBED)) ==
+    return (tcb->flags & (TCPF_SACK_OK | TCPF_PERSIST | TCPF_SYN_ACKED)) ==
                (TCPF_SACK_OK | TCPF_SYN_ACKED) &&
-           tcb->srtt_us8 != 0 && (tcb->recovery == TCP_OPEN || tcb->recovery == TCP_CWR) &&
-           tcp_flight(tcb) > 0 && board->sacked_bytes == 0 && board->lost_bytes == 0 &&
-           (board->flags & TCPB_TLP) == 0;
+           tcb->srtt_us8 != 0 && !tcb->is_probed &&
+           (tcb->recovery == TCP_OPEN || tcb->recovery == TCP_CWR) && tcp_flight(tcb) > 0 &&
+           board->sacked_bytes == 0 && board->lost_bytes == 0 && (board->flags & TCPB_TLP) == 0;
 }
 
 bool tcp_probe_is_due(const struct tcb *tcb)
@@ -262,7 +262,7 @@ void tcp_probe_sent(struct tcb *tcb, bool is_again)
 
     board->flags |= TCPB_TLP | (is_again ? TCPB_TLP_AGAIN : 0);
     board->tlp_end = tcb->snd_nxt;
-    tcb->flags |= TCPF_PROBED;
+    tcb->is_probed = true;
     board->loss_timer = TCP_LOSS_TIMER_NONE;
     board->loss_deadline_ns = FOYER_TIME_NEVER;
 }

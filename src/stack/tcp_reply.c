@@ -60,12 +60,13 @@ void tcp_send_ack(struct foyer_host *host, struct sock *sock, foyer_time_ns now)
 
     tcp_options_for_segment(tcb, &options, now);
     tcp_sack_fill(tcb, &options);
+    bool is_bare = options.sack_count == 0;
     struct wire_tcp tcp = {
         .src_port = sock->local.port,
         .dst_port = sock->remote.port,
         .seq = tcb->snd_nxt,
         .ack = tcb->rcv_nxt,
-        .flags = WIRE_TCP_ACK | tcp_ecn_flags(tcb),
+        .flags = WIRE_TCP_ACK | tcp_ecn_flags(tcb, is_bare),
         .window = (uint16_t)(tcp_window_select(sock) >> tcb->rcv_scale),
     };
     size_t size = wire_tcp_emit(bytes, &tcp, &options);

@@ -183,7 +183,8 @@ void syn_ack_send(struct foyer_host *host, const struct syn_ack *syn_ack)
     struct wire_tcp tcp = {
         .seq = syn_ack->iss,
         .ack = seq_add(syn_ack->irs, 1),
-        .flags = WIRE_TCP_SYN | WIRE_TCP_ACK | (syn_ack->has_ecn ? WIRE_TCP_ECE : 0),
+        .flags = WIRE_TCP_SYN | WIRE_TCP_ACK | (syn_ack->has_ecn ? WIRE_TCP_ECE : 0) |
+                 (syn_ack->accecn != 0 ? accecn_syn_ack_flags(syn_ack->accecn, syn_ack->nth) : 0),
         .window = syn_window(listener),
     };
     /* A SYN-ACK repeats only what the SYN offered: RFC 7323 sections 1.3 and 3.2, RFC 2018. */
@@ -200,6 +201,10 @@ void syn_ack_send(struct foyer_host *host, const struct syn_ack *syn_ack)
     if (peer->has_fastopen)
         fastopen_offer(host, &syn_ack->remote->addr, &syn_ack->local->addr,
                        peer->fastopen_is_experimental, &options);
+    /* RFC 9768 section 3.2.3.2.2: sent again, it goes without. */
+    if (syn_ack->accecn != 0 && (syn_ack->accecn & ACCECN_AGAIN) == 0 && syn_ack->nth == 0 &&
+        !peer->has_fastopen)
+        accecn_syn_ack_option(&options);
 
     send_bare(host, listener, syn_ack->local, syn_ack->remote, &tcp, &options);
 }
@@ -235,7 +240,9 @@ static void send_syn_ack(struct foyer_host *host, const struct request *request,
                                          .irs = request->irs,
                                          .peer = &peer,
                                          .ts_value = ts_now(host, request, now),
-                                         .has_ecn = (request->flags & REQUEST_ECN) != 0});
+                                         .has_ecn = (request->flags & REQUEST_ECN) != 0,
+                                         .accecn = request->accecn,
+                                         .nth = request->level});
 }
 
 /* RFC 5961: an ACK of what we have, limited per host. */
@@ -284,17 +291,20 @@ static void take_syn(struct request *request, const struct tcp_segment *seg)
     const struct wire_tcp_options *options = &seg->options;
 
     request->irs = seg->tcp.seq;
+    request->accecn = accecn_request_of(request->listener, seg);
     request->window = seg->tcp.window;
     request->mss = options->mss;
-    request->snd_scale = options->window_scale;
+    request->snd_scale = options->window_scale & 0x7fu;
     request->ts_recent = options->timestamp_value;
-    request->flags = (uint8_t)((options->has_mss ? REQUEST_MSS : 0u) |
-                               (options->has_window_scale ? REQUEST_WS : 0u) |
-                               (options->has_sack_permitted ? REQUEST_SACK : 0u) |
-                               (options->has_timestamps ? REQUEST_TS : 0u) |
-                               (syn_asks_ecn(request->listener, seg) ? REQUEST_ECN : 0u) |
-                               (seg->fastopen != FASTOPEN_NONE ? REQUEST_FASTOPEN : 0u) |
-                               (options->fastopen_is_experimental ? REQUEST_FASTOPEN_OLD : 0u));
+    request->flags =
+        (uint8_t)((options->has_mss ? REQUEST_MSS : 0u) |
+                  (options->has_window_scale ? REQUEST_WS : 0u) |
+                  (options->has_sack_permitted ? REQUEST_SACK : 0u) |
+                  (options->has_timestamps ? REQUEST_TS : 0u) |
+                  (request->accecn == 0 && syn_asks_ecn(request->listener, seg) ? REQUEST_ECN
+                                                                                : 0u) |
+                  (seg->fastopen != FASTOPEN_NONE ? REQUEST_FASTOPEN : 0u) |
+                  (options->fastopen_is_experimental ? REQUEST_FASTOPEN_OLD : 0u));
 }
 
 void request_answer(struct foyer_host *host, struct request *request, foyer_time_ns now)
@@ -445,6 +455,13 @@ static bool check_segment(struct foyer_host *host, struct request *request,
         seq_eq(seg->tcp.seq, request->irs)) {
         host->stats.tcp_retrans_segs++;
         /* RFC 3168 section 6.1.1: who has received a SYN that does not ask SHOULD NOT set ECT. */
+        if (!accecn_request_again(&request->accecn, (request->flags & REQUEST_ECN) != 0,
+                                  request->listener, seg)) {
+            host->stats.tcp_attempt_fails++;
+            request_reset(host, request);
+            request_free(host, request);
+            return false;
+        }
         if (!tcp_ecn_is_asked(seg))
             request->flags &= (uint8_t)~REQUEST_ECN;
         request->flags &=
@@ -543,6 +560,8 @@ void request_input(struct foyer_host *host, struct request *request, struct tcp_
         .iss = request->iss,
         .window = request->window,
         .has_ecn = (request->flags & REQUEST_ECN) != 0,
+        .accecn =
+            request->accecn == 0 ? 0 : request->accecn | (request->level >= 2 ? ACCECN_NO_ECT : 0),
         .is_timed = request->level == 0 && (request->flags & REQUEST_TIMED) != 0,
         .sent_us = request->sent_us,
         .user = request->was_held ? held_request(request)->user : 0,
@@ -609,6 +628,10 @@ static struct sock *enter_syn_received(struct foyer_host *host, const struct han
     if (child == NULL)
         return NULL;
     struct tcb *tcb = child->tcb;
+    if (handshake->accecn != 0 && !tcp_extra_need(host, tcb)) {
+        sock_free(host, child);
+        return NULL;
+    }
     struct tcp_segment syn = {
         .tcp.flags = handshake->has_ecn ? WIRE_TCP_SYN | WIRE_TCP_ECE | WIRE_TCP_CWR : WIRE_TCP_SYN,
         .options = *handshake->peer,
@@ -622,6 +645,8 @@ static struct sock *enter_syn_received(struct foyer_host *host, const struct han
     tcb->snd_nxt = seq_add(tcb->iss, 1);
     tcb->snd_end = tcb->snd_nxt;
     tcp_options_negotiate(host, child, &syn, now);
+    if (handshake->accecn != 0)
+        accecn_enter_server(tcb, handshake->accecn);
     tcb->snd_wnd = handshake->window;
     tcb->snd_wnd_max = tcb->snd_wnd;
     tcb->flags |= TCPF_PASSIVE;
@@ -665,8 +690,9 @@ bool handshake_begin_fast(struct foyer_host *host, struct sock *listener, struct
         .irs = seg->tcp.seq,
         .iss = syn_iss(host, seg, now),
         .window = seg->tcp.window,
-        .has_ecn = syn_asks_ecn(listener, seg),
+        .accecn = accecn_request_of(listener, seg),
     };
+    handshake.has_ecn = handshake.accecn == 0 && syn_asks_ecn(listener, seg);
     struct sock *child = enter_syn_received(host, &handshake, seg, now);
 
     if (child == NULL)

@@ -57,10 +57,11 @@ struct request {
     uint32_t sent_us;     /* of the last SYN-ACK; held: of the SYN. Modulo 2^32 */
     uint32_t serial;      /* with node.hash the handle */
     uint16_t mss, window; /* as in the SYN */
-    uint8_t snd_scale;
-    uint8_t flags; /* enum request_flags */
+    uint8_t snd_scale : 7;
+    bool was_held : 1; /* it is a struct held_request */
+    uint8_t flags;     /* enum request_flags */
     uint8_t level;
-    bool was_held; /* it is a struct held_request */
+    uint8_t accecn; /* enum accecn_request */
 };
 
 _Static_assert(sizeof(struct request) <= 120, "a flood is paid for in these");
@@ -121,7 +122,9 @@ struct syn_ack {
     seq_t iss, irs;
     const struct wire_tcp_options *peer; /* what the SYN offered */
     uint32_t ts_value;
-    bool has_ecn; /* RFC 3168: asked for and agreed to */
+    bool has_ecn;   /* RFC 3168: asked for and agreed to */
+    uint8_t accecn; /* the same of RFC 9768: enum accecn_request, and which try it is */
+    uint8_t nth;
 };
 void syn_ack_send(struct foyer_host *host, const struct syn_ack *syn_ack);
 
@@ -132,6 +135,7 @@ struct handshake {
     seq_t irs, iss;
     uint16_t window;  /* of the SYN */
     bool has_ecn;     /* RFC 3168: our SYN-ACK agreed */
+    uint8_t accecn;   /* RFC 9768: enum accecn_request */
     bool is_timed;    /* sent_us tells when the only SYN-ACK left */
     uint32_t sent_us; /* modulo 2^32 */
     uint64_t user;    /* for the socket, once it is accepted */

@@ -19,7 +19,7 @@ void tcp_rtt_sample(struct tcb *tcb, uint32_t rtt_us)
         rtt_us = 1;
     if (rtt_us > RTT_MAX_US)
         rtt_us = RTT_MAX_US;
-    tcb->flags &= ~(uint32_t)TCPF_PROBED;
+    tcb->is_probed = false;
     if (tcb->srtt_us8 == 0) {
         tcb->srtt_us8 = rtt_us * 8;
         tcb->rttvar_us4 = rtt_us * 2;

@@ -114,6 +114,8 @@ int tcp_connect(struct foyer_host *host, struct sock *sock, foyer_time_ns now)
     tcb->snd_nxt = seq_add(tcb->iss, 1);
     tcb->snd_end = tcb->snd_nxt;
     tcb->flags |= TCPF_SYN_PENDING;
+    if (sock->options->ecn == FOYER_ECN_ACCURATE)
+        (void)tcp_extra_need(host, tcb); /* without it RFC 3168's is asked for */
     if (sock->options->fastopen != 0)
         (void)fastopen_need_table(host); /* without it there is no cookie, and no harm */
     sock->state = FOYER_STATE_SYN_SENT;
@@ -328,6 +330,8 @@ void tcp_info(const struct foyer_host *host, const struct sock *sock,
     ret_info->has_sack = (tcb->flags & TCPF_SACK_OK) != 0;
     ret_info->has_window_scale = (tcb->flags & TCPF_WS_OK) != 0;
     ret_info->has_ecn = (tcb->flags & TCPF_ECN_OK) != 0;
+    if ((tcb->flags & TCPF_ACCECN) != 0)
+        accecn_info(tcb, ret_info);
     ret_info->send_scale = tcb->snd_scale;
     ret_info->receive_scale = tcb->rcv_scale;
     ret_info->receive_mss = tcb->rcv_mss;

@@ -82,6 +82,8 @@ void time_wait_take_over(struct foyer_host *host, struct sock *sock, foyer_time_
     wait->ttl = sock->ttl;
     wait->tos = sock->tos;
     wait->has_timestamps = (tcb->flags & TCPF_TS_OK) != 0;
+    if ((tcb->flags & TCPF_ACCECN) != 0)
+        wait->ace = tcb->extra->accecn.received_ce & 7u;
     wait->is_port_chosen = (sock->flags & SOCK_PORT_CHOSEN) != 0;
     slot_replace(host, sock, wait);
     ports_hand_over(host, sock, wait);
@@ -163,7 +165,7 @@ static void answer(struct foyer_host *host, const struct time_wait *wait, foyer_
         .dst_port = remote.port,
         .seq = wait->snd_nxt,
         .ack = wait->rcv_nxt,
-        .flags = WIRE_TCP_ACK,
+        .flags = WIRE_TCP_ACK | accecn_flags_of(wait->ace),
         .window = wait->window,
     };
     struct wire_tcp_options options = {.has_timestamps = wait->has_timestamps};

@@ -34,6 +34,7 @@ struct time_wait {
     uint8_t family, ttl, tos;
     bool has_timestamps : 1;
     bool is_port_chosen : 1; /* SOCK_PORT_CHOSEN */
+    uint8_t ace : 3;         /* of our ACKs, as it was (RFC 9768) */
 };
 
 _Static_assert(sizeof(struct time_wait) <= 96, "a busy server has many");

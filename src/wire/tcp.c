@@ -15,6 +15,8 @@ enum option {
     OPTION_SACK = 5,
     OPTION_TIMESTAMPS = 8,
     OPTION_FASTOPEN = 34,
+    OPTION_ACCECN_0 = 172,
+    OPTION_ACCECN_1 = 174,
     OPTION_EXPERIMENTAL = 254,
 };
 
@@ -54,6 +56,22 @@ static void parse_fastopen(const uint8_t *cookie, size_t size, bool is_experimen
     options->fastopen_is_experimental = is_experimental;
     options->fastopen_size = (uint8_t)size;
     memcpy(options->fastopen, cookie, size);
+}
+
+/* RFC 9768 section 3.2.3: whole fields count, what is left of another length is padding.
+ * [RFC9768 3.2.3b] */
+static void parse_accecn(const uint8_t *option, size_t option_size,
+                         struct wire_tcp_options *options)
+{
+    size_t count = (option_size - 2) / 3;
+
+    options->has_accecn = true;
+    options->accecn_order = option[0] == OPTION_ACCECN_1;
+    options->accecn_count = (uint8_t)(count < WIRE_TCP_ACCECN_MAX ? count : WIRE_TCP_ACCECN_MAX);
+    for (unsigned i = 0; i < options->accecn_count; i++) {
+        const uint8_t *field = option + 2 + 3 * i;
+        options->accecn[i] = (uint32_t)field[0] << 16 | load_be16(field + 1);
+    }
 }
 
 /* One option of option_size bytes, kind and length included. */
@@ -102,6 +120,10 @@ static int parse_option(const uint8_t *option, size_t option_size, struct wire_t
     case OPTION_EXPERIMENTAL:
         if (option_size >= 4 && load_be16(option + 2) == FASTOPEN_MAGIC)
             parse_fastopen(option + 4, option_size - 4, true, options);
+        return 0;
+    case OPTION_ACCECN_0:
+    case OPTION_ACCECN_1:
+        parse_accecn(option, option_size, options);
         return 0;
     default: /* RFC 9293 section 3.1, MUST-6: ignore what is not implemented */
         return 0;
@@ -152,6 +174,8 @@ static size_t fixed_options_size(const struct wire_tcp_options *options)
     if (options->has_fastopen)
         size += (2u + (options->fastopen_is_experimental ? 2u : 0u) + options->fastopen_size + 3) &
                 ~(size_t)3;
+    if (options->has_accecn)
+        size += (2u + 3u * options->accecn_count + 3) & ~(size_t)3;
     return size;
 }
 
@@ -187,6 +211,23 @@ static uint8_t *emit_fastopen(uint8_t *at, const struct wire_tcp_options *option
     }
     memcpy(at, options->fastopen, size);
     at += size;
+    while ((at - start) % 4 != 0)
+        *at++ = OPTION_NOP;
+    return at;
+}
+
+/* [RFC9768 3.2.3a] */
+static uint8_t *emit_accecn(uint8_t *at, const struct wire_tcp_options *options)
+{
+    const uint8_t *start = at;
+
+    *at++ = options->accecn_order == 0 ? OPTION_ACCECN_0 : OPTION_ACCECN_1;
+    *at++ = (uint8_t)(2 + 3 * options->accecn_count);
+    for (unsigned i = 0; i < options->accecn_count; i++) {
+        *at++ = (uint8_t)(options->accecn[i] >> 16);
+        store_be16(at, (uint16_t)options->accecn[i]);
+        at += 2;
+    }
     while ((at - start) % 4 != 0)
         *at++ = OPTION_NOP;
     return at;
@@ -228,6 +269,8 @@ static size_t emit_options(uint8_t *bytes, const struct wire_tcp_options *option
     }
     if (options->has_fastopen)
         at = emit_fastopen(at, options);
+    if (options->has_accecn)
+        at = emit_accecn(at, options);
     unsigned sack_count = sack_count_sent(options);
     if (sack_count > 0) {
         *at++ = OPTION_NOP;

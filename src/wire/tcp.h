@@ -1,4 +1,5 @@
-/* TCP header and options (RFC 9293 section 3.1 and 3.2, RFC 7323, RFC 2018, RFC 7413). */
+/* TCP header and options (RFC 9293 section 3.1 and 3.2, RFC 7323, RFC 2018, RFC 7413,
+ * RFC 9768). */
 #ifndef FOYER_WIRE_TCP_H
 #define FOYER_WIRE_TCP_H
 
@@ -14,6 +15,7 @@
 #define WIRE_TCP_OPTIONS_MAX 40
 #define WIRE_TCP_CHECKSUM_OFFSET 16
 #define WIRE_TCP_SACK_MAX 4
+#define WIRE_TCP_ACCECN_MAX 3
 #define WIRE_TCP_FASTOPEN_MIN 4 /* bytes of a cookie, an even number of them */
 #define WIRE_TCP_FASTOPEN_MAX 16
 #define WIRE_TCP_WINDOW_SCALE_MAX 14 /* RFC 7323 section 2.3 */
@@ -59,6 +61,11 @@ struct wire_tcp_options {
     bool has_fastopen, fastopen_is_experimental;
     uint8_t fastopen_size;
     uint8_t fastopen[WIRE_TCP_FASTOPEN_MAX];
+    /* RFC 9768 section 3.2.3: counters of 24 bits, as many as there are. Order 0 has those of ECT(0),
+     * CE and ECT(1), order 1 of ECT(1), CE and ECT(0). */
+    bool has_accecn;
+    uint8_t accecn_order, accecn_count;
+    uint32_t accecn[WIRE_TCP_ACCECN_MAX];
 };
 
 /*

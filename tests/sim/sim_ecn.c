@@ -1,5 +1,5 @@
 /*
- * Explicit congestion notification (RFC 3168) between two hosts: a queue that marks where others
+ * Explicit congestion notification (RFC 3168, RFC 9768) between two hosts: a queue that marks where others
  * drop, marks at random on a bad wire, an end that does not speak it.
  */
 #include <stdio.h>
@@ -117,6 +117,16 @@ static void marked_throughout(struct sim *sim, const void *argument)
     SIM_CHECK(sim, transfer.sender.tcp_ecn_reductions > 10);
 }
 
+/* The same with RFC 9768: so many marks are no queue's (section 3.2.2.3), and after the first rounds
+ * nothing is marked any more. */
+static void all_marked(struct sim *sim, const void *argument)
+{
+    struct impair_config wire = {.delay_ns = FOYER_NS_PER_MS, .mark_ppm = 1000000};
+    struct transfer transfer = run(sim, argument, &wire, 1000000);
+    SIM_CHECK(sim, transfer.sender.tcp_retrans_segs == 0);
+    SIM_CHECK(sim, transfer.forth.marked > 0 && transfer.forth.marked < 300);
+}
+
 int main(int argc, char **argv)
 {
     static const struct {
@@ -129,6 +139,12 @@ int main(int argc, char **argv)
         {"client_does_not_ask", one_sided, FOYER_ECN_ACCEPT, FOYER_ECN_REQUEST},
         {"bad_wire", bad_wire, FOYER_ECN_REQUEST, FOYER_ECN_ACCEPT},
         {"marked_throughout", marked_throughout, FOYER_ECN_REQUEST, FOYER_ECN_ACCEPT},
+        {"accurate_queue", marking_queue, FOYER_ECN_ACCURATE, FOYER_ECN_ACCURATE_ACCEPT},
+        {"accurate_meets_classic", marking_queue, FOYER_ECN_ACCURATE, FOYER_ECN_ACCEPT},
+        {"classic_meets_accurate", marking_queue, FOYER_ECN_REQUEST, FOYER_ECN_ACCURATE},
+        {"accurate_is_refused", one_sided, FOYER_ECN_ACCURATE, FOYER_ECN_OFF},
+        {"accurate_bad_wire", bad_wire, FOYER_ECN_ACCURATE, FOYER_ECN_ACCURATE},
+        {"accurate_marked_throughout", all_marked, FOYER_ECN_ACCURATE, FOYER_ECN_ACCURATE},
     };
     struct sim_options options = {.fixed_seeds = 2, .fresh_seeds = 1};
     sim_options_parse(&options, argc, argv);

@@ -66,11 +66,13 @@ static void init_fastopen(struct pd *pd, struct pd_socket *socket)
 /* The namespace's defaults; a congestion control that libfoyer has not is CUBIC. */
 void pd_options_init(struct pd *pd, struct pd_socket *socket)
 {
-    static const uint8_t ecn[] = {FOYER_ECN_OFF, FOYER_ECN_REQUEST, FOYER_ECN_ACCEPT};
+    static const uint8_t ecn[] = {
+        FOYER_ECN_OFF,      FOYER_ECN_REQUEST,         FOYER_ECN_ACCEPT,
+        FOYER_ECN_ACCURATE, FOYER_ECN_ACCURATE_ACCEPT, FOYER_ECN_ACCURATE_ACCEPT};
     long asked = pd_sysctl("tcp_ecn", 0, 2);
 
     if (socket->is_tcp) {
-        set(pd, socket, FOYER_OPT_ECN, asked >= 0 && asked < 3 ? ecn[asked] : FOYER_ECN_ACCEPT);
+        set(pd, socket, FOYER_OPT_ECN, asked >= 0 && asked < 6 ? ecn[asked] : FOYER_ECN_ACCEPT);
         set(pd, socket, FOYER_OPT_TIMESTAMPS, pd_sysctl("tcp_timestamps", 0, 1) != 0);
         set(pd, socket, FOYER_OPT_SACK, pd_sysctl("tcp_sack", 0, 1) != 0);
         set(pd, socket, FOYER_OPT_STATISTICS, 1);

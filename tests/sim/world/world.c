@@ -173,7 +173,7 @@ static void plan_program(struct world *world, struct conn *conn, unsigned side, 
         .keepalive = one_in(random, 8),
         .uses_rings = one_in(random, 6),
         .congestion = (uint8_t)below(random, world->congestion_count),
-        .ecn = (uint8_t)below(random, 3),
+        .ecn = (uint8_t)below(random, FOYER_ECN_ACCURATE + 1),
         .is_urgent = one_in(random, 10),
         .is_fast_open = one_in(random, 4),
     };

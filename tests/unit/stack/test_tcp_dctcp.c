@@ -19,7 +19,7 @@ static void window(struct tcb *tcb, unsigned marked)
         tcb->snd_una = seq_add(tcb->snd_una, MSS);
         if (i == 0)
             tcb->snd_nxt = seq_add(tcb->snd_una, 9 * MSS);
-        tcp_cc(tcb)->on_ecn(tcb, MSS, i < marked);
+        tcp_cc(tcb)->on_ecn(tcb, MSS, i < marked ? MSS : 0);
     }
     tcb->snd_nxt = seq_add(tcb->snd_una, 10 * MSS);
 }

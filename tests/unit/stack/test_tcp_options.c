@@ -504,7 +504,7 @@ static void sack_reports_at_most_four_blocks(void **state)
     peer_destroy(peer);
 }
 
-/* RFC 2883 section 4. */
+/* RFC 2883 section 4. [test RFC9768 3.1.1e] */
 static void dsack_reports_what_came_twice(void **state)
 {
     struct peer *peer = establish_with_sack();

@@ -137,6 +137,45 @@ static void fastopen_option(void **state)
     }
 }
 
+/* RFC 9768 section 3.2.3: lengths of whole fields, and others, of which the whole fields count.
+ * [test RFC9768 3.2.3a 3.2.3b] */
+static void accecn_option(void **state)
+{
+    static const struct {
+        uint8_t bytes[16];
+        uint8_t size, order, count;
+    } rows[] = {
+        {{172, 11, 1, 2, 3, 4, 5, 6, 7, 8, 9}, 12, 0, 3},
+        {{174, 8, 1, 2, 3, 4, 5, 6}, 8, 1, 2},
+        {{172, 5, 1, 2, 3}, 8, 0, 1},
+        {{174, 2}, 4, 1, 0},
+        {{172, 4, 1, 2}, 4, 0, 0},
+        {{172, 10, 1, 2, 3, 4, 5, 6, 7, 8}, 12, 0, 2},
+        {{174, 15, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13}, 16, 1, 3},
+    };
+    static const uint32_t fields[] = {0x010203, 0x040506, 0x070809};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct wire_tcp_options options, again;
+        uint8_t bytes[WIRE_TCP_SIZE_MAX];
+        assert_int_equal(wire_tcp_options_parse(rows[i].bytes, rows[i].size, &options),
+                         rows[i].size);
+        assert_true(options.has_accecn);
+        assert_int_equal(options.accecn_order, rows[i].order);
+        assert_int_equal(options.accecn_count, rows[i].count);
+        for (unsigned field = 0; field < rows[i].count; field++)
+            assert_int_equal(options.accecn[field], fields[field]);
+        size_t size = wire_tcp_emit(bytes, &plain, &options) - WIRE_TCP_SIZE;
+        assert_int_equal(size, wire_tcp_options_size(&options));
+        assert_int_equal(size % 4, 0);
+        assert_int_equal(wire_tcp_options_parse(bytes + WIRE_TCP_SIZE, size, &again), (int)size);
+        assert_memory_equal(again.accecn, options.accecn, sizeof(options.accecn));
+        assert_int_equal(again.accecn_count, options.accecn_count);
+        assert_int_equal(again.accecn_order, options.accecn_order);
+    }
+}
+
 static void sack_room(void **state)
 {
     (void)state;
@@ -203,9 +242,13 @@ static void window_scale_is_capped(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(emit_then_parse), cmocka_unit_test(options_round_trip),
-        cmocka_unit_test(fastopen_option), cmocka_unit_test(sack_room),
-        cmocka_unit_test(options_hostile), cmocka_unit_test(window_scale_is_capped),
+        cmocka_unit_test(emit_then_parse),
+        cmocka_unit_test(options_round_trip),
+        cmocka_unit_test(fastopen_option),
+        cmocka_unit_test(accecn_option),
+        cmocka_unit_test(sack_room),
+        cmocka_unit_test(options_hostile),
+        cmocka_unit_test(window_scale_is_capped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
