@@ -180,11 +180,7 @@ void direct_close(struct psocket *psocket)
 
 /* ---- a new ring ------------------------------------------------------------------------------ */
 
-/*
- * Hands over what the sender has written to its relayed ring, so that nothing overtakes it. False:
- * some of it is still on its way (a neighbour that is not known yet, fragments).
- */
-static bool flush(struct psocket *sender)
+bool direct_flush(struct psocket *sender)
 {
     struct building_host *host = sender->host;
     relay_poke(sender);
@@ -339,7 +335,7 @@ int direct_request(struct psocket *sender, const struct foyer_endpoint *target,
         struct psocket *receiver = find_receiver(sender, to, target, &source);
         if (receiver == NULL)
             return ECONNREFUSED;
-        if (!flush(sender))
+        if (!direct_flush(sender))
             return EAGAIN;
         if (!has_room(sender, receiver))
             return ENOBUFS;

@@ -29,6 +29,11 @@ int direct_request(struct psocket *sender, const struct foyer_endpoint *target,
 int direct_inbox(struct psocket *receiver, uint32_t after, struct foyer_reply_inbox *reply,
                  struct message_fds *ret_fds);
 
+/*
+ * Hands over what the sender has written to its relayed ring, so that nothing overtakes it. False:
+ * some of it is still on its way (a neighbour that is not known yet, fragments).
+ */
+bool direct_flush(struct psocket *sender);
 /* The sender has rung: rings those of its receivers that sleep. */
 void direct_ring_receivers(struct psocket *sender);
 /* Before and after the socket's names change, and before it closes: who gets what may be others. */

@@ -64,6 +64,7 @@ int relay_attach(struct psocket *psocket)
 static int connect_udp(struct psocket *psocket, const struct foyer_endpoint *remote)
 {
     struct foyer_host *stack = psocket->host->stack;
+    direct_flush(psocket); /* to whom it was sent: the peer until now */
     direct_names_change(psocket);
     int error = foyer_socket_connect(stack, psocket->stack, remote, psocket->daemon->loop.now_ns);
     if (error != 0)

@@ -10,9 +10,6 @@
 #include <netinet/in.h>
 #include <string.h>
 
-/* RFC 2133: without sin6_scope_id, as the kernel still accepts. */
-#define SOCKADDR_IN6_SIZE_MIN 24u
-
 static struct foyer_addr addr_from_v4(struct in_addr in)
 {
     uint8_t bytes[4];

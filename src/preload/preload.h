@@ -341,6 +341,9 @@ void direct_fork_child(void);
 
 /* ---- address.c ----------------------------------------------------------------------------- */
 
+/* RFC 2133: without sin6_scope_id, as the kernel still accepts. */
+#define SOCKADDR_IN6_SIZE_MIN 24u
+
 /* From the program's form; is_connect: how connect and sendto check. 0 or -errno. */
 int address_parse_program(const struct socket_object *sock, const struct sockaddr *addr,
                           socklen_t size, struct foyer_endpoint *ret_endpoint);

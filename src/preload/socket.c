@@ -296,6 +296,13 @@ static int socket_bind(struct socket_object *sock, const struct sockaddr *addr, 
     struct foyer_request_endpoint request = {
         .header = {.type = FOYER_REQUEST_BIND, .size = sizeof(request), .id = sock->id},
     };
+    sa_family_t family;
+    if (addr == NULL || size < sizeof(family))
+        return -EINVAL;
+    memcpy(&family, addr, sizeof(family));
+    /* inet6_bind; to send to, UDP takes the older family's addresses. */
+    if (sock->family == AF_INET6 && family == AF_INET)
+        return size < SOCKADDR_IN6_SIZE_MIN ? -EINVAL : -EAFNOSUPPORT;
     int error = address_parse_program(sock, addr, size, &request.endpoint);
     if (error == -ENETUNREACH)
         error = -EINVAL; /* inet6_bind: an IPv4-mapped address on an IPV6_V6ONLY socket */

@@ -382,6 +382,42 @@ static void reuse(void)
     say_ok("tcp", bind(e, (struct sockaddr *)&addr, sizeof(addr)));
 }
 
+/* What was sent before a connect goes to the peer of before. */
+static void connected_elsewhere(void)
+{
+    struct sockaddr nobody = {.sa_family = AF_UNSPEC};
+    char text[64];
+    int a = bound(SOCK_DGRAM), b = bound(SOCK_DGRAM);
+    struct sockaddr_in to_a = name_of(a), to_b = name_of(b);
+    int c = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+    for (int i = 0; i < 20; i++) {
+        must(connect(c, (struct sockaddr *)&to_a, sizeof(to_a)));
+        must((int)send(c, "to a", 4, 0));
+        must(connect(c, (struct sockaddr *)&to_b, sizeof(to_b)));
+        must((int)send(c, "to b", 4, 0));
+        must(connect(c, &nobody, sizeof(nobody)));
+        must((int)sendto(c, "again", 5, 0, (struct sockaddr *)&to_b, sizeof(to_b)));
+        if (recv(a, text, sizeof(text), 0) != 4 || recv(b, text, sizeof(text), 0) != 4 ||
+            recv(b, text, sizeof(text), 0) != 5)
+            say(" [round %d]", i);
+    }
+    say_ok("nowhere", send(c, "x", 1, 0));
+}
+
+/* Only sendto and connect take the older family's addresses. */
+static void families(void)
+{
+    struct sockaddr_in v4 = loopback(0);
+    struct sockaddr_storage large = {.ss_family = AF_INET};
+    int fd = socket(AF_INET6, SOCK_DGRAM, 0);
+    say_ok("short", bind(fd, (struct sockaddr *)&v4, sizeof(v4)));
+    say_ok("long", bind(fd, (struct sockaddr *)&large, sizeof(large)));
+    say_ok("one", bind(fd, (struct sockaddr *)&v4, 1));
+    fd = socket(AF_INET, SOCK_DGRAM, 0);
+    large.ss_family = AF_INET6;
+    say_ok("six", bind(fd, (struct sockaddr *)&large, sizeof(large)));
+}
+
 static const struct semantics_case cases[] = {
     {"basic", basic},
     {"boundaries", boundaries},
@@ -399,6 +435,8 @@ static const struct semantics_case cases[] = {
     {"mapped", mapped},
     {"datagram6", datagram6},
     {"reuse", reuse},
+    {"connected_elsewhere", connected_elsewhere},
+    {"families", families},
 };
 
 SEMANTICS_MAIN(cases)
