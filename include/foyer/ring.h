@@ -44,6 +44,8 @@ struct foyer_ring_waiter {
 struct foyer_ring_shared {
     alignas(64) _Atomic uint32_t head; /* stored by the writer: bytes ever written */
     _Atomic uint32_t writer_state;     /* enum foyer_ring_state, stored by the writer */
+    _Atomic uint32_t
+        origin; /* stored by the writer before head; foyer_ring itself has no use for it */
     alignas(64) _Atomic uint32_t tail; /* stored by the reader: bytes ever consumed */
     _Atomic uint32_t reader_state;     /* enum foyer_ring_state, stored by the reader */
     alignas(64) struct foyer_ring_waiter reader_waiter;

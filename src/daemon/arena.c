@@ -175,7 +175,8 @@ static bool is_small(const struct channel *channel)
  */
 static void channel_keep(struct arena *home, struct channel *channel)
 {
-    memset(channel->memory, 0, sizeof(struct foyer_channel));
+    struct foyer_channel *control = channel->memory;
+    memset(control->rings, 0, sizeof(control->rings));
     list_push_front(&home->idle_channels, &channel->idle_node);
     if (++home->idle_count > CHANNEL_IDLE_MAX)
         channel_drop_idle(home, home->idle_channels.prev);

@@ -37,9 +37,21 @@
  * the program, where foyerd is the other end: UDP and relayed TCP opened from inside); side 1
  * the one that accepted. data of rings[i] begins at FOYER_CHANNEL_DATA_OFFSET + i * ring_size.
  */
+#define FOYER_CHANNEL_NOOK_SIZE 1792u
+
+/*
+ * Local carrier: bytes origin to origin + FOYER_CHANNEL_NOOK_SIZE - 1 of a ring are in its nook,
+ * those behind in data, from its begin on and round and round. A writer that finds the ring drained
+ * moves origin to head when the next bytes would leave the nook. So a connection of small requests
+ * and answers touches the control page alone, over and over, and not the whole of its rings; and a
+ * full ring still holds ring_size bytes: two positions that far apart share a place, none nearer.
+ */
 struct foyer_channel {
     struct foyer_ring_shared rings[2];
+    uint8_t nooks[2][FOYER_CHANNEL_NOOK_SIZE];
 };
+
+_Static_assert(sizeof(struct foyer_channel) <= FOYER_CHANNEL_DATA_OFFSET, "the control page");
 
 static inline size_t foyer_channel_size(uint32_t ring_size)
 {
@@ -198,7 +210,8 @@ struct foyer_slot {
     _Atomic uint32_t inbox_generation, routes_generation;
     /*
      * Local carrier: the number of the arena that the peer's slot is in, so tells whose announcements
-     * the rings show; 0: unknown. Written by foyerd before state.
+     * the rings show, and that they have nooks; 0: another carrier. It stays when the peer is gone.
+     * Written by foyerd before state.
      */
     uint32_t peer_arena;
     _Atomic uint32_t bell_drainer; /* thread ids, so that dead ones can be told from slow ones */

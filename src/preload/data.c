@@ -27,31 +27,51 @@ struct cursor {
     size_t offset; /* in iov[0] */
 };
 
-static void copy_into_ring(struct cursor *cursor, const struct foyer_ring *ring, uint32_t position,
-                           uint32_t size)
+/* Where a ring's bytes are; see struct foyer_channel. origin is the other side's word: any value. */
+struct store {
+    const struct foyer_ring *ring;
+    uint8_t *nook;
+    uint32_t origin;
+};
+
+static struct store store_of(const struct foyer_ring *ring, uint8_t *nook)
 {
-    while (size > 0) {
-        size_t left = cursor->iov->iov_len - cursor->offset;
-        uint32_t part = left < size ? (uint32_t)left : size;
-        foyer_ring_put(ring, position, (const uint8_t *)cursor->iov->iov_base + cursor->offset,
-                       part);
-        position += part;
-        size -= part;
-        cursor->offset += part;
-        if (cursor->offset == cursor->iov->iov_len) {
-            cursor->iov++;
-            cursor->offset = 0;
-        }
-    }
+    return (struct store){
+        .ring = ring,
+        .nook = nook,
+        .origin = atomic_load_explicit(&ring->shared->origin, memory_order_relaxed),
+    };
 }
 
-static void copy_from_ring(struct cursor *cursor, const struct foyer_ring *ring, uint32_t position,
-                           uint32_t size)
+/* The place of a position; *io_size becomes how many bytes it has in one piece. */
+static uint8_t *store_at(const struct store *store, uint32_t position, uint32_t *io_size)
+{
+    uint32_t offset = position;
+    if (store->nook != NULL) {
+        offset = position - store->origin;
+        if (offset < FOYER_CHANNEL_NOOK_SIZE) {
+            if (*io_size > FOYER_CHANNEL_NOOK_SIZE - offset)
+                *io_size = FOYER_CHANNEL_NOOK_SIZE - offset;
+            return store->nook + offset;
+        }
+        offset -= FOYER_CHANNEL_NOOK_SIZE;
+    }
+    offset &= store->ring->size - 1;
+    if (*io_size > store->ring->size - offset)
+        *io_size = store->ring->size - offset;
+    return store->ring->data + offset;
+}
+
+/* Copies size bytes between the cursor's buffers and the store. */
+static void copy(struct cursor *cursor, const struct store *store, uint32_t position, uint32_t size,
+                 bool is_into_store)
 {
     while (size > 0) {
         size_t left = cursor->iov->iov_len - cursor->offset;
         uint32_t part = left < size ? (uint32_t)left : size;
-        foyer_ring_get(ring, position, (uint8_t *)cursor->iov->iov_base + cursor->offset, part);
+        uint8_t *place = store_at(store, position, &part);
+        uint8_t *buffer = (uint8_t *)cursor->iov->iov_base + cursor->offset;
+        memcpy(is_into_store ? place : buffer, is_into_store ? buffer : place, part);
         position += part;
         size -= part;
         cursor->offset += part;
@@ -154,12 +174,22 @@ static ssize_t send_begin(struct socket_object *sock, int fd, int flags,
  * many it had; 0 at the end, -errno.
  */
 struct source {
-    ssize_t (*fill)(struct source *source, const struct foyer_ring *ring, uint32_t position,
+    ssize_t (*fill)(struct source *source, const struct store *store, uint32_t position,
                     uint32_t size);
     struct cursor cursor;
     int file;
     off_t *offset;
 };
+
+/* The reader has everything: what would not fit into the rest of the nook goes to its begin. */
+static void begin_anew(const struct channel *channel, uint32_t head, uint32_t size)
+{
+    _Atomic uint32_t *origin = &channel->tx.shared->origin;
+    uint32_t offset = head - atomic_load_explicit(origin, memory_order_relaxed);
+    if (channel->tx_nook != NULL && offset != 0 &&
+        (offset >= FOYER_CHANNEL_NOOK_SIZE || size > FOYER_CHANNEL_NOOK_SIZE - offset))
+        atomic_store_explicit(origin, head, memory_order_relaxed);
+}
 
 /* Moves what fits now, with the lock held. Bytes moved, or -errno; *ret_is_over: no more. */
 static ssize_t send_some(struct socket_object *sock, int fd, const struct channel *channel,
@@ -188,7 +218,10 @@ static ssize_t send_some(struct socket_object *sock, int fd, const struct channe
             part = PIECE_SIZE;
         if (part > size - done)
             part = (uint32_t)(size - done);
-        ssize_t filled = source->fill(source, &channel->tx, head, part);
+        if (used == 0)
+            begin_anew(channel, head, part);
+        struct store store = store_of(&channel->tx, channel->tx_nook);
+        ssize_t filled = source->fill(source, &store, head, part);
         if (filled <= 0) {
             *ret_is_over = true;
             return done > 0 ? (ssize_t)done : filled;
@@ -234,10 +267,10 @@ static ssize_t send_from(struct socket_object *sock, int fd, struct source *sour
     }
 }
 
-static ssize_t fill_from_iov(struct source *source, const struct foyer_ring *ring,
-                             uint32_t position, uint32_t size)
+static ssize_t fill_from_iov(struct source *source, const struct store *store, uint32_t position,
+                             uint32_t size)
 {
-    copy_into_ring(&source->cursor, ring, position, size);
+    copy(&source->cursor, store, position, size, true);
     return (ssize_t)size;
 }
 
@@ -254,18 +287,21 @@ ssize_t stream_send(struct socket_object *sock, int fd, const struct iovec *iov,
 }
 
 /* The file's bytes go into the ring without a buffer between. */
-static ssize_t fill_from_file(struct source *source, const struct foyer_ring *ring,
-                              uint32_t position, uint32_t size)
+static ssize_t fill_from_file(struct source *source, const struct store *store, uint32_t position,
+                              uint32_t size)
 {
-    uint32_t at = position & (ring->size - 1);
-    uint32_t first = ring->size - at < size ? ring->size - at : size;
-    struct iovec iov[2] = {
-        {.iov_base = ring->data + at, .iov_len = first},
-        {.iov_base = ring->data, .iov_len = size - first},
-    };
+    struct iovec iov[3]; /* the nook, data up to its end, data from its begin */
+    int count = 0;
+    while (size > 0 && count < 3) {
+        uint32_t part = size;
+        iov[count].iov_base = store_at(store, position, &part);
+        iov[count++].iov_len = part;
+        position += part;
+        size -= part;
+    }
     if (source->offset == NULL)
-        return (ssize_t)RAW(SYS_readv, source->file, iov, 2);
-    ssize_t result = (ssize_t)RAW(SYS_preadv, source->file, iov, 2, *source->offset, 0);
+        return (ssize_t)RAW(SYS_readv, source->file, iov, count);
+    ssize_t result = (ssize_t)RAW(SYS_preadv, source->file, iov, count, *source->offset, 0);
     if (result > 0)
         *source->offset += result;
     return result;
@@ -358,8 +394,10 @@ static bool recv_some(struct socket_object *sock, int fd, const struct channel *
             part = PIECE_SIZE;
         if (part > job->size - job->done)
             part = (uint32_t)(job->size - job->done);
-        if ((job->flags & MSG_TRUNC) == 0) /* tcp(7): with it, bytes are thrown away */
-            copy_from_ring(&job->cursor, &channel->rx, tail + job->peeked, part);
+        if ((job->flags & MSG_TRUNC) == 0) { /* tcp(7): with it, bytes are thrown away */
+            struct store store = store_of(&channel->rx, channel->rx_nook);
+            copy(&job->cursor, &store, tail + job->peeked, part, false);
+        }
         job->done += part;
         if ((job->flags & MSG_PEEK) != 0) {
             job->peeked += part;

@@ -118,6 +118,8 @@ static struct socket_object *object_from_reply(const struct foyer_reply_attach *
             socket_release(sock);
             return NULL;
         }
+        if (sock->slot->peer_arena != 0)
+            channel_use_nooks(channel, reply->side);
         socket_add_channel(sock, channel);
     }
     return sock;

@@ -79,6 +79,7 @@ struct channel {
     void *memory;
     size_t size;
     struct foyer_ring rx, tx;
+    uint8_t *rx_nook, *tx_nook; /* local carrier, else NULL: struct foyer_channel */
 };
 
 struct socket_object {
@@ -150,6 +151,8 @@ void table_close_hidden(int fd);
 
 struct channel *channel_create(int memfd, uint32_t ring_size, unsigned side, int bell);
 /* The same of a channel that has an id: uses a mapping that was kept from an earlier connection. */
+/* Both ends must do so, before anything goes through it. */
+void channel_use_nooks(struct channel *channel, unsigned side);
 struct channel *channel_create_kept(uint64_t id, int memfd, uint32_t ring_size, unsigned side,
                                     int bell);
 void channel_destroy_all(struct channel *channel);

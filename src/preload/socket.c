@@ -484,6 +484,8 @@ static struct socket_object *object_from_accept(const struct foyer_accept *accep
     sock->slot = slot;
     sock->family = listener->family;
     sock->type = SOCK_STREAM;
+    if (slot->peer_arena != 0)
+        channel_use_nooks(channel, accept->side);
     socket_add_channel(sock, channel);
     return sock;
 }
@@ -603,6 +605,8 @@ static int attach_connection(struct socket_object *sock, const struct foyer_repl
                                                         reply->ring_size, reply->side & 1, bell);
     if (channel == NULL)
         return -ENOBUFS;
+    if (sock->slot->peer_arena != 0)
+        channel_use_nooks(channel, reply->side);
     socket_add_channel(sock, channel);
     return 0;
 }

@@ -337,6 +337,13 @@ struct channel *channel_create(int memfd, uint32_t ring_size, unsigned side, int
     return channel_create_kept(0, memfd, ring_size, side, bell);
 }
 
+void channel_use_nooks(struct channel *channel, unsigned side)
+{
+    struct foyer_channel *memory = channel->memory;
+    channel->tx_nook = memory->nooks[side & 1];
+    channel->rx_nook = memory->nooks[(side ^ 1) & 1];
+}
+
 /* Maps the rings; memfd and, on failure, bell are closed. */
 struct channel *channel_create_kept(uint64_t id, int memfd, uint32_t ring_size, unsigned side,
                                     int bell)
@@ -365,6 +372,7 @@ struct channel *channel_create_kept(uint64_t id, int memfd, uint32_t ring_size, 
     atomic_store(&channel->is_shared, false);
     channel->pool_index = index;
     channel->bell = bell;
+    channel->rx_nook = channel->tx_nook = NULL;
     channel->memory = memory;
     channel->size = size;
     channel->tx = foyer_channel_ring(memory, ring_size, side);

@@ -404,6 +404,150 @@ static void both_directions_sleep_and_wake(void **state)
     fixture_destroy(fixture);
 }
 
+/* ---- nooks --------------------------------------------------------------------------------- */
+
+/* A stream from one fixture's socket to another one's, over the same memory. */
+struct stream {
+    struct fixture *writer, *reader;
+    uint8_t *nook; /* on the heap, exactly its size */
+    uint8_t next_sent, next_read;
+};
+
+static struct stream stream_create(uint32_t start)
+{
+    struct stream stream = {
+        .writer = fixture_create(SOCK_STREAM),
+        .reader = fixture_create(SOCK_STREAM),
+        .nook = malloc(FOYER_CHANNEL_NOOK_SIZE),
+    };
+    atomic_store(&stream.writer->shared[0].head, start);
+    atomic_store(&stream.writer->shared[0].tail, start);
+    stream.writer->channel.tx_nook = stream.nook;
+    stream.reader->channel.rx = stream.writer->channel.tx;
+    stream.reader->channel.rx_nook = stream.nook;
+    return stream;
+}
+
+static void stream_destroy(struct stream *stream)
+{
+    fixture_destroy(stream->writer);
+    fixture_destroy(stream->reader);
+    free(stream->nook);
+}
+
+static size_t stream_put(struct stream *stream, size_t size)
+{
+    static uint8_t bytes[3 * RING_SIZE];
+    for (size_t i = 0; i < size; i++)
+        bytes[i] = (uint8_t)(stream->next_sent + i);
+    ssize_t sent =
+        sock_send(&stream->writer->sock, stream->writer->ends[0], bytes, size, MSG_DONTWAIT);
+    if (sent < 0)
+        return 0;
+    stream->next_sent = (uint8_t)(stream->next_sent + sent);
+    return (size_t)sent;
+}
+
+static size_t stream_get(struct stream *stream, size_t size, int flags)
+{
+    static uint8_t bytes[3 * RING_SIZE];
+    ssize_t got = sock_recv(&stream->reader->sock, stream->reader->ends[0], bytes, size,
+                            MSG_DONTWAIT | flags);
+    if (got < 0)
+        return 0;
+    for (ssize_t i = 0; i < got; i++)
+        assert_int_equal(bytes[i], (uint8_t)(stream->next_read + i));
+    if ((flags & MSG_PEEK) == 0)
+        stream->next_read = (uint8_t)(stream->next_read + got);
+    return (size_t)got;
+}
+
+static void small_requests_stay_in_the_nook(void **state)
+{
+    (void)state;
+    struct stream stream = stream_create(UINT32_MAX - 5000);
+    memset(stream.writer->data[0], 0xee, RING_SIZE);
+    for (unsigned i = 0; i < 2000; i++) {
+        size_t size = 1 + i * 37 % FOYER_CHANNEL_NOOK_SIZE;
+        assert_int_equal(stream_put(&stream, size), size);
+        assert_int_equal(stream_get(&stream, RING_SIZE, MSG_PEEK), size);
+        assert_int_equal(stream_get(&stream, RING_SIZE, 0), size);
+    }
+    for (unsigned i = 0; i < RING_SIZE; i++)
+        assert_int_equal(stream.writer->data[0][i], 0xee);
+    stream_destroy(&stream);
+}
+
+/* Any mixture of sizes, with the ring empty, full and between; positions wrap round 2^32. */
+static void bytes_come_as_they_went(void **state)
+{
+    (void)state;
+    unsigned seed = 7;
+    struct stream stream = stream_create(UINT32_MAX - 300000);
+    size_t waiting = 0;
+    for (unsigned i = 0; i < 60000; i++) {
+        unsigned kind = (unsigned)rand_r(&seed);
+        size_t limit = kind % 3 == 0 ? 64 : kind % 3 == 1 ? RING_SIZE : 2 * RING_SIZE;
+        size_t size = 1 + (size_t)rand_r(&seed) % limit;
+        if (kind / 8 % 2 == 0) {
+            size_t room = RING_SIZE - waiting;
+            assert_int_equal(stream_put(&stream, size), size < room ? size : room);
+            waiting += size < room ? size : room;
+        } else {
+            size_t there = size < waiting ? size : waiting;
+            if (kind / 16 % 4 == 0)
+                assert_int_equal(stream_get(&stream, size, MSG_PEEK), there);
+            assert_int_equal(stream_get(&stream, size, 0), there);
+            waiting -= there;
+        }
+    }
+    stream_destroy(&stream);
+}
+
+/* The sanitizer sees whether any origin leads out of nook and data. */
+static void a_wild_origin_spoils_the_bytes_alone(void **state)
+{
+    (void)state;
+    static char bytes[RING_SIZE];
+    unsigned seed = 9;
+    struct stream stream = stream_create(0);
+    int fds[2] = {stream.writer->ends[0], stream.reader->ends[0]};
+    for (unsigned i = 0; i < 20000; i++) {
+        atomic_store(&stream.writer->shared[0].origin, (uint32_t)rand_r(&seed)
+                                                           << (rand_r(&seed) % 16));
+        sock_send(&stream.writer->sock, fds[0], bytes, (size_t)rand_r(&seed) % RING_SIZE,
+                  MSG_DONTWAIT);
+        atomic_store(&stream.writer->shared[0].origin, (uint32_t)rand_r(&seed)
+                                                           << (rand_r(&seed) % 16));
+        sock_recv(&stream.reader->sock, fds[1], bytes, (size_t)rand_r(&seed) % RING_SIZE,
+                  MSG_DONTWAIT);
+    }
+    stream_destroy(&stream);
+}
+
+static void a_file_goes_into_the_nook_and_on(void **state)
+{
+    (void)state;
+    struct stream stream = stream_create(12345);
+    uint8_t bytes[RING_SIZE];
+    FILE *file = tmpfile();
+    for (unsigned i = 0; i < RING_SIZE; i++)
+        bytes[i] = (uint8_t)i;
+    assert_int_equal(fwrite(bytes, 1, RING_SIZE, file), RING_SIZE);
+    fflush(file);
+    for (unsigned i = 0; i < 40; i++) {
+        size_t size = i % 4 == 0 ? RING_SIZE : 256 * (1 + i % 9); /* begins with 0 each time */
+        off_t offset = 0;
+        assert_int_equal(stream_send_file(&stream.writer->sock, stream.writer->ends[0],
+                                          fileno(file), &offset, size),
+                         size);
+        assert_int_equal(stream_get(&stream, 100, 0), 100);
+        assert_int_equal(stream_get(&stream, RING_SIZE, 0), size - 100);
+    }
+    fclose(file);
+    stream_destroy(&stream);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -421,6 +565,10 @@ int main(void)
         cmocka_unit_test(two_sleeps_behind_one_ring_are_not_answered_elsewhere),
         cmocka_unit_test(a_doorbell_that_failed_answers_nothing),
         cmocka_unit_test(both_directions_sleep_and_wake),
+        cmocka_unit_test(small_requests_stay_in_the_nook),
+        cmocka_unit_test(bytes_come_as_they_went),
+        cmocka_unit_test(a_wild_origin_spoils_the_bytes_alone),
+        cmocka_unit_test(a_file_goes_into_the_nook_and_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
