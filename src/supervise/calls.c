@@ -298,6 +298,8 @@ void call_serve(struct supervisor *supervisor, const struct call *call)
     }
     if (target_socket_inode(thread_of(call), descriptor_of(call), &inode))
         socket = vsocket_find(supervisor, inode);
+    if (socket != NULL)
+        socket->thread = thread_of(call);
     /* What was read there is of this call only if the process still waits for its answer. */
     if (!call_is_valid(supervisor, call))
         return;

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -92,7 +93,8 @@ static void connect_over(struct supervisor *supervisor, struct vsocket *socket)
         socket->state = VSOCKET_FAILED;
         socket->error = error;
         watch_set(supervisor, &socket->net, 0);
-        shutdown(socket->pair.fd, SHUT_RDWR);
+        /* Readable and writable. Shut down for both, it would look as if the program were gone. */
+        shutdown(socket->pair.fd, SHUT_WR);
         unstuff(socket);
     }
     while ((held = first_held(socket)) != NULL) {
@@ -298,6 +300,7 @@ static int move(struct buffer *buffer, int from, int to)
         buffer->begin = 0;
         buffer->end = count > 0 ? (size_t)count : 0;
         buffer->is_source_over = count <= 0;
+        buffer->is_reset = count < 0;
     }
     if (buffer->begin < buffer->end) {
         ssize_t count = send(to, buffer->bytes + buffer->begin, buffer->end - buffer->begin,
@@ -324,7 +327,8 @@ static bool carry(struct buffer *buffer, int from, int to)
     if (moved < 0 || (buffer->is_source_over && !has_bytes(buffer))) {
         buffer->is_over = true;
         buffer->begin = buffer->end;
-        shutdown(to, moved < 0 ? SHUT_RDWR : SHUT_WR);
+        if (moved < 0 || !buffer->is_reset)
+            shutdown(to, moved < 0 ? SHUT_RDWR : SHUT_WR);
         if (moved < 0) /* who goes on writing shall get EPIPE */
             shutdown(from, SHUT_RD);
     }
@@ -352,6 +356,23 @@ static void watch_stream(struct supervisor *supervisor, struct vsocket *socket)
     watch_set(supervisor, &socket->pair, pair);
 }
 
+/*
+ * The network's error must be the program's. An AF_UNIX socket says ECONNRESET where the other end
+ * is closed with something unread in it, so the program's end is made to send a byte before.
+ */
+static void pass_reset(struct supervisor *supervisor, struct vsocket *socket)
+{
+    int unread = 0;
+    if (ioctl(socket->pair.fd, FIONREAD, &unread) == 0 && unread == 0) {
+        int end = target_find_socket(socket->thread, socket->inode);
+        if (end >= 0) {
+            send(end, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+            close(end);
+        }
+    }
+    vsocket_destroy(supervisor, socket);
+}
+
 static void stream_carry(struct supervisor *supervisor, struct vsocket *socket)
 {
     bool is_moving = true;
@@ -361,6 +382,8 @@ static void stream_carry(struct supervisor *supervisor, struct vsocket *socket)
     }
     if (socket->is_program_gone && socket->out.is_over)
         vsocket_destroy(supervisor, socket); /* close, not half close: nobody will read */
+    else if (socket->in.is_reset && socket->in.is_over)
+        pass_reset(supervisor, socket);
     else
         watch_stream(supervisor, socket);
 }

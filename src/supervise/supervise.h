@@ -89,6 +89,7 @@ struct buffer {
     size_t begin, end;
     bool is_source_over; /* end of file was read */
     bool is_over;        /* and passed on */
+    bool is_reset;       /* not the end, but an error */
 };
 
 /* A connection that was accepted and not yet taken. */
@@ -103,6 +104,7 @@ struct vsocket {
     struct hash_node by_inode;
     struct list_node node; /* on supervisor.sockets, or .dead */
     ino_t inode;           /* of the program's end */
+    pid_t thread;          /* that last asked for something with it */
     struct watch net;      /* foyer's socket */
     struct watch pair;     /* our end */
     int type;              /* SOCK_STREAM or SOCK_DGRAM */
@@ -168,6 +170,8 @@ int64_t now_ns(void);
 
 /* Inode of a socket that the program has; false: no such descriptor, or not a socket. */
 bool target_socket_inode(pid_t thread, int fd, ino_t *ret_inode);
+/* A copy of the descriptor that is the socket of this inode; -errno: the process has none. */
+int target_find_socket(pid_t thread, ino_t inode);
 /* O_NONBLOCK of the descriptor. */
 bool target_is_nonblocking(pid_t thread, int fd);
 /* A copy of the program's descriptor, or -errno. */

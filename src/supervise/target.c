@@ -1,11 +1,13 @@
 /* Memory and descriptors of a supervised process, through /proc and process_vm_readv. */
 #define _GNU_SOURCE
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -39,6 +41,30 @@ bool target_socket_inode(pid_t thread, int fd, ino_t *ret_inode)
         return false;
     *ret_inode = (ino_t)strtoul(link + sizeof(prefix) - 1, NULL, 10);
     return true;
+}
+
+int target_find_socket(pid_t thread, ino_t inode)
+{
+    char path[64];
+    snprintf(path, sizeof(path), "/proc/%d/fd", (int)thread);
+    DIR *folder = opendir(path);
+    int copy = -ESRCH;
+    if (folder == NULL)
+        return -errno;
+    for (const struct dirent *entry; copy < 0 && (entry = readdir(folder)) != NULL;) {
+        int fd = (int)strtol(entry->d_name, NULL, 10);
+        ino_t found;
+        if (entry->d_name[0] == '.' || !target_socket_inode(thread, fd, &found) || found != inode)
+            continue;
+        copy = target_copy_descriptor(thread, fd);
+        struct stat status;
+        if (copy >= 0 && (fstat(copy, &status) != 0 || status.st_ino != inode)) {
+            close(copy); /* another one by now */
+            copy = -ESRCH;
+        }
+    }
+    closedir(folder);
+    return copy;
 }
 
 bool target_is_nonblocking(pid_t thread, int fd)

@@ -67,6 +67,22 @@ class Supervised(unittest.TestCase):
     def test_tcp_without_blocking(self):
         self.check_tcp(STATIC, STATIC, "poll")
 
+    def test_a_reset_is_no_end(self):
+        script = ("import socket, struct\n"
+                  "listener = socket.create_server(('', 7000))\n"
+                  "while True:\n"
+                  "    peer, _ = listener.accept()\n"
+                  "    peer.recv(10, socket.MSG_WAITALL)\n"
+                  "    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))\n"
+                  "    peer.close()\n")
+        self.building.serve("server", sys.executable, "-c", script, port=7000)
+        address = self.building.address("server")
+        for client in (DYNAMIC, STATIC):
+            for how in ((), ("poll",)):
+                got = self.building.run("client", client, "tcp-ask", address, "7000", "10", *how,
+                                        check=False)
+                self.assertIn("Connection reset by peer", got.stderr)
+
     def test_signals_do_not_repeat_calls(self):
         """Calls are interrupted and restarted; none may be done twice, or not at all."""
         self.building.serve("server", STATIC, "signals", "tcp-serve", "7000", port=7000)
