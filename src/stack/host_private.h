@@ -172,7 +172,8 @@ struct foyer_host {
     uint32_t hint_count;                 /* 0 outside of input */
     struct tuple_memo tuple_memo;
     struct port_protocol ports_tcp, ports_udp;
-    uint32_t ephemeral_step[64]; /* RFC 6056 section 3.3.4, table[] */
+    struct hash_table port_groups; /* no buckets until the first; see ports.h */
+    uint32_t ephemeral_step[64];   /* RFC 6056 section 3.3.4, table[] */
     struct crowded_destination *crowded[HOST_CROWDED_MAX];
     uint32_t crowded_count;
     uint64_t crowded_clock;

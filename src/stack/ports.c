@@ -43,6 +43,7 @@ void ports_finish(struct foyer_host *host)
     /* All sockets are gone, and with them groups, buckets and their pages. */
     ports_select_finish(host);
     hash_table_finish(&host->connected);
+    hash_table_finish(&host->port_groups);
 }
 
 /* ---- 4-tuples ------------------------------------------------------------------------------------ */
@@ -254,7 +255,7 @@ static void bucket_drop_if_empty(struct foyer_host *host, struct port_bucket *bu
     struct port_protocol *ports = ports_of(host, bucket->protocol);
     uint16_t port = bucket->port;
 
-    if (bucket->groups != NULL)
+    if (bucket->receivers != NULL || bucket->connections != NULL)
         return;
     port_bitmap_set(&ports->held, port, false);
     ports->pages[port / PAGE_PORTS]->buckets[port % PAGE_PORTS] = NULL;
@@ -276,16 +277,77 @@ static bool group_fits(const struct port_group *group, const struct sock *sock)
            foyer_addr_eq(&group->addr, &sock->local.addr);
 }
 
+/* A group of connections beside the bucket's first. */
+struct hashed_group {
+    struct port_group group;
+    struct hash_node node; /* host->port_groups */
+};
+
+/* Peers choose the addresses that are intercepted: a keyed hash. */
+static uint32_t group_hash(const struct foyer_host *host, const struct port_bucket *bucket,
+                           const struct foyer_addr *addr)
+{
+    const uint64_t words[3] = {load_le64(addr->bytes), load_le64(addr->bytes + 8),
+                               (uint64_t)bucket->protocol << 16 | bucket->port | 19ULL << 56};
+
+    return (uint32_t)siphash13(&host->hash_key, words, 3);
+}
+
+static struct port_group *find_hashed(const struct foyer_host *host,
+                                      const struct port_bucket *bucket, const struct sock *sock)
+{
+    if (host->port_groups.count == 0)
+        return NULL;
+    struct hash_node *node =
+        hash_table_first(&host->port_groups, group_hash(host, bucket, &sock->local.addr));
+    for (; node != NULL; node = hash_table_next(node)) {
+        struct hashed_group *hashed = HASH_ENTRY(node, struct hashed_group, node);
+        if (hashed->group.bucket == bucket && group_fits(&hashed->group, sock))
+            return &hashed->group;
+    }
+    return NULL;
+}
+
+static struct port_group *find_group(const struct foyer_host *host, struct port_bucket *bucket,
+                                     const struct sock *sock)
+{
+    if (bucket->first.bucket != NULL && group_fits(&bucket->first, sock))
+        return &bucket->first;
+    if (!is_receiving(sock))
+        return find_hashed(host, bucket, sock);
+    struct port_group *group = bucket->receivers;
+    while (group != NULL && !group_fits(group, sock))
+        group = group->next;
+    return group;
+}
+
+/* A place for one more group; what is hashed is in the table then. */
+static struct port_group *place_group(struct foyer_host *host, struct port_bucket *bucket,
+                                      const struct sock *sock)
+{
+    /* A place that is in a list has a bucket. */
+    if (bucket->first.bucket == NULL)
+        return &bucket->first;
+    if (is_receiving(sock))
+        return host_alloc(host, sizeof(struct port_group));
+    if (host->port_groups.bucket_count == 0 &&
+        hash_table_init(&host->port_groups, &host->config.allocator) != 0)
+        return NULL;
+    struct hashed_group *hashed = host_alloc(host, sizeof(*hashed));
+    if (hashed == NULL)
+        return NULL;
+    hash_table_insert(&host->port_groups, &hashed->node,
+                      group_hash(host, bucket, &sock->local.addr));
+    return &hashed->group;
+}
+
 static struct port_group *group_get(struct foyer_host *host, struct port_bucket *bucket,
                                     const struct sock *sock)
 {
-    struct port_group *group = bucket->groups;
-    while (group != NULL && !group_fits(group, sock))
-        group = group->next;
+    struct port_group *group = find_group(host, bucket, sock);
     if (group != NULL)
         return group;
-    /* A place that is in the list has a bucket. */
-    group = bucket->first.bucket == NULL ? &bucket->first : host_alloc(host, sizeof(*group));
+    group = place_group(host, bucket, sock);
     if (group == NULL)
         return NULL;
     group->bucket = bucket;
@@ -294,25 +356,49 @@ static struct port_group *group_get(struct foyer_host *host, struct port_bucket 
     group->flags = sock->flags & GROUP_FLAGS;
     group->family = sock->family;
     group->is_receiving = is_receiving(sock);
-    group->next = bucket->groups;
-    bucket->groups = group;
+    struct port_group **list = group->is_receiving ? &bucket->receivers : &bucket->connections;
+    group->next = *list;
+    *list = group;
+    if (!group->is_receiving) {
+        group->at = list;
+        if (group->next != NULL)
+            group->next->at = &group->next;
+    }
     return group;
+}
+
+static void drop_receivers(struct foyer_host *host, struct port_group *group)
+{
+    struct port_group **at = &group->bucket->receivers;
+
+    while (*at != group)
+        at = &(*at)->next;
+    *at = group->next;
+    host_free(host, group->receivers, group->receiver_capacity * sizeof(group->receivers[0]));
 }
 
 static void group_drop_if_empty(struct foyer_host *host, struct port_group *group)
 {
     if (group->count > 0)
         return;
-    struct port_bucket *bucket = group->bucket;
-    struct port_group **at = &bucket->groups;
-    while (*at != group)
-        at = &(*at)->next;
-    *at = group->next;
-    host_free(host, group->receivers, group->receiver_capacity * sizeof(group->receivers[0]));
-    if (group == &bucket->first)
+    bool is_receiving = group->is_receiving;
+    if (is_receiving) {
+        drop_receivers(host, group);
+    } else {
+        *group->at = group->next;
+        if (group->next != NULL)
+            group->next->at = group->at;
+    }
+    if (group == &group->bucket->first) {
         *group = (struct port_group){0};
-    else
+    } else if (is_receiving) {
         host_free(host, group, sizeof(*group));
+    } else {
+        struct hashed_group *hashed = (struct hashed_group *)group;
+        hash_table_remove(&host->port_groups, &hashed->node);
+        hash_table_shrink(&host->port_groups);
+        host_free(host, hashed, sizeof(*hashed));
+    }
 }
 
 static int group_add(struct foyer_host *host, struct port_group *group, struct sock *sock)
@@ -438,13 +524,11 @@ static bool is_shared(const struct port_group *group, const struct sock *sock)
     return (both & SOCK_REUSEPORT) && group->owner_uid == sock->owner_uid;
 }
 
-bool ports_conflict(const struct foyer_host *host, const struct port_bucket *bucket,
-                    const struct sock *sock, const struct foyer_addr *addr,
-                    foyer_socket *ret_holder)
+static bool conflicts(const struct foyer_host *host, const struct port_group *groups,
+                      const struct sock *sock, const struct foyer_addr *addr,
+                      foyer_socket *ret_holder)
 {
-    if (bucket == NULL)
-        return false;
-    for (const struct port_group *group = bucket->groups; group != NULL; group = group->next) {
+    for (const struct port_group *group = groups; group != NULL; group = group->next) {
         if (!addresses_meet(&group->addr, group->flags & SOCK_V6ONLY, addr,
                             sock->flags & SOCK_V6ONLY) ||
             is_shared(group, sock))
@@ -458,6 +542,14 @@ bool ports_conflict(const struct foyer_host *host, const struct port_bucket *buc
         }
     }
     return false;
+}
+
+bool ports_conflict(const struct foyer_host *host, const struct port_bucket *bucket,
+                    const struct sock *sock, const struct foyer_addr *addr,
+                    foyer_socket *ret_holder)
+{
+    return bucket != NULL && (conflicts(host, bucket->receivers, sock, addr, ret_holder) ||
+                              conflicts(host, bucket->connections, sock, addr, ret_holder));
 }
 
 int ports_bind(struct foyer_host *host, struct sock *sock, const struct foyer_endpoint *local,
@@ -722,7 +814,7 @@ struct sock *ports_find_bound(struct foyer_host *host, uint8_t protocol,
         interceptor = NULL, is_foreign = false;
     if (bucket == NULL)
         return interceptor;
-    for (struct port_group *group = bucket->groups; group != NULL; group = group->next) {
+    for (struct port_group *group = bucket->receivers; group != NULL; group = group->next) {
         unsigned score = group_score(group, &local->addr, is_foreign);
         if (score > best_score) {
             best_score = score;
@@ -744,7 +836,7 @@ struct sock *ports_group_receiver(struct foyer_host *host, const struct foyer_en
     struct port_bucket *bucket = ports_bucket(host, FOYER_UDP, local->port);
     if (bucket == NULL)
         return NULL;
-    for (struct port_group *group = bucket->groups; group != NULL; group = group->next) {
+    for (struct port_group *group = bucket->receivers; group != NULL; group = group->next) {
         if (group_score(group, &local->addr, false) == 0)
             continue;
         if (index < group->count)

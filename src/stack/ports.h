@@ -5,9 +5,12 @@
 #include "stack/stack.h"
 
 struct port_group {
-    struct port_group *next; /* in port_bucket.groups */
+    struct port_group *next; /* in its list of the bucket */
     struct port_bucket *bucket;
-    struct sock **receivers; /* is_receiving: the holders as an array, in order of binding */
+    union {
+        struct sock **receivers; /* is_receiving: the holders as an array, in order of binding */
+        struct port_group **at;  /* else: what leads to it in the list */
+    };
     struct foyer_addr addr;
     uint32_t owner_uid;
     uint32_t flags; /* of SOCK_REUSEADDR, _REUSEPORT, _V6ONLY, _INTERCEPT */
@@ -22,9 +25,13 @@ struct port_group {
  * All holders of one (protocol, port): a few groups of holders that are alike in every respect
  * that the rules of bind and delivery look at. So a bind next to a million accepted connections
  * compares with a handful of groups, not with a million sockets.
+ *
+ * Where addresses of others are intercepted there are as many groups of connections as addresses:
+ * all but one are also in host->port_groups, by address and port.
  */
 struct port_bucket {
-    struct port_group *groups; /* the latest first */
+    struct port_group *receivers;   /* groups that are receiving, the latest first */
+    struct port_group *connections; /* the others */
     struct port_group first; /* the place of one of them, mostly the only one; bucket NULL: free */
     uint32_t bind_count;     /* holders by bind: connect does not share their port */
     uint16_t port;

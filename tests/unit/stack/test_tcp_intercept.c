@@ -2,6 +2,7 @@
 #include "lan.h"
 
 #include <errno.h>
+#include <time.h>
 
 #include "wire/tcp.h"
 
@@ -209,6 +210,67 @@ static void option_rules(void **state)
     assert_int_equal(foyer_socket_bind(host, third, &own, NULL), -EINVAL);
 }
 
+/* ---- many addresses ------------------------------------------------------------------------------------ */
+
+#define MANY 12000u
+#define SLICE 1000u
+
+static double cpu_seconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+static struct foyer_addr address_of(uint32_t i)
+{
+    return foyer_addr_v4(8, 1, (uint8_t)(i / 200), (uint8_t)(1 + i % 200));
+}
+
+static foyer_socket take_one(struct lan *lan, foyer_socket listener, uint32_t i)
+{
+    const struct foyer_addr addr = address_of(i);
+    struct tcp_view view;
+    foyer_socket child;
+    send_tcp(lan, &addr, 443, WIRE_TCP_SYN, 100, 0);
+    assert_true(answer(lan, &view));
+    send_tcp(lan, &addr, 443, WIRE_TCP_ACK, 101, view.tcp.seq.value + 1);
+    assert_int_equal(foyer_socket_accept(lan->host, listener, 1, &child), 0);
+    return child;
+}
+
+/* All connections hold one port, each an address of its own: that must not be a list to walk. */
+static void many_addresses_at_one_port_cost_no_more_each(void **state)
+{
+    struct lan *lan = *state;
+    static foyer_socket children[MANY];
+    double first = 0, last = 0;
+    lan_introduce_peer(lan);
+    foyer_socket listener = interceptor(lan, FOYER_FAMILY_V4, 443, FOYER_INTERCEPT_ADDRESS);
+    for (uint32_t i = 0; i < MANY; i += SLICE) {
+        double begin = cpu_seconds();
+        for (uint32_t j = i; j < i + SLICE; j++)
+            children[j] = take_one(lan, listener, j);
+        last = cpu_seconds() - begin;
+        first = i == 0 ? last : first;
+    }
+    print_message("%.1f us for each of the first, %.1f for each of the last\n", first * 1e6 / SLICE,
+                  last * 1e6 / SLICE);
+    assert_true(last < 5 * first);
+    double begin = cpu_seconds();
+    for (uint32_t i = 0; i < MANY; i++) {
+        struct tcp_view view;
+        assert_int_equal(foyer_socket_abort(lan->host, children[i], lan->now), 0);
+        assert_true(answer(lan, &view));
+    }
+    double ending = cpu_seconds() - begin;
+    print_message("%.1f us for the end of each\n", ending * 1e6 / MANY);
+    assert_true(ending / MANY < 5 * first / SLICE);
+    /* The port is free again but for the listener. */
+    foyer_socket_close(lan->host, listener, lan->now);
+    (void)interceptor(lan, FOYER_FAMILY_V4, 443, FOYER_INTERCEPT_OFF);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, lan_setup, lan_teardown)
@@ -217,6 +279,7 @@ int main(void)
         TEST(connections_outlive_the_listener),
         TEST(others_are_not_reached),
         TEST(option_rules),
+        TEST(many_addresses_at_one_port_cost_no_more_each),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
