@@ -21,7 +21,9 @@ struct subject {
 
 /* Of two hosts on a memory wire (core_foyer.c). Arguments: see there. */
 extern const struct subject foyer_bulk, foyer_requests, foyer_connects, foyer_idle, foyer_idle_heap,
-    foyer_demux, foyer_port;
+    foyer_port;
+/* Of one host and peers that are only their segments (core_demux.c). */
+extern const struct subject foyer_demux;
 /* SYNs that lead nowhere (core_flood.c). */
 extern const struct subject foyer_half_open, foyer_half_open_rest, foyer_flood, foyer_flood_memory;
 /* Of two copies of Debian's liblwip, likewise (core_lwip.c). */

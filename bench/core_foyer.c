@@ -262,37 +262,12 @@ const struct subject foyer_connects = {connects_open, connects_measure, one_clos
 #define PER_PORT 40000u /* connections to one listener's port, of 64512 */
 #define BATCH 256u
 
-#define FRAME_BYTES_MAX 72u
-
-struct frame {
-    uint8_t size;
-    uint8_t bytes[FRAME_BYTES_MAX];
-};
-
 struct many {
     struct pair pair;
     uint32_t count;
     uint64_t bytes_before;
-    uint64_t heap_bytes;  /* given out while they were made */
-    struct frame *frames; /* each connection's last ACK, or NULL */
-    uint32_t frame_count;
-    uint32_t next;
+    uint64_t heap_bytes; /* given out while they were made */
 };
-
-/* The handshake's third segment: TCP, ACK alone, no payload. */
-static void keep_ack(void *context, const struct foyer_packet *packet)
-{
-    struct many *many = context;
-    const struct foyer_span *span = &packet->spans[0];
-    if (span->size < 54 || span->size > FRAME_BYTES_MAX || span->base[23] != 6)
-        return;
-    if (span->base[47] != 0x10 || packet->span_count != 1)
-        return;
-    CORE_CHECK(many->frame_count < many->count);
-    struct frame *frame = &many->frames[many->frame_count++];
-    frame->size = (uint8_t)span->size;
-    memcpy(frame->bytes, span->base, span->size);
-}
 
 static void hold(struct many *many)
 {
@@ -317,26 +292,17 @@ static void hold(struct many *many)
     CORE_CHECK(accepted == many->count);
 }
 
-static struct many *many_open(uint32_t count, bool with_frames)
+static struct many *many_open(uint32_t count)
 {
     struct many *many = malloc(sizeof(*many));
     CORE_CHECK(many != NULL);
     uint64_t heap = core_heap_bytes();
     *many = (struct many){.count = count};
-    if (with_frames) {
-        many->frames = malloc(count * sizeof(struct frame));
-        CORE_CHECK(many->frames != NULL);
-    }
     struct pair_config config = {.max_sockets = count + count / PER_PORT + 64,
                                  .ephemeral_first = 1024};
     pair_init(&many->pair, &config);
     many->bytes_before = many->pair.allocated_bytes;
-    if (with_frames) {
-        many->pair.tap = keep_ack;
-        many->pair.tap_context = many;
-    }
     hold(many);
-    many->pair.tap = NULL;
     many->heap_bytes = core_heap_bytes() - heap;
     return many;
 }
@@ -345,14 +311,13 @@ static void many_close(void *state)
 {
     struct many *many = state;
     pair_finish(&many->pair);
-    free(many->frames);
     free(many);
 }
 
 /* argument: how many. Both ends are held here, so one connection is counted by its two halves. */
 static void *idle_open(long argument)
 {
-    return many_open((uint32_t)argument, false);
+    return many_open((uint32_t)argument);
 }
 
 static double idle_measure(void *state, double seconds)
@@ -372,61 +337,6 @@ static double idle_heap_measure(void *state, double seconds)
 }
 
 const struct subject foyer_idle_heap = {idle_open, idle_heap_measure, many_close};
-
-/* ---- demultiplexing --------------------------------------------------------------------------------- */
-
-/*
- * The ACKs come again, in an order without locality but from memory read in sequence: what is
- * measured is the whole way of a segment that changes nothing, to the end of tcp_input.
- */
-static void *demux_open(long argument)
-{
-    struct many *many = many_open((uint32_t)argument, true);
-    CORE_CHECK(many->frame_count == many->count);
-    uint64_t random = 1;
-    for (uint32_t i = many->count - 1; i > 0; i--) {
-        uint32_t j = core_random(&random, i + 1);
-        struct frame swap = many->frames[i];
-        many->frames[i] = many->frames[j];
-        many->frames[j] = swap;
-    }
-    return many;
-}
-
-static double demux_measure(void *state, double seconds)
-{
-    struct many *many = state;
-    struct pair *pair = &many->pair;
-    struct foyer_host_stats before, after;
-    foyer_host_stats(pair->hosts[1], &before);
-    uint64_t count = 0;
-    double start = core_seconds(), now;
-    do {
-        for (unsigned batch = 0; batch < 64; batch++) {
-            struct foyer_packet packets[32];
-            for (unsigned i = 0; i < 32; i++) {
-                const struct frame *frame = &many->frames[many->next];
-                many->next = many->next + 1 < many->count ? many->next + 1 : 0;
-                packets[i] = (struct foyer_packet){
-                    .spans = {{frame->bytes, frame->size}},
-                    .span_count = 1,
-                    .arrival_ns = pair->now,
-                };
-            }
-            foyer_host_input(pair->hosts[1], packets, 32, pair->now);
-            count += 32;
-        }
-        now = core_seconds();
-    } while (now - start < seconds);
-    foyer_host_stats(pair->hosts[1], &after);
-    CORE_CHECK(after.tcp_in_segs - before.tcp_in_segs == count);
-    CORE_CHECK(after.tcp_out_segs == before.tcp_out_segs);
-    CORE_CHECK(after.tcp_in_errs == before.tcp_in_errs);
-    CORE_CHECK(after.tcp_out_rsts == before.tcp_out_rsts);
-    return (now - start) * 1e9 / (double)count;
-}
-
-const struct subject foyer_demux = {demux_open, demux_measure, many_close};
 
 /* ---- ephemeral ports ---------------------------------------------------------------------------------- */
 

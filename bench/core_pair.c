@@ -88,9 +88,6 @@ bool pair_carry(struct pair *pair, unsigned from)
     size_t count = foyer_host_output(pair->hosts[from], packets, 64, pair->now);
     if (count == 0)
         return false;
-    if (from == 0 && pair->tap != NULL)
-        for (size_t i = 0; i < count; i++)
-            pair->tap(pair->tap_context, &packets[i]);
     for (size_t i = 0; i < count; i++)
         packets[i].arrival_ns = pair->now;
     foyer_host_input(pair->hosts[1 - from], packets, count, pair->now);

@@ -14,9 +14,6 @@ struct pair {
     struct foyer_host *hosts[2]; /* 10.0.0.1 and 10.0.0.2, neighbours once they have spoken */
     foyer_time_ns now;
     uint64_t allocated_bytes; /* of both: given out and not given back */
-    /* Sees what host 0 sends; NULL: nobody. */
-    void (*tap)(void *context, const struct foyer_packet *packet);
-    void *tap_context;
 };
 
 void pair_init(struct pair *pair, const struct pair_config *config);

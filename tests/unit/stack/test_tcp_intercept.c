@@ -230,7 +230,7 @@ static struct foyer_addr address_of(uint32_t i)
 static foyer_socket take_one(struct lan *lan, foyer_socket listener, uint32_t i)
 {
     const struct foyer_addr addr = address_of(i);
-    struct tcp_view view;
+    struct tcp_view view = {0};
     foyer_socket child;
     send_tcp(lan, &addr, 443, WIRE_TCP_SYN, 100, 0);
     assert_true(answer(lan, &view));
