@@ -271,8 +271,6 @@ void bell_leave(struct socket_object *sock);
  * (rounds), after having left the core to them for a moment.
  */
 bool bell_drain(struct socket_object *sock, int fd, unsigned rounds);
-/* Empties it, before a socket has become a listener. */
-void bell_clear(struct socket_object *sock, int fd);
 /* The daemon end is gone: whoever could ring is dead. */
 void socket_note_orphan(struct socket_object *sock);
 

@@ -353,7 +353,6 @@ static int socket_listen(struct socket_object *sock, int fd, int backlog)
         /* A negative one is a huge unsigned one in the kernel, cut to somaxconn. */
         .backlog = backlog < 0 || backlog > 4096 ? 4096u : (uint32_t)backlog,
     };
-<<<<<<< HEAD
     /*
      * From now on what comes over the pair is connections: no old byte may stand before them, nor
      * connections of an earlier life as a listener, which each end a recv.
@@ -361,11 +360,6 @@ static int socket_listen(struct socket_object *sock, int fd, int backlog)
     char bytes[256];
     while (state != FOYER_SLOT_LISTENING && raw_recv(fd, bytes, sizeof(bytes), MSG_DONTWAIT) > 0)
         continue;
-=======
-    /* From now on what comes over the pair is connections: no old byte may stand before them. */
-    if (state != FOYER_SLOT_LISTENING)
-        bell_clear(sock, fd);
->>>>>>> 4403970 (A doorbell's byte stays for a sleeper that gets no core)
     return endpoint_call(&request.header, NULL);
 }
 

@@ -447,11 +447,6 @@ bool bell_drain(struct socket_object *sock, int fd, unsigned rounds)
     return false;
 }
 
-void bell_clear(struct socket_object *sock, int fd)
-{
-    drain(sock, fd);
-}
-
 /* ---- spinning ------------------------------------------------------------------------------ */
 
 /*
