@@ -39,6 +39,8 @@ TITLES = {
     4862: "Stateless address autoconfiguration",
     5961: "TCP against blind attacks",
     6675: "Loss recovery with SACK",
+    6935: "UDP without checksums over IPv6",
+    6936: "When UDP may do without checksums",
     7323: "TCP window scale and timestamps",
     8200: "IPv6",
     8985: "RACK-TLP",

@@ -212,6 +212,7 @@ enum foyer_datagram_flags {
     FOYER_DATAGRAM_TTL = 1u << 1,       /* ttl is given; else the socket's */
     FOYER_DATAGRAM_TOS = 1u << 2,       /* tos is */
     FOYER_DATAGRAM_LOCAL = 1u << 3,     /* local_addr is the source, an address of the host's */
+    FOYER_DATAGRAM_CHECKSUM = 1u << 4,  /* with a checksum, whatever the socket says */
 };
 
 static inline uint32_t foyer_datagram_record_size(uint32_t payload_size)

@@ -257,6 +257,7 @@ struct foyer_datagram {
     /* 0: one datagram. Else the bytes are several, of this size each but the last (GSO, GRO): to
      * send at most 64; received only with FOYER_OPT_UDP_GRO. */
     uint16_t segment_size;
+    bool has_checksum; /* to send: whatever FOYER_OPT_UDP_ZERO_CHECKSUM_SEND says */
 };
 
 /* As foyer_socket_send_to and _recv_from. -EINVAL: ttl or tos out of range, more than 64 segments;
@@ -369,6 +370,11 @@ enum foyer_option {
                            on. Of a connection: not kept for the next */
     FOYER_OPT_STATISTICS, /* TCP; 0 or 1: foyer_socket_info's statistics are counted, for which the
                              connection needs some 100 bytes more */
+    /* UDP; 0 or 1, 0 is the default. RFC 6936: for tunnels whose inner packets are protected, and
+     * nothing else. IPv6 datagrams without a checksum are taken; those of either family are sent
+     * without one, but for what foyer_datagram says. */
+    FOYER_OPT_UDP_ZERO_CHECKSUM_RECEIVE,
+    FOYER_OPT_UDP_ZERO_CHECKSUM_SEND,
 };
 
 /*

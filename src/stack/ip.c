@@ -476,6 +476,8 @@ static void put_checksum(const struct foyer_host *host, const struct tx *tx,
     bool is_icmp = out->protocol == WIRE_PROTOCOL_ICMP || out->protocol == WIRE_PROTOCOL_ICMP6;
     struct checksum sum;
 
+    if (tx->without_checksum)
+        return;
     checksum_init(&sum);
     if (out->protocol != WIRE_PROTOCOL_ICMP)
         checksum_add_pseudo(&sum, &out->src, &out->dst, out->protocol,

@@ -317,7 +317,8 @@ struct control {
     uint8_t protocol, ttl, tos;
     bool is_looped; /* to a group or broadcast: the host's own sockets get a copy */
     struct foyer_addr src, dst;
-    uint8_t reserved[8];
+    bool without_checksum; /* as in struct tx */
+    uint8_t reserved[7];
 };
 
 /* Room for size bytes behind the entry, to be filled at once; NULL: the queue is full. */

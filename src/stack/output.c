@@ -118,6 +118,9 @@ static void seal_in_place(const struct control *control, uint8_t *bytes)
 {
     uint16_t offset = control->protocol == WIRE_PROTOCOL_UDP ? 6 : 2;
     struct checksum sum;
+
+    if (control->without_checksum)
+        return;
     checksum_init(&sum);
     if (control->protocol != WIRE_PROTOCOL_ICMP)
         checksum_add_pseudo(&sum, &control->src, &control->dst, control->protocol, control->size);
@@ -250,6 +253,7 @@ static enum step send_control(struct foyer_host *host, struct control *control, 
                     .payload_count = 1,
                     .tos = control->tos,
                     .ttl = control->ttl,
+                    .without_checksum = control->without_checksum,
                     .dont_fragment = is_v4_flagged_df(control)};
     struct ip_out out = {
         .src = control->src, .dst = control->dst, .protocol = control->protocol, .mac = mac};

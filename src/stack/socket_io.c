@@ -511,6 +511,8 @@ static struct foyer_datagram_header header_of(const struct foyer_datagram *datag
         header.flags |= FOYER_DATAGRAM_TOS;
         header.tos = (uint8_t)datagram->tos;
     }
+    if (datagram->has_checksum)
+        header.flags |= FOYER_DATAGRAM_CHECKSUM;
     if (!foyer_addr_is_any(&datagram->local)) {
         header.flags |= FOYER_DATAGRAM_LOCAL;
         memcpy(header.local_addr, datagram->local.bytes, 16);

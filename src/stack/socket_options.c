@@ -43,6 +43,8 @@ static const struct option_rule rules[] = {
     [FOYER_OPT_OOBINLINE] = {0, 1, true},
     [FOYER_OPT_RECVERR] = {0, 1, false},
     [FOYER_OPT_UDP_GRO] = {0, 1, false},
+    [FOYER_OPT_UDP_ZERO_CHECKSUM_RECEIVE] = {0, 1, false},
+    [FOYER_OPT_UDP_ZERO_CHECKSUM_SEND] = {0, 1, false},
     [FOYER_OPT_SYN_RETRIES] = {0, 127, true},
     [FOYER_OPT_QUICKACK] = {0, 1, true},
     [FOYER_OPT_STATISTICS] = {0, 1, true},
@@ -51,7 +53,9 @@ static const struct option_rule rules[] = {
 static bool is_datagram_option(enum foyer_option option)
 {
     return option == FOYER_OPT_RECVERR || option == FOYER_OPT_UDP_GRO ||
-           option == FOYER_OPT_MULTICAST_TTL || option == FOYER_OPT_MULTICAST_LOOP;
+           option == FOYER_OPT_UDP_ZERO_CHECKSUM_RECEIVE ||
+           option == FOYER_OPT_UDP_ZERO_CHECKSUM_SEND || option == FOYER_OPT_MULTICAST_TTL ||
+           option == FOYER_OPT_MULTICAST_LOOP;
 }
 
 static const struct option_rule *find_rule(const struct sock *sock, enum foyer_option option)
@@ -128,6 +132,12 @@ static uint32_t ring_size_for(int64_t bytes)
     return size;
 }
 
+static int set_udp_flag(struct sock *sock, uint32_t flag, bool is_on)
+{
+    sock->flags = is_on ? sock->flags | flag : sock->flags & ~flag;
+    return 0;
+}
+
 /* Those that other tables or limits depend on. 1: not one of them. */
 static int set_shared_option(struct foyer_host *host, struct sock *sock, enum foyer_option option,
                              int64_t value)
@@ -144,9 +154,11 @@ static int set_shared_option(struct foyer_host *host, struct sock *sock, enum fo
     case FOYER_OPT_RECVERR:
         return udp_errors_switch(host, sock, value != 0);
     case FOYER_OPT_UDP_GRO:
-        sock->flags =
-            value != 0 ? sock->flags | SOCK_UDP_GRO : sock->flags & ~(uint32_t)SOCK_UDP_GRO;
-        return 0;
+        return set_udp_flag(sock, SOCK_UDP_GRO, value != 0);
+    case FOYER_OPT_UDP_ZERO_CHECKSUM_RECEIVE:
+        return set_udp_flag(sock, SOCK_UDP_ZERO_IN, value != 0);
+    case FOYER_OPT_UDP_ZERO_CHECKSUM_SEND:
+        return set_udp_flag(sock, SOCK_UDP_ZERO_OUT, value != 0);
     case FOYER_OPT_HOLD:
         return set_flag(host, sock, SOCK_HOLD, value != 0);
     case FOYER_OPT_INTERCEPT:
@@ -234,6 +246,10 @@ static int64_t get_option(const struct sock *sock, enum foyer_option option)
         return (sock->flags & SOCK_RECVERR) != 0;
     case FOYER_OPT_UDP_GRO:
         return (sock->flags & SOCK_UDP_GRO) != 0;
+    case FOYER_OPT_UDP_ZERO_CHECKSUM_RECEIVE:
+        return (sock->flags & SOCK_UDP_ZERO_IN) != 0;
+    case FOYER_OPT_UDP_ZERO_CHECKSUM_SEND:
+        return (sock->flags & SOCK_UDP_ZERO_OUT) != 0;
     case FOYER_OPT_SYN_RETRIES:
         return sock->options->syn_retries;
     case FOYER_OPT_QUICKACK:

@@ -51,11 +51,13 @@ enum sock_flags {
     SOCK_HOLD = 1u << 14,           /* FOYER_OPT_HOLD */
     SOCK_INTERCEPT = 1u << 15,      /* FOYER_OPT_INTERCEPT is not off */
     SOCK_INTERCEPT_ALL = 1u << 16,
-    SOCK_CHILD = 1u << 17,       /* of a listener, and not yet accepted */
-    SOCK_INTERCEPTED = 1u << 18, /* a connection that was meant for somebody else */
-    SOCK_RECVERR = 1u << 19,     /* FOYER_OPT_RECVERR: udp_error.c has a queue for it */
-    SOCK_UDP_GRO = 1u << 20,     /* FOYER_OPT_UDP_GRO */
-    SOCK_SYN_DATA = 1u << 21,    /* the connection that is over was a Fast Open */
+    SOCK_CHILD = 1u << 17,        /* of a listener, and not yet accepted */
+    SOCK_INTERCEPTED = 1u << 18,  /* a connection that was meant for somebody else */
+    SOCK_RECVERR = 1u << 19,      /* FOYER_OPT_RECVERR: udp_error.c has a queue for it */
+    SOCK_UDP_GRO = 1u << 20,      /* FOYER_OPT_UDP_GRO */
+    SOCK_SYN_DATA = 1u << 21,     /* the connection that is over was a Fast Open */
+    SOCK_UDP_ZERO_IN = 1u << 22,  /* FOYER_OPT_UDP_ZERO_CHECKSUM_RECEIVE */
+    SOCK_UDP_ZERO_OUT = 1u << 23, /* FOYER_OPT_UDP_ZERO_CHECKSUM_SEND */
 };
 
 /* A socket's two rings. Sockets that have none yet all point at sock_no_rings. */
@@ -291,7 +293,8 @@ struct tx {
     uint8_t gso_type; /* set by TCP where payload is larger than gso_size */
     uint16_t gso_size;
     bool dont_fragment;
-    bool is_last; /* set by TCP: it has nothing more now, and need not be asked again */
+    bool without_checksum; /* UDP: the field stays 0 (RFC 6935) */
+    bool is_last;          /* set by TCP: it has nothing more now, and need not be asked again */
 };
 
 /*

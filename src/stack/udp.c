@@ -68,9 +68,26 @@ static void deliver_one(struct foyer_host *host, struct sock *sock, const struct
     sock_event(host, sock, FOYER_EVENT_READABLE);
 }
 
+/* RFC 768 leaves the checksum out by zero, RFC 8200 section 8.1 only where it is allowed to. */
+static bool is_bare_v6(const struct rx *rx, const struct wire_udp *udp)
+{
+    return udp->checksum == 0 && rx->family == 6 && !rx->checksum_valid;
+}
+
+static void drop_checksum(struct foyer_host *host)
+{
+    host->stats.in_dropped_checksum++;
+    host->stats.udp_in_errors++;
+}
+
 static void deliver(struct foyer_host *host, struct sock *sock, const struct rx *rx,
                     const struct wire_udp *udp)
 {
+    /* [RFC8200 8.1d] [RFC6936 4c 4d] */
+    if (is_bare_v6(rx, udp) && (sock->flags & SOCK_UDP_ZERO_IN) == 0) {
+        drop_checksum(host);
+        return;
+    }
     uint32_t left = (uint32_t)udp->size - WIRE_UDP_SIZE;
     size_t offset = WIRE_UDP_SIZE;
     if ((sock->flags & SOCK_UDP_GRO) && rx->gso_size > 0 && left > rx->gso_size) {
@@ -137,7 +154,7 @@ static bool is_checksum_right(const struct rx *rx, const struct wire_udp *udp)
     if (rx->checksum_valid)
         return true;
     if (udp->checksum == 0)
-        return rx->family == 4; /* RFC 768; RFC 8200 section 8.1: MUST discard in IPv6 */
+        return true; /* RFC 768; in IPv6 its socket decides */
     if (udp->size == rx->size)
         return rx_checksum_ok(rx);
     /* The IP payload is longer than the datagram: only the datagram is summed. */
@@ -162,12 +179,12 @@ void udp_input(struct foyer_host *host, const struct rx *rx, foyer_time_ns now)
         return;
     }
     if (!is_checksum_right(rx, &udp)) {
-        host->stats.in_dropped_checksum++;
-        host->stats.udp_in_errors++;
+        drop_checksum(host);
         return;
     }
     bool is_for_client =
-        udp.dst_port == WIRE_DHCP4_CLIENT_PORT || udp.dst_port == WIRE_DHCP6_CLIENT_PORT;
+        (udp.dst_port == WIRE_DHCP4_CLIENT_PORT || udp.dst_port == WIRE_DHCP6_CLIENT_PORT) &&
+        !is_bare_v6(rx, &udp);
     if (is_for_client && dhcp_input(host, rx, udp.dst_port, udp.size, now))
         return;
     struct foyer_endpoint local = {rx->dst, udp.dst_port};
@@ -183,6 +200,10 @@ void udp_input(struct foyer_host *host, const struct rx *rx, foyer_time_ns now)
     struct sock *sock = ports_find_connected(host, FOYER_UDP, &local, &remote);
     if (sock == NULL)
         sock = ports_find_bound(host, FOYER_UDP, &local, &remote);
+    if (sock == NULL && is_bare_v6(rx, &udp)) {
+        drop_checksum(host);
+        return;
+    }
     if (sock == NULL) {
         host->stats.udp_no_ports++;
         icmp_send_unreachable(host, rx, true, now); /* RFC 1122 section 4.1.3.1, SHOULD */
@@ -290,6 +311,7 @@ static bool queue_copy(struct foyer_host *host, struct sock *sock, const struct 
     control->dst = out->dst;
     control->ttl = tx->ttl;
     control->tos = tx->tos;
+    control->without_checksum = tx->without_checksum;
     control->is_looped = ip_is_broadcast(host, &out->dst) ||
                          (foyer_addr_is_multicast(&out->dst) && sock->multicast_loop);
     wire_udp_emit(control_bytes(control), udp);
@@ -321,7 +343,8 @@ static uint32_t next_piece(const struct foyer_host *host, const struct ip_way *w
     tx->gso_type = FOYER_GSO_NONE;
     if (header->segment_size == 0 || header->segment_size >= left)
         return left;
-    if (!may_offload || !can_offload(host, way, left, header->segment_size))
+    /* A link that cuts segments fills their checksums in. */
+    if (!may_offload || tx->without_checksum || !can_offload(host, way, left, header->segment_size))
         return header->segment_size;
     tx->gso_type = FOYER_GSO_UDP;
     tx->gso_size = header->segment_size;
@@ -355,6 +378,9 @@ static enum udp_step send_record(struct foyer_host *host, struct sock *sock,
     if (sock->udp_tx_offset > header->payload_size)
         sock->udp_tx_offset = header->payload_size;
     uint32_t left = header->payload_size - sock->udp_tx_offset;
+    /* [RFC6936 4a 4b] */
+    tx->without_checksum =
+        (sock->flags & SOCK_UDP_ZERO_OUT) != 0 && (header->flags & FOYER_DATAGRAM_CHECKSUM) == 0;
     uint32_t size = next_piece(host, way, header, left, is_resolved, tx);
     uint32_t position = sock->udp_tx_tail + RECORD_HEADER_SIZE + sock->udp_tx_offset;
     uint32_t ip_size = foyer_addr_is_v4(&remote->addr) ? WIRE_IPV4_SIZE : WIRE_IPV6_SIZE;

@@ -377,7 +377,7 @@ static void input_error(struct lan *lan, const struct lan_frame *sent, uint8_t t
               lan_icmp(frame, &src, &dst, type, code, word, sent->bytes + WIRE_ETH_SIZE, quoted));
 }
 
-/* [test RFC1122 3.2.2c 3.2.2.5a 4.1.3.3a] [test RFC1122 3.2.2.1d] */
+/* [test RFC1122 3.2.2c 3.2.2.5a 4.1.3.3a] [test RFC1122 3.2.2.1d] [test RFC6936 4g] */
 static void errors_reach_their_socket(void **state)
 {
     struct lan *lan = *state;
