@@ -6,6 +6,7 @@ A measurement gets a side (Kernel or Foyer) and about how many seconds it may ta
 
 import dataclasses
 import json
+import os
 import pathlib
 import re
 import resource
@@ -20,8 +21,22 @@ sys.path.insert(0, str(TOP / "tests" / "common"))
 from foyer_test import BUILD, FOYER, nginx_conf, wait_until  # noqa: E402
 
 IDLE_CONNECTIONS = 1000
-# foyerd needs three descriptors for each.
-HELD_CONNECTIONS = min(20000, resource.getrlimit(resource.RLIMIT_NOFILE)[1] // 4)
+
+
+def descriptors():
+    """How many one process may have; more than usual where we may say so."""
+    wanted = 131072
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, wanted))
+    except (OSError, ValueError):
+        pass
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+
+
+# foyerd needs three descriptors for each, and a reserve.
+HELD_CONNECTIONS = min(20000, descriptors() // 4)
+HELD_BEFORE = 200
+WATCHED_CONNECTIONS = min(10000, HELD_CONNECTIONS)
 
 
 @dataclasses.dataclass
@@ -254,6 +269,16 @@ def connect_storm(side, seconds):
     return {"connect-storm": float(got.stdout)}
 
 
+# ---- single calls -------------------------------------------------------------------------------
+
+
+def micro(side, _seconds):
+    got = side.run("micro", str(BUILD / "bench" / "micro"), "127.0.0.1",
+                   str(side.port(7005)), str(WATCHED_CONNECTIONS))
+    return {f"micro-{name}": float(value)
+            for name, value in (line.split() for line in got.stdout.splitlines())}
+
+
 # ---- doing nothing ------------------------------------------------------------------------------
 
 
@@ -266,12 +291,56 @@ def cpu_seconds(pids):
     return ticks / 100
 
 
-def memory_bytes():
-    """What the machine spends on processes and on the kernel's own objects."""
-    info = dict(re.findall(r"^(\w+):\s+(\d+)", pathlib.Path("/proc/meminfo").read_text(
-        encoding="ascii"), re.M))
-    return 1024 * sum(int(info[name]) for name in
-                      ("AnonPages", "Shmem", "Slab", "PageTables", "KernelStack", "Percpu"))
+class MemoryGroup:
+    """A control group: all memory that its processes cause, sockets and page tables included.
+
+    Where there is none to be had, what the whole machine spends, whatever else it does."""
+
+    USAGE = {"/sys/fs/cgroup/memory": "memory.usage_in_bytes", "/sys/fs/cgroup": "memory.current"}
+
+    def __init__(self):
+        self.directory = None
+        for top, usage in self.USAGE.items():
+            directory = pathlib.Path(top, f"foyer-bench-{os.getpid()}")
+            try:
+                directory.mkdir()
+            except OSError:
+                continue
+            if (directory / usage).exists():
+                self.directory, self.usage = directory, directory / usage
+                return
+            directory.rmdir()
+
+    def command(self, *program):
+        if self.directory is None:
+            return program
+        return ("sh", "-c", f"echo $$ >{self.directory}/cgroup.procs && exec \"$@\"", "sh", *program)
+
+    def add(self, pid):
+        if self.directory is not None:
+            (self.directory / "cgroup.procs").write_text(f"{pid}\n", encoding="ascii")
+
+    def bytes(self):
+        if self.directory is not None:
+            return int(self.usage.read_text(encoding="ascii"))
+        info = dict(re.findall(r"^(\w+):\s+(\d+)", pathlib.Path("/proc/meminfo").read_text(
+            encoding="ascii"), re.M))
+        return 1024 * sum(int(info[name]) for name in
+                          ("AnonPages", "Shmem", "Slab", "PageTables", "KernelStack", "Percpu"))
+
+    def remove(self):
+        if self.directory is None:
+            return
+        for pid in (self.directory / "cgroup.procs").read_text(encoding="ascii").split():
+            (self.directory.parent / "cgroup.procs").write_text(f"{pid}\n", encoding="ascii")
+
+        def is_removed():
+            try:
+                self.directory.rmdir()
+                return True
+            except OSError:  # processes that ended a moment ago
+                return False
+        wait_until(is_removed, "the control group to be empty")
 
 
 def foyerd_pid(side):
@@ -279,26 +348,32 @@ def foyerd_pid(side):
     return status["pid"]
 
 
-def hold_connections(side, count):
-    program = str(BUILD / "bench" / "idle_connections")
+def idle_server(side, *wrapper):
     port = side.port(7002)
-    server = side.serve("sink", program, "serve", str(port), port=port)
-    client = subprocess.Popen(side.command("source", program, side.address("sink"), str(port),
-                                           str(count)),
+    return side.serve("sink", *wrapper, str(BUILD / "bench" / "idle_connections"), "serve", str(port),
+                      port=port), port
+
+
+def hold_connections(side, port, count, *wrapper):
+    program = str(BUILD / "bench" / "idle_connections")
+    client = subprocess.Popen(side.command("source", *wrapper, program, side.address("sink"),
+                                           str(port), str(count)),
                               env=side.building.env, text=True, stdin=subprocess.PIPE,
                               stdout=subprocess.PIPE)
     assert client.stdout.readline() == "open\n", "the connections could not be opened"
-    return server, client
+    return client
 
 
-def let_go(side, server, client):
-    client.stdin.close()
-    client.wait(60)
+def let_go(side, server, *clients):
+    for client in clients:
+        client.stdin.close()
+        client.wait(60)
     side.building.stop(server)
 
 
 def idle_cpu(side, seconds):
-    server, client = hold_connections(side, IDLE_CONNECTIONS)
+    server, port = idle_server(side)
+    client = hold_connections(side, port, IDLE_CONNECTIONS)
     pids = [server.pid, client.pid] + ([foyerd_pid(side)] if side.name == "foyer" else [])
     before = cpu_seconds(pids)
     try:
@@ -310,14 +385,33 @@ def idle_cpu(side, seconds):
     return {"idle-cpu": 100 * used / (10 * seconds)}
 
 
+def accepted_socket_bytes():
+    """The kernel makes it when the handshake ends, in a soft interrupt: no group is charged."""
+    try:
+        table = pathlib.Path("/proc/slabinfo").read_text(encoding="ascii")
+    except OSError:
+        return 0
+    found = re.search(r"^TCP\s+\d+\s+\d+\s+(\d+)", table, re.M)
+    return int(found[1]) if found else 0
+
+
 def idle_memory(side, _seconds):
-    if side.name == "foyer":  # foyerd itself is not part of a connection
+    """Four processes open them, one accepts; what programs and foyerd are without is not counted."""
+    group = MemoryGroup()
+    if side.name == "foyer":
         side.run("sink", "true")
-    before = memory_bytes()
-    server, client = hold_connections(side, HELD_CONNECTIONS)
-    used = memory_bytes() - before
-    let_go(side, server, client)
-    return {"idle-memory": used / HELD_CONNECTIONS}
+        group.add(foyerd_pid(side))
+    server, port = idle_server(side, *group.command())
+    clients = [hold_connections(side, port, HELD_BEFORE, *group.command())]
+    before = group.bytes()
+    for _ in range(4):
+        clients.append(hold_connections(side, port, HELD_CONNECTIONS // 4, *group.command()))
+    used = (group.bytes() - before) / HELD_CONNECTIONS
+    if side.name == "kernel" and group.directory is not None:
+        used += accepted_socket_bytes()
+    let_go(side, server, *clients)
+    group.remove()
+    return {"idle-memory": used}
 
 
 METRICS = {
@@ -343,6 +437,10 @@ METRICS = {
     "wrk-close": Metric("nginx, wrk, a new connection per request: requests/s", 2),
     "connect-storm": Metric("accept, connect, close, 4 client threads: connections/s", 3),
     "pairs-8": Metric("8 redis pairs on all cores, 10 clients each: GETs/s", 1.5),
+    "micro-send-recv": Metric("send and recv of 64 B, one thread: ns", 0, True),
+    "micro-connect-accept": Metric("connect, accept and two closes, one thread: ns", 0, True),
+    **{f"micro-{call}-{count}": Metric(f"{call} on {count} connections, one readable: ns", 0, True)
+       for call in ("epoll", "poll") for count in (1, 100, WATCHED_CONNECTIONS)},
     "idle-cpu": Metric(f"{IDLE_CONNECTIONS} idle connections: % of a core", 0, True),
     "idle-memory": Metric(f"{HELD_CONNECTIONS} idle connections: bytes each, all in all", 1, True),
 }
@@ -365,6 +463,7 @@ ROWS = {
     "ping-pong-udp": (ping_pong("udp"), ("sockperf",)),
     "udp-flood": (udp_flood, ("sockperf",)),
     "pairs-8": (redis_pairs, ("redis-server", "redis-benchmark")),
+    "micro": (micro, ()),
     "idle-cpu": (idle_cpu, ()),
     "idle-memory": (idle_memory, ()),
 }
