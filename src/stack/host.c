@@ -149,14 +149,21 @@ void foyer_host_input(struct foyer_host *host, const struct foyer_packet *packet
                       foyer_time_ns now)
 {
     host_begin(host, now);
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0, taken; i < count; i += taken) {
+        size_t left = count - i;
         if (i % HOST_LOOK_AHEAD == 0 && host->connected.count >= AHEAD_FROM_CONNECTIONS)
-            host_look_ahead(host, &packets[i], min_size(count - i, HOST_LOOK_AHEAD));
-        if (host->hint_count > 0 && host->hints[i % HOST_LOOK_AHEAD] != NULL)
-            host->recent_sock = host->hints[i % HOST_LOOK_AHEAD];
-        host->stats.in_frames++;
-        if (!tcp_fast_input(host, &packets[i], host->now_ns))
+            host_look_ahead(host, &packets[i], min_size(left, HOST_LOOK_AHEAD));
+        if (host->hint_count > 0) {
+            if (host->hints[i % HOST_LOOK_AHEAD] != NULL)
+                host->recent_sock = host->hints[i % HOST_LOOK_AHEAD];
+            left = min_size(left, HOST_LOOK_AHEAD - i % HOST_LOOK_AHEAD);
+        }
+        taken = tcp_fast_input(host, &packets[i], left, host->now_ns);
+        if (taken == 0) {
             link_input(host, &packets[i], host->now_ns);
+            taken = 1;
+        }
+        host->stats.in_frames += taken;
     }
     host->hint_count = 0;
 }

@@ -25,7 +25,8 @@ struct cutting {
     const struct tx *tx;
     bool is_v4, is_partial; /* is_partial: the link fills the checksum in */
     size_t header_offset;   /* of the Ethernet header in a header buffer */
-    struct checksum sum;    /* pseudo-header and TCP header, without size, number and flags */
+    uint32_t ip_sum;     /* IPv4: of the header's 16-bit words, without size and identification */
+    struct checksum sum; /* pseudo-header and TCP header, without size, number and flags */
     seq_t seq;
     uint8_t flags;
 };
@@ -61,14 +62,18 @@ static uint8_t flags_of(const struct cutting *cutting, bool is_first, bool is_la
 /* size: of TCP header and payload. */
 static void stamp_ip(const struct cutting *cutting, uint8_t *ip, size_t size, uint16_t id)
 {
+    uint16_t total = (uint16_t)(WIRE_IPV4_SIZE + size);
+    uint32_t sum = cutting->ip_sum + total + id;
+
     if (!cutting->is_v4) {
         store_be16(ip + 4, (uint16_t)size);
         return;
     }
-    store_be16(ip + 2, (uint16_t)(WIRE_IPV4_SIZE + size));
+    sum = (sum >> 16) + (sum & 0xffffu);
+    sum = (sum >> 16) + (sum & 0xffffu);
+    store_be16(ip + 2, total);
     store_be16(ip + 4, id);
-    store_be16(ip + 10, 0);
-    store_be16(ip + 10, wire_ipv4_sum(ip));
+    store_be16(ip + 10, (uint16_t)~sum);
 }
 
 static void stamp_tcp(const struct cutting *cutting, uint8_t *tcp, size_t offset, uint8_t flags,
@@ -94,6 +99,14 @@ static void stamp_tcp(const struct cutting *cutting, uint8_t *tcp, size_t offset
     store_be16(tcp + WIRE_TCP_CHECKSUM_OFFSET, checksum_finish(&sum));
 }
 
+static uint32_t sum_of_ip(const uint8_t *ip)
+{
+    uint32_t sum = 0;
+    for (unsigned at = 0; at < WIRE_IPV4_SIZE; at += 2)
+        sum += at == 2 || at == 4 || at == 10 ? 0u : load_be16(ip + at);
+    return sum;
+}
+
 /* The headers stand in tx->header, as the whole super-segment's. */
 static struct cutting begin(const struct foyer_host *host, const struct tx *tx,
                             const struct ip_out *out, size_t header_offset)
@@ -108,6 +121,8 @@ static struct cutting begin(const struct foyer_host *host, const struct tx *tx,
         .flags = tcp[TCP_FLAGS_OFFSET],
     };
 
+    if (cutting.is_v4)
+        cutting.ip_sum = sum_of_ip(tcp - WIRE_IPV4_SIZE);
     checksum_init(&cutting.sum);
     checksum_add_pseudo(&cutting.sum, &out->src, &out->dst, WIRE_PROTOCOL_TCP, 0);
     if (!cutting.is_partial) {
@@ -133,8 +148,8 @@ size_t ip_emit_segments(struct foyer_host *host, const struct tx *tx, const stru
         size_t size = total - offset < tx->gso_size ? total - offset : tx->gso_size;
         uint8_t *frame = headers[count] + cutting.header_offset;
         struct foyer_packet *packet = &ret_packets[count];
-        if (count > 0)
-            memcpy(frame, start, header_size);
+        if (count > 0) /* all of it: a copy of so many bytes is not worth a call */
+            memcpy(headers[count], tx->header, TX_HEADER_SIZE);
         packet_begin(packet, frame, header_size);
         packet->span_count = (uint8_t)(1 + take_payload(&cursor, size, &packet->spans[1]));
         stamp_ip(&cutting, frame + WIRE_ETH_SIZE, tx->transport_size + size, id++);

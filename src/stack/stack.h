@@ -247,9 +247,10 @@ void host_look_ahead(struct foyer_host *host, const struct foyer_packet *packets
 /* The same where it is known whose it is: sock has a tcb. */
 void tcp_input_for(struct foyer_host *host, struct sock *sock, const struct rx *rx,
                    foyer_time_ns now);
-/* A whole frame, before anybody has looked at it. False: it is not as simple as that, and nothing
- * was done; it goes the long way. */
-bool tcp_fast_input(struct foyer_host *host, const struct foyer_packet *packet, foyer_time_ns now);
+/* Whole frames, at least one, before anybody has looked at them: how many of them, from the first on,
+ * were dealt with. 0: it is not as simple as that, and nothing was done; it goes the long way. */
+size_t tcp_fast_input(struct foyer_host *host, const struct foyer_packet *packets, size_t count,
+                      foyer_time_ns now);
 void udp_input(struct foyer_host *host, const struct rx *rx, foyer_time_ns now);
 void icmp4_input(struct foyer_host *host, const struct rx *rx, foyer_time_ns now);
 void icmp6_input(struct foyer_host *host, const struct rx *rx, foyer_time_ns now);

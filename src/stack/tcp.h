@@ -487,10 +487,10 @@ void tcp_established(struct foyer_host *host, struct sock *sock, const struct tc
 /* Text and FIN, 3.10.7.4 seventh and eighth. May free the socket. */
 void tcp_text_input(struct foyer_host *host, struct sock *sock, struct tcp_segment *seg,
                     foyer_time_ns now);
-/* The next size bytes lie in the ring already, and nothing is held beyond them. The event is the
- * caller's to raise. */
-void tcp_text_taken(struct foyer_host *host, struct sock *sock, uint32_t size, uint32_t gso_size,
-                    foyer_time_ns now);
+/* The next size bytes lie in the ring already, and nothing is held beyond them; the largest segment
+ * of them had segment_size. The event is the caller's to raise. */
+void tcp_text_taken(struct foyer_host *host, struct sock *sock, uint32_t size,
+                    uint32_t segment_size, uint32_t gso_size, foyer_time_ns now);
 /* The window to advertise now, unscaled bytes; moves rcv_adv where it opens. */
 uint32_t tcp_window_select(struct sock *sock);
 /* What our SYN or SYN-ACK advertises. */

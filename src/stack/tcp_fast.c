@@ -221,7 +221,8 @@ static uint64_t sum_of_headers(const struct frame *frame)
 }
 
 /* Puts the text in its place. False: the checksum is wrong (RFC 9293 section 3.1, MUST-3). */
-static bool take_text(const struct sock *sock, const struct frame *frame)
+static inline __attribute__((always_inline)) bool take_text(const struct sock *sock,
+                                                            const struct frame *frame)
 {
     const struct foyer_packet *packet = frame->packet;
     const struct foyer_ring *ring = &sock->rings->rx;
@@ -345,40 +346,160 @@ static void note_lone_ack(struct sock *sock, const struct frame *frame, foyer_ti
     foyer_ring_publish_tail(&sock->rings->tx, tcb->snd_una.value - tcb->tx_offset);
 }
 
-bool tcp_fast_input(struct foyer_host *host, const struct foyer_packet *packet, foyer_time_ns now)
+/* ---- those behind it ------------------------------------------------------------------------------------ */
+
+/*
+ * Bulk data come as frames that differ in their sizes, IP's identification, sequence numbers and
+ * checksums alone. What was found out about the first of a batch holds for those behind it then: they
+ * are compared, and what they change is noted once for all of them.
+ */
+static uint64_t differ64(const uint8_t *a, const uint8_t *b)
 {
-    struct frame frame;
+    uint64_t x, y;
+    memcpy(&x, a, sizeof(x));
+    memcpy(&y, b, sizeof(y));
+    return x ^ y;
+}
 
-    if (!parse_frame(host, packet, &frame))
-        return false;
-    struct sock *sock = find_sock(host, &frame);
-    if (sock == NULL || !has_path(host, sock))
-        return false;
-    if (!is_usual_sock(sock) || !parse_tcp(sock->tcb, &frame) || !has_place(sock, &frame) ||
-        !take_text(sock, &frame)) {
-        take_unusual(host, sock, &frame, now);
-        return true;
+static uint64_t differ32(const uint8_t *a, const uint8_t *b)
+{
+    return checksum_load32(a) ^ checksum_load32(b);
+}
+
+static bool has_same_ip(const struct frame *first, const uint8_t *frame, size_t *ret_size)
+{
+    const uint8_t *as = first->packet->spans[0].base;
+    uint64_t difference = differ64(frame, as);
+
+    if (first->is_v4) { /* all but the size at 16, the identification at 18, the checksum at 24 */
+        size_t size = load_be16(frame + 16);
+        difference |= differ64(frame + 8, as + 8) | differ32(frame + 20, as + 20) |
+                      differ64(frame + 26, as + 26);
+        *ret_size = size - WIRE_IPV4_SIZE;
+        return difference == 0 && size > WIRE_IPV4_SIZE &&
+               wire_ipv4_sum(frame + WIRE_ETH_SIZE) == 0;
     }
+    difference |= differ64(frame + 8, as + 8) | differ64(frame + 10, as + 10); /* size at 18 */
+    for (unsigned at = 20; at < 52; at += 8)
+        difference |= differ64(frame + at, as + at);
+    *ret_size = load_be16(frame + 18);
+    return (difference | differ64(frame + 46, as + 46)) == 0;
+}
 
+/* But for a push flag, which says nothing to a ring that is told of at once anyway. */
+static bool has_same_tcp(const struct frame *first, const uint8_t *tcp)
+{
+    const uint8_t *as = first->transport;
+    uint64_t difference = differ32(tcp, as) | differ32(tcp + 8, as + 8);
+
+    if (first->header_size != WIRE_TCP_SIZE)
+        difference |= differ64(tcp + 20, as + 20) | differ32(tcp + 28, as + 28);
+    return difference == 0 && tcp[12] == as[12] && (tcp[13] & ~WIRE_TCP_PSH) == WIRE_TCP_ACK &&
+           tcp[14] == as[14] && tcp[15] == as[15];
+}
+
+/* Is it the first's, at frame->seq and with text? */
+static bool parse_next(const struct frame *first, const struct foyer_packet *packet,
+                       struct frame *frame)
+{
+    const struct foyer_span *span = &packet->spans[0];
+    size_t before = (size_t)(first->transport - first->packet->spans[0].base);
+    const uint8_t *tcp = span->base + before;
+
+    if (packet->span_count == 0 || packet->span_count > FOYER_PACKET_SPANS_MAX ||
+        span->size < before + first->header_size || packet->gso_type != FOYER_GSO_NONE ||
+        packet->flags != first->packet->flags || !has_same_ip(first, span->base, &frame->size) ||
+        !has_same_tcp(first, tcp) || !seq_eq(SEQ(load_be32(tcp + 4)), frame->seq) ||
+        frame->size <= first->header_size || frame->size > foyer_packet_size(packet) - before)
+        return false;
+    frame->packet = packet;
+    frame->ip = span->base + WIRE_ETH_SIZE;
+    frame->transport = tcp;
+    frame->contiguous = span->size - before;
+    frame->text_size = (uint32_t)(frame->size - first->header_size);
+    return true;
+}
+
+/* Of count packets behind the first one's, which brought text: how many were taken with it. (Kept
+ * apart, so that a frame that comes alone does not pay for it.) */
+static __attribute__((noinline)) size_t take_run(struct foyer_host *host, struct sock *sock,
+                                                 const struct frame *first,
+                                                 const struct foyer_packet *packets, size_t count,
+                                                 foyer_time_ns now)
+{
+    struct tcb *tcb = sock->tcb;
+    struct frame frame = *first;
+    uint32_t bytes = 0, largest = 0;
+    size_t taken = 0;
+
+    if (first->packet->gso_type != FOYER_GSO_NONE || !is_quiet_ack(tcb, first) ||
+        !is_usual_sock(sock))
+        return 0;
+    uint32_t room = tcp_receive_room(sock), window = seq_distance(tcb->rcv_adv, tcb->rcv_nxt);
+    if (room == UINT32_MAX)
+        return 0;
+    room = room < window ? room : window;
+    for (frame.seq = tcb->rcv_nxt; taken < count; taken++) {
+        if (!parse_next(first, &packets[taken], &frame) || frame.text_size > room - bytes ||
+            !take_text(sock, &frame))
+            break; /* it comes again as the first, and is judged as such */
+        frame.seq = seq_add(frame.seq, frame.text_size);
+        bytes += frame.text_size;
+        largest = largest > frame.text_size ? largest : frame.text_size;
+    }
+    if (taken == 0)
+        return 0;
+    host->stats.tcp_in_segs += taken;
+    tcb->snd_wl1 = seq_max(tcb->snd_wl1, seq_back(frame.seq, frame.text_size));
+    tcp_text_taken(host, sock, bytes, largest, 0, now);
+    return taken;
+}
+
+/* The frame is as expected, and its text is in its place. */
+static void take_usual(struct foyer_host *host, struct sock *sock, const struct frame *frame,
+                       foyer_time_ns now)
+{
+    const struct foyer_packet *packet = frame->packet;
     struct tcb *tcb = sock->tcb;
     uint32_t events = 0;
+
     host->stats.tcp_in_segs++;
     tcb->received_ms = tcp_ms(now);
     tcb->probes = 0;
-    if (is_quiet_ack(tcb, &frame)) {
-        note_quiet_ack(tcb, &frame, now);
-    } else if (is_lone_ack(tcb, &frame)) {
-        note_lone_ack(sock, &frame, now);
+    if (is_quiet_ack(tcb, frame)) {
+        note_quiet_ack(tcb, frame, now);
+    } else if (is_lone_ack(tcb, frame)) {
+        note_lone_ack(sock, frame, now);
         events = FOYER_EVENT_WRITABLE;
     } else {
-        take_ack(host, sock, &frame, now);
+        take_ack(host, sock, frame, now);
     }
-    if (frame.text_size > 0) {
-        tcp_text_taken(host, sock, frame.text_size,
+    if (frame->text_size > 0) {
+        tcp_text_taken(host, sock, frame->text_size, frame->text_size,
                        packet->gso_type != FOYER_GSO_NONE ? packet->gso_size : 0, now);
         events |= FOYER_EVENT_READABLE;
     }
     if (events != 0)
         sock_event(host, sock, events);
-    return true;
+}
+
+size_t tcp_fast_input(struct foyer_host *host, const struct foyer_packet *packets, size_t count,
+                      foyer_time_ns now)
+{
+    struct frame frame;
+
+    if (!parse_frame(host, packets, &frame))
+        return 0;
+    struct sock *sock = find_sock(host, &frame);
+    if (sock == NULL || !has_path(host, sock))
+        return 0;
+    if (!is_usual_sock(sock) || !parse_tcp(sock->tcb, &frame) || !has_place(sock, &frame) ||
+        !take_text(sock, &frame)) {
+        take_unusual(host, sock, &frame, now);
+        return 1;
+    }
+    take_usual(host, sock, &frame, now);
+    if (count > 1 && frame.text_size > 0)
+        return 1 + take_run(host, sock, &frame, packets + 1, count - 1, now);
+    return 1;
 }

@@ -474,12 +474,12 @@ void tcp_text_input(struct foyer_host *host, struct sock *sock, struct tcp_segme
         sock_want_output(host, sock);
 }
 
-void tcp_text_taken(struct foyer_host *host, struct sock *sock, uint32_t size, uint32_t gso_size,
-                    foyer_time_ns now)
+void tcp_text_taken(struct foyer_host *host, struct sock *sock, uint32_t size,
+                    uint32_t segment_size, uint32_t gso_size, foyer_time_ns now)
 {
     struct tcb *tcb = sock->tcb;
 
-    estimate_segment_size(tcb, size, gso_size);
+    estimate_segment_size(tcb, segment_size, gso_size);
     tcb->rcv_nxt = seq_add(tcb->rcv_nxt, size);
     if (tcb->rcv_nxt.value - tcb->irs.value - 1 < size)
         tcb->received_wraps++;
