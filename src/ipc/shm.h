@@ -164,6 +164,13 @@ enum foyer_slot_options {
      * has a peer that writes over it: the connection is reset.
      */
     FOYER_SLOT_PEER_GONE = 1u << 17,
+    FOYER_SLOT_RECV_TTL = 1u << 18,
+    FOYER_SLOT_RECV_TOS = 1u << 19,
+    FOYER_SLOT_RECV_HOPLIMIT = 1u << 20, /* the same two for IPv6 */
+    FOYER_SLOT_RECV_TCLASS = 1u << 21,
+    FOYER_SLOT_GRO = 1u << 22, /* asked for; there is nothing to coalesce */
+    FOYER_SLOT_RECV_ANY = FOYER_SLOT_RECV_PKTINFO | FOYER_SLOT_RECV_TTL | FOYER_SLOT_RECV_TOS |
+                          FOYER_SLOT_RECV_HOPLIMIT | FOYER_SLOT_RECV_TCLASS,
 };
 
 struct foyer_slot {
@@ -189,7 +196,8 @@ struct foyer_slot {
     uint32_t receive_buffer, send_buffer; /* what SO_RCVBUF and SO_SNDBUF were set to; 0: default */
     uint32_t user_timeout_ms;
     uint16_t keep_idle_s, keep_interval_s, max_segment, keep_count;
-    uint8_t ttl, tos, reserved[2];
+    uint8_t ttl, tos;
+    uint16_t segment_size;               /* UDP_SEGMENT; not read by foyerd */
     uint32_t ring_size;                  /* of the channel, for information only */
     struct foyer_endpoint local, remote; /* written by foyerd before state */
     /*

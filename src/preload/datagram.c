@@ -13,8 +13,10 @@
 #include <string.h>
 
 #define HEADER_SIZE ((uint32_t)sizeof(struct foyer_datagram_header))
-#define PAYLOAD_MAX_V4 65507u /* 65535 - 20 - 8 */
-#define PAYLOAD_MAX_V6 65527u /* RFC 2460 section 4.3 without jumbograms: 65535 - 8 */
+#define SEGMENTS_MAX 128u       /* UDP_MAX_SEGMENTS */
+#define SEGMENT_BUFFERS_MAX 64u /* of one datagram */
+#define PAYLOAD_MAX_V4 65507u   /* 65535 - 20 - 8 */
+#define PAYLOAD_MAX_V6 65527u   /* RFC 2460 section 4.3 without jumbograms: 65535 - 8 */
 
 static int64_t deadline_after(int64_t timeout_us)
 {
@@ -45,46 +47,6 @@ uint32_t ring_get_iov(const struct foyer_ring *ring, uint32_t position, uint32_t
 }
 
 /* ---- sending ------------------------------------------------------------------------------- */
-
-static void set_source(struct foyer_datagram_header *header, const struct foyer_addr *addr)
-{
-    memcpy(header->local_addr, addr->bytes, 16);
-    header->flags |= FOYER_DATAGRAM_LOCAL;
-}
-
-/* IP_PKTINFO and IPV6_PKTINFO choose the source address. */
-static int parse_control(const struct msghdr *message, struct foyer_datagram_header *header)
-{
-    struct msghdr *walk = (struct msghdr *)(uintptr_t)message;
-    if (message->msg_control == NULL || message->msg_controllen == 0)
-        return 0;
-    for (struct cmsghdr *item = CMSG_FIRSTHDR(walk); item != NULL; item = CMSG_NXTHDR(walk, item)) {
-        if (item->cmsg_level == IPPROTO_IP && item->cmsg_type == IP_PKTINFO) {
-            struct in_pktinfo info;
-            uint8_t bytes[4];
-            if (item->cmsg_len < CMSG_LEN(sizeof(info)))
-                return -EINVAL;
-            memcpy(&info, CMSG_DATA(item), sizeof(info));
-            memcpy(bytes, &info.ipi_spec_dst, 4);
-            struct foyer_addr addr = foyer_addr_v4(bytes[0], bytes[1], bytes[2], bytes[3]);
-            if (info.ipi_spec_dst.s_addr != INADDR_ANY)
-                set_source(header, &addr);
-        } else if (item->cmsg_level == IPPROTO_IPV6 && item->cmsg_type == IPV6_PKTINFO) {
-            struct in6_pktinfo info;
-            if (item->cmsg_len < CMSG_LEN(sizeof(info)))
-                return -EINVAL;
-            struct foyer_addr addr;
-            memcpy(&info, CMSG_DATA(item), sizeof(info));
-            memcpy(addr.bytes, &info.ipi6_addr, 16);
-            if (!foyer_addr_is_any(&addr))
-                set_source(header, &addr);
-        } else if (item->cmsg_level != IPPROTO_IP && item->cmsg_level != IPPROTO_IPV6 &&
-                   item->cmsg_level != SOL_SOCKET) {
-            return -EINVAL;
-        }
-    }
-    return 0;
-}
 
 /* Whom it goes to. */
 static int choose_destination(struct socket_object *sock, const struct msghdr *message,
@@ -157,44 +119,26 @@ static int put_record(struct socket_object *sock, int fd, const struct channel *
     return error;
 }
 
-ssize_t datagram_send(struct socket_object *sock, int fd, const struct msghdr *message, int flags)
+/* One datagram, whose header says all but its size. */
+static ssize_t send_one(struct socket_object *sock, int fd, struct foyer_datagram_header *header,
+                        const struct msghdr *message, size_t size, int flags)
 {
-    struct foyer_datagram_header header;
-    size_t size = 0;
-    memset(&header, 0, sizeof(header));
-    if ((flags & MSG_OOB) != 0)
-        return -EOPNOTSUPP;
-    for (size_t i = 0; i < message->msg_iovlen; i++) {
-        size += message->msg_iov[i].iov_len;
-        if (size > PAYLOAD_MAX_V6 || message->msg_iov[i].iov_len > PAYLOAD_MAX_V6)
-            return -EMSGSIZE;
-    }
-    /* inet_send_prepare: the port comes before the arguments are looked at. */
-    int error = socket_autobind(sock);
-    if (error == 0)
-        error = choose_destination(sock, message, &header);
-    if (error == 0)
-        error = parse_control(message, &header);
-    if (error == 0 && payload_is_too_long(sock, &header, size))
-        error = -EMSGSIZE;
-    if (error < 0)
-        return error;
-    header.payload_size = (uint32_t)size;
+    header->payload_size = (uint32_t)size;
     struct channel *channel = socket_channel(sock, fd);
     if (channel == NULL)
         return -ENETDOWN;
     struct wait wait = {.events = POLLOUT,
-                        .need_bytes = foyer_datagram_record_size(header.payload_size),
+                        .need_bytes = foyer_datagram_record_size(header->payload_size),
                         .deadline_ns = deadline_after(sock->slot->send_timeout_us)};
     for (;;) {
-        error = slot_take_error(sock);
+        int error = slot_take_error(sock);
         if (error < 0)
             return error;
         if ((slot_options(sock) & FOYER_SLOT_SHUT_WRITE) != 0)
             return stream_send_error(sock, flags);
-        if (direct_send(sock, fd, &header, message))
+        if (direct_send(sock, fd, header, message))
             return (ssize_t)size;
-        error = put_record(sock, fd, channel, &header, message);
+        error = put_record(sock, fd, channel, header, message);
         if (error == 0)
             return (ssize_t)size;
         if (error == -EAGAIN && socket_is_nonblocking(sock, flags)) {
@@ -209,45 +153,81 @@ ssize_t datagram_send(struct socket_object *sock, int fd, const struct msghdr *m
     }
 }
 
-/* ---- receiving ----------------------------------------------------------------------------- */
-
-/* What comes along with the payload: MSG_CTRUNC where the program's buffer is too small. */
-static void put_control(const struct socket_object *sock, const struct foyer_addr *local,
-                        struct msghdr *message)
+/* The buffers of size bytes at offset. False: there are too many of them. */
+static bool cut(const struct msghdr *message, size_t offset, size_t size, struct iovec *ret_iov,
+                size_t *ret_count)
 {
-    union {
-        struct in_pktinfo v4;
-        struct in6_pktinfo v6;
-    } info;
-    size_t size;
-    size_t capacity = message->msg_control == NULL ? 0 : message->msg_controllen;
-    message->msg_controllen = 0;
-    if ((slot_options(sock) & FOYER_SLOT_RECV_PKTINFO) == 0)
-        return;
-    memset(&info, 0, sizeof(info));
-    if (sock->family == AF_INET) {
-        memcpy(&info.v4.ipi_addr, local->bytes + 12, 4);
-        info.v4.ipi_spec_dst = info.v4.ipi_addr;
-        info.v4.ipi_ifindex = foyer_addr_is_loopback(local) ? 1 : 2;
-        size = sizeof(info.v4);
-    } else {
-        memcpy(&info.v6.ipi6_addr, local->bytes, 16);
-        info.v6.ipi6_ifindex = foyer_addr_is_loopback(local) ? 1 : 2;
-        size = sizeof(info.v6);
+    *ret_count = 0;
+    for (size_t i = 0; i < message->msg_iovlen && size > 0; i++) {
+        const struct iovec *iov = &message->msg_iov[i];
+        if (offset >= iov->iov_len) {
+            offset -= iov->iov_len;
+            continue;
+        }
+        if (*ret_count == SEGMENT_BUFFERS_MAX)
+            return false;
+        size_t part = iov->iov_len - offset < size ? iov->iov_len - offset : size;
+        ret_iov[(*ret_count)++] = (struct iovec){(uint8_t *)iov->iov_base + offset, part};
+        size -= part;
+        offset = 0;
     }
-    if (capacity < CMSG_LEN(size)) {
-        message->msg_flags |= MSG_CTRUNC;
-        return;
-    }
-    struct cmsghdr header = {
-        .cmsg_len = CMSG_LEN(size),
-        .cmsg_level = sock->family == AF_INET ? IPPROTO_IP : IPPROTO_IPV6,
-        .cmsg_type = sock->family == AF_INET ? IP_PKTINFO : IPV6_PKTINFO,
-    };
-    memcpy(message->msg_control, &header, sizeof(header));
-    memcpy((uint8_t *)message->msg_control + CMSG_LEN(0), &info, size);
-    message->msg_controllen = CMSG_SPACE(size) <= capacity ? CMSG_SPACE(size) : CMSG_LEN(size);
+    return true;
 }
+
+/* UDP_SEGMENT: several datagrams in one call. */
+static ssize_t send_segments(struct socket_object *sock, int fd,
+                             struct foyer_datagram_header *header, const struct msghdr *message,
+                             size_t size, int flags)
+{
+    size_t segment = header->segment_size, done = 0;
+    struct iovec iov[SEGMENT_BUFFERS_MAX];
+    if (segment == 0 || size <= segment) {
+        header->segment_size = 0;
+        return send_one(sock, fd, header, message, size, flags);
+    }
+    if (size > segment * SEGMENTS_MAX)
+        return -EINVAL;
+    while (done < size) {
+        struct msghdr part = {.msg_iov = iov};
+        size_t left = size - done < segment ? size - done : segment;
+        if (!cut(message, done, left, iov, &part.msg_iovlen))
+            return done > 0 ? (ssize_t)done : -EMSGSIZE;
+        header->segment_size = 0;
+        ssize_t sent = send_one(sock, fd, header, &part, left, flags);
+        if (sent < 0)
+            return done > 0 ? (ssize_t)done : sent;
+        done += left;
+    }
+    return (ssize_t)size;
+}
+
+ssize_t datagram_send(struct socket_object *sock, int fd, const struct msghdr *message, int flags)
+{
+    struct foyer_datagram_header header;
+    size_t size = 0;
+    memset(&header, 0, sizeof(header));
+    header.segment_size = sock->slot->segment_size;
+    if ((flags & MSG_OOB) != 0)
+        return -EOPNOTSUPP;
+    for (size_t i = 0; i < message->msg_iovlen; i++) {
+        size += message->msg_iov[i].iov_len;
+        if (size > PAYLOAD_MAX_V6 || message->msg_iov[i].iov_len > PAYLOAD_MAX_V6)
+            return -EMSGSIZE;
+    }
+    /* inet_send_prepare: the port comes before the arguments are looked at. */
+    int error = socket_autobind(sock);
+    if (error == 0)
+        error = choose_destination(sock, message, &header);
+    if (error == 0)
+        error = control_parse(sock, message, &header);
+    if (error == 0 && payload_is_too_long(sock, &header, size))
+        error = -EMSGSIZE;
+    if (error < 0)
+        return error;
+    return send_segments(sock, fd, &header, message, size, flags);
+}
+
+/* ---- receiving ----------------------------------------------------------------------------- */
 
 /* From the ring that foyerd writes: how many bytes had room, -EAGAIN for none. */
 static ssize_t take_relayed(const struct foyer_ring *ring, const struct msghdr *message,
@@ -296,7 +276,7 @@ static ssize_t take_record(struct socket_object *sock, int fd, const struct foye
     if (message->msg_name != NULL)
         address_store(sock, &facts.peer, message->msg_name, &message->msg_namelen);
     message->msg_flags = copied < facts.payload_size ? MSG_TRUNC : 0;
-    put_control(sock, &facts.local, message);
+    control_put(sock, &facts, message);
     return (flags & MSG_TRUNC) != 0 ? (ssize_t)facts.payload_size : copied;
 }
 

@@ -9,6 +9,7 @@
 #include <limits.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <netinet/udp.h>
 #include <string.h>
 #include <sys/time.h>
 
@@ -59,6 +60,11 @@ static const struct {
     {IPPROTO_IPV6, IPV6_V6ONLY, ANY, FOYER_SLOT_V6ONLY},
     {IPPROTO_IP, IP_PKTINFO, SOCK_DGRAM, FOYER_SLOT_RECV_PKTINFO},
     {IPPROTO_IPV6, IPV6_RECVPKTINFO, SOCK_DGRAM, FOYER_SLOT_RECV_PKTINFO},
+    {IPPROTO_IP, IP_RECVTTL, SOCK_DGRAM, FOYER_SLOT_RECV_TTL},
+    {IPPROTO_IP, IP_RECVTOS, SOCK_DGRAM, FOYER_SLOT_RECV_TOS},
+    {IPPROTO_IPV6, IPV6_RECVHOPLIMIT, SOCK_DGRAM, FOYER_SLOT_RECV_HOPLIMIT},
+    {IPPROTO_IPV6, IPV6_RECVTCLASS, SOCK_DGRAM, FOYER_SLOT_RECV_TCLASS},
+    {IPPROTO_UDP, UDP_GRO, SOCK_DGRAM, FOYER_SLOT_GRO},
 };
 
 /* Options without effect here: set succeeds, get gives the default. */
@@ -88,8 +94,8 @@ static const struct {
     {IPPROTO_TCP, TCP_SAVE_SYN, 0, SOCK_STREAM},
     {IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_WANT, ANY},
     {IPPROTO_IP, IP_RECVERR, 0, ANY},
-    {IPPROTO_IP, IP_RECVTOS, 0, ANY},
-    {IPPROTO_IP, IP_RECVTTL, 0, ANY},
+    {IPPROTO_IP, IP_RECVTOS, 0, SOCK_STREAM},
+    {IPPROTO_IP, IP_RECVTTL, 0, SOCK_STREAM},
     {IPPROTO_IP, IP_RECVORIGDSTADDR, 0, ANY},
     {IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 0, ANY},
     {IPPROTO_IP, IP_MULTICAST_LOOP, 1, ANY},
@@ -97,8 +103,8 @@ static const struct {
     {IPPROTO_IP, IP_MULTICAST_ALL, 1, ANY},
     {IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_WANT, ANY},
     {IPPROTO_IPV6, IPV6_RECVERR, 0, ANY},
-    {IPPROTO_IPV6, IPV6_RECVTCLASS, 0, ANY},
-    {IPPROTO_IPV6, IPV6_RECVHOPLIMIT, 0, ANY},
+    {IPPROTO_IPV6, IPV6_RECVTCLASS, 0, SOCK_STREAM},
+    {IPPROTO_IPV6, IPV6_RECVHOPLIMIT, 0, SOCK_STREAM},
     {IPPROTO_IPV6, IPV6_DONTFRAG, 0, ANY},
     {IPPROTO_IPV6, IPV6_MULTICAST_LOOP, 1, ANY},
     {IPPROTO_IPV6, IPV6_MULTICAST_HOPS, 1, ANY},
@@ -234,6 +240,16 @@ static int set_tcp_level(struct socket_object *sock, int name, int value)
     }
 }
 
+static int set_udp_level(struct socket_object *sock, int name, int value)
+{
+    if (name != UDP_SEGMENT || sock->type != SOCK_DGRAM)
+        return -ENOPROTOOPT;
+    if (value < 0 || value > UINT16_MAX)
+        return -EINVAL;
+    sock->slot->segment_size = (uint16_t)value;
+    return 0;
+}
+
 static int set_ip_level(struct socket_object *sock, int level, int name, int value)
 {
     struct foyer_slot *slot = sock->slot;
@@ -319,6 +335,8 @@ static int option_set(struct socket_object *sock, int level, int name, const voi
         return set_socket_level(sock, name, number);
     case IPPROTO_TCP:
         return set_tcp_level(sock, name, number);
+    case IPPROTO_UDP:
+        return set_udp_level(sock, name, number);
     case IPPROTO_IP:
     case IPPROTO_IPV6:
         return set_ip_level(sock, level, name, number);
@@ -436,7 +454,7 @@ static int get_number(struct socket_object *sock, int level, int name, int *ret_
         {SOL_SOCKET, SO_MARK},       {IPPROTO_TCP, TCP_KEEPIDLE}, {IPPROTO_TCP, TCP_KEEPINTVL},
         {IPPROTO_TCP, TCP_KEEPCNT},  {IPPROTO_TCP, TCP_MAXSEG},   {IPPROTO_TCP, TCP_USER_TIMEOUT},
         {IPPROTO_IP, IP_TTL},        {IPPROTO_IP, IP_TOS},        {IPPROTO_IPV6, IPV6_UNICAST_HOPS},
-        {IPPROTO_IPV6, IPV6_TCLASS}};
+        {IPPROTO_IPV6, IPV6_TCLASS}, {IPPROTO_UDP, UDP_SEGMENT}};
     const int values[] = {
         (int)sock->type,
         (int)sock->family,
@@ -457,6 +475,7 @@ static int get_number(struct socket_object *sock, int level, int name, int *ret_
         slot->tos,
         slot->ttl != 0 ? slot->ttl : 64,
         slot->tos,
+        slot->segment_size,
     };
     _Static_assert(sizeof(values) / sizeof(values[0]) == sizeof(keys) / sizeof(keys[0]),
                    "one value per key");

@@ -295,7 +295,7 @@ void slot_unlock(struct socket_object *sock, int which);
 /* Spins while `holds` is false, as long as that may pay. */
 bool wait_spin(bool (*holds)(void *context), void *context);
 
-/* ---- datagram.c, direct.c ------------------------------------------------------------------ */
+/* ---- datagram.c, control.c, direct.c -------------------------------------------------------- */
 
 /* What comes along with a datagram. */
 struct datagram_facts {
@@ -311,6 +311,13 @@ void ring_put_iov(const struct foyer_ring *ring, uint32_t position, const struct
 /* How many bytes of size had room. */
 uint32_t ring_get_iov(const struct foyer_ring *ring, uint32_t position, uint32_t size,
                       const struct iovec *iov, size_t count);
+
+/* control.c: into the header what a message to be sent asks for; 0 or -EINVAL. */
+int control_parse(const struct socket_object *sock, const struct msghdr *message,
+                  struct foyer_datagram_header *header);
+/* What the program has asked for with what it received: msg_control and MSG_CTRUNC. */
+void control_put(const struct socket_object *sock, const struct datagram_facts *facts,
+                 struct msghdr *message);
 
 /* False: it has to go through foyerd. True: it is on its way, or lost since there was no room. */
 bool direct_send(struct socket_object *sock, int fd, const struct foyer_datagram_header *header,

@@ -251,6 +251,140 @@ static void packet_info(void)
     say(" flags=%s", (message.msg_flags & MSG_CTRUNC) != 0 ? "CTRUNC" : "0");
 }
 
+/* What came along, in order. */
+static void say_control(struct msghdr *message)
+{
+    for (struct cmsghdr *item = CMSG_FIRSTHDR(message); item != NULL;
+         item = CMSG_NXTHDR(message, item)) {
+        size_t size = item->cmsg_len - CMSG_LEN(0);
+        int value = 0;
+        memcpy(&value, CMSG_DATA(item), size < sizeof(value) ? size : sizeof(value));
+        bool is_info = size > sizeof(value);
+        say(" %d/%d/%zu=%d", item->cmsg_level, item->cmsg_type, size, is_info ? -1 : value);
+    }
+    say(" flags=%s", (message->msg_flags & MSG_CTRUNC) != 0 ? "CTRUNC" : "0");
+}
+
+static ssize_t send_control(int fd, const void *addr, socklen_t addr_size, size_t size, int level,
+                            int type, const void *value, size_t value_size)
+{
+    static char bytes[65000];
+    _Alignas(struct cmsghdr) char control[64] = {0};
+    struct iovec iov = {bytes, size};
+    struct cmsghdr header = {
+        .cmsg_len = CMSG_LEN(value_size), .cmsg_level = level, .cmsg_type = type};
+    memcpy(control, &header, sizeof(header));
+    memcpy(control + CMSG_LEN(0), value, value_size);
+    struct msghdr message = {.msg_name = (void *)(uintptr_t)addr,
+                             .msg_namelen = addr_size,
+                             .msg_iov = &iov,
+                             .msg_iovlen = 1,
+                             .msg_control = control,
+                             .msg_controllen = CMSG_SPACE(value_size)};
+    return sendmsg(fd, &message, 0);
+}
+
+static ssize_t recv_control(int fd, size_t capacity)
+{
+    char byte;
+    _Alignas(struct cmsghdr) char control[256];
+    struct iovec iov = {&byte, 1};
+    struct msghdr message = {
+        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = capacity};
+    ssize_t size = recvmsg(fd, &message, 0);
+    say_control(&message);
+    return size;
+}
+
+/* Also when the datagrams do not pass foyerd any more. */
+static void hop_limits(void)
+{
+    int a = bound(SOCK_DGRAM), b = bound(SOCK_DGRAM);
+    struct sockaddr_in addr = name_of(b);
+    set_int(b, IPPROTO_IP, IP_RECVTTL, 1);
+    set_int(b, IPPROTO_IP, IP_RECVTOS, 1);
+    for (int round = 0; round < 2; round++) {
+        int ttl = 33, tos = 0xb8;
+        uint8_t small = 0x20;
+        send_to(a, "x", &addr);
+        recv_control(b, 256);
+        say_result("ttl", send_control(a, &addr, sizeof(addr), 1, IPPROTO_IP, IP_TTL, &ttl, 4));
+        recv_control(b, 256);
+        say_result("tos", send_control(a, &addr, sizeof(addr), 1, IPPROTO_IP, IP_TOS, &tos, 4));
+        recv_control(b, 256);
+        say_result("byte", send_control(a, &addr, sizeof(addr), 1, IPPROTO_IP, IP_TOS, &small, 1));
+        recv_control(b, 30);
+        set_int(a, IPPROTO_IP, IP_TTL, 12 + round);
+        send_to(a, "x", &addr);
+        recv_control(b, 256);
+        char byte;
+        for (int i = 0; i < 40; i++) {
+            send_to(a, "x", &addr);
+            must((int)recv(b, &byte, 1, 0));
+        }
+    }
+    static const int bad[] = {0, 256, -1};
+    for (int i = 0; i < 3; i++)
+        say_result("bad", send_control(a, &addr, sizeof(addr), 1, IPPROTO_IP, IP_TTL, &bad[i], 4));
+    int value = 1;
+    say_result("type", send_control(a, &addr, sizeof(addr), 1, IPPROTO_IP, 77, &value, 4));
+    say_result("level", send_control(a, &addr, sizeof(addr), 1, IPPROTO_IPV6, 77, &value, 4));
+    say_result("udp", send_control(a, &addr, sizeof(addr), 1, IPPROTO_UDP, 77, &value, 4));
+}
+
+static void hop_limits6(void)
+{
+    int a = socket(AF_INET6, SOCK_DGRAM, 0), b = socket(AF_INET6, SOCK_DGRAM, 0);
+    struct sockaddr_in6 addr = {.sin6_family = AF_INET6};
+    must(bind(b, (struct sockaddr *)&addr, sizeof(addr)));
+    addr = loopback6(ntohs(name6_of(b).sin6_port));
+    set_int(b, IPPROTO_IPV6, IPV6_RECVHOPLIMIT, 1);
+    set_int(b, IPPROTO_IPV6, IPV6_RECVTCLASS, 1);
+    set_int(b, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1);
+    static const int values[] = {-1, 0, 7, 255, 256};
+    for (int i = 0; i < 5; i++) {
+        if (say_result("hops", send_control(a, &addr, sizeof(addr), 1, IPPROTO_IPV6, IPV6_HOPLIMIT,
+                                            &values[i], 4)) > 0)
+            recv_control(b, 256);
+        if (say_result("class", send_control(a, &addr, sizeof(addr), 1, IPPROTO_IPV6, IPV6_TCLASS,
+                                             &values[i], 4)) > 0)
+            recv_control(b, 256);
+    }
+    int c = bound(SOCK_DGRAM);
+    struct sockaddr_in v4 = loopback(ntohs(addr.sin6_port));
+    send_to(c, "y", &v4);
+    recv_control(b, 256);
+}
+
+static void segments(void)
+{
+    int a = bound(SOCK_DGRAM), b = bound(SOCK_DGRAM), value = 0;
+    struct sockaddr_in addr = name_of(b);
+    socklen_t value_size = sizeof(value);
+    static char bytes[65000];
+    uint16_t size = 1000;
+    for (int round = 0; round < 6; round++) {
+        say_result("cmsg", send_control(a, &addr, sizeof(addr), 3500, IPPROTO_UDP, 103, &size, 2));
+        for (int i = 0; i < 4; i++)
+            say(" %zd", recv(b, bytes, sizeof(bytes), 0));
+    }
+    say_result("small", send_control(a, &addr, sizeof(addr), 900, IPPROTO_UDP, 103, &size, 2));
+    say_result("recv", recv(b, bytes, sizeof(bytes), 0));
+    size = 1;
+    say_result("many", send_control(a, &addr, sizeof(addr), 1000, IPPROTO_UDP, 103, &size, 2));
+    say_result("long", send_control(a, &addr, sizeof(addr), 1000, IPPROTO_UDP, 103, &value, 4));
+    say_ok("set", setsockopt(a, IPPROTO_UDP, 103, &(int){700}, sizeof(int)));
+    getsockopt(a, IPPROTO_UDP, 103, &value, &value_size);
+    say(" get=%d", value);
+    say_result("send", sendto(a, bytes, 1500, 0, (struct sockaddr *)&addr, sizeof(addr)));
+    for (int i = 0; i < 3; i++)
+        say(" %zd", recv(b, bytes, sizeof(bytes), 0));
+    say_ok("set", setsockopt(a, IPPROTO_UDP, 103, &(int){70000}, sizeof(int)));
+    say_ok("gro", setsockopt(b, IPPROTO_UDP, 104, &(int){1}, sizeof(int)));
+    getsockopt(b, IPPROTO_UDP, 104, &value, &value_size);
+    say(" get=%d", value);
+}
+
 /* ---- IPv6 ---------------------------------------------------------------------------------- */
 
 static void stream6(void)
@@ -430,6 +564,9 @@ static const struct semantics_case cases[] = {
     {"refused", refused},
     {"shut_down", shut_down},
     {"packet_info", packet_info},
+    {"hop_limits", hop_limits},
+    {"hop_limits6", hop_limits6},
+    {"segments", segments},
     {"stream6", stream6},
     {"dual_stack", dual_stack},
     {"mapped", mapped},

@@ -28,6 +28,7 @@
 #undef deadline_after
 #undef HEADER_SIZE
 #undef PAYLOAD_MAX_V6
+#include "preload/control.c"
 #include "preload/direct.c"
 
 struct real_functions real_functions;
