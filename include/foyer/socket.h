@@ -368,6 +368,9 @@ enum foyer_option {
     FOYER_OPT_QUICKACK, /* TCP; 1: the next 16 segments are acknowledged at once, as are the first of
                            a connection; 0: ACKs wait for company (RFC 9293 section 3.8.6.3) from now
                            on. Of a connection: not kept for the next */
+    FOYER_OPT_PUSH, /* TCP; 1, the default: PSH where the buffer is emptied. 0: not, as for a SEND
+                       without PUSH (RFC 9293 section 3.9.1.2); 1 again once what a cork held has
+                       waited for its time */
     FOYER_OPT_STATISTICS, /* TCP; 0 or 1: foyer_socket_info's statistics are counted, for which the
                              connection needs some 100 bytes more */
     /* UDP; 0 or 1, 0 is the default. RFC 6936: for tunnels whose inner packets are protected, and

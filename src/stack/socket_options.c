@@ -47,6 +47,7 @@ static const struct option_rule rules[] = {
     [FOYER_OPT_UDP_ZERO_CHECKSUM_SEND] = {0, 1, false},
     [FOYER_OPT_SYN_RETRIES] = {0, 127, true},
     [FOYER_OPT_QUICKACK] = {0, 1, true},
+    [FOYER_OPT_PUSH] = {0, 1, true},
     [FOYER_OPT_STATISTICS] = {0, 1, true},
 };
 
@@ -254,6 +255,8 @@ static int64_t get_option(const struct sock *sock, enum foyer_option option)
         return sock->options->syn_retries;
     case FOYER_OPT_QUICKACK:
         return tcp_acks_quickly(sock);
+    case FOYER_OPT_PUSH:
+        return (sock->flags & SOCK_UNPUSHED) == 0;
     case FOYER_OPT_STATISTICS:
         return sock->options->has_statistics;
     }
@@ -360,6 +363,10 @@ static int set_plain_option(struct foyer_host *host, struct sock *sock, enum foy
         break;
     case FOYER_OPT_MULTICAST_LOOP:
         sock->multicast_loop = value != 0;
+        break;
+    case FOYER_OPT_PUSH:
+        sock->flags =
+            value == 0 ? sock->flags | SOCK_UNPUSHED : sock->flags & ~(uint32_t)SOCK_UNPUSHED;
         break;
     case FOYER_OPT_QUICKACK:
         tcp_ack_quickly(sock, value != 0);

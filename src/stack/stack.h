@@ -58,6 +58,7 @@ enum sock_flags {
     SOCK_SYN_DATA = 1u << 21,     /* the connection that is over was a Fast Open */
     SOCK_UDP_ZERO_IN = 1u << 22,  /* FOYER_OPT_UDP_ZERO_CHECKSUM_RECEIVE */
     SOCK_UDP_ZERO_OUT = 1u << 23, /* FOYER_OPT_UDP_ZERO_CHECKSUM_SEND */
+    SOCK_UNPUSHED = 1u << 24,     /* FOYER_OPT_PUSH is 0 */
 };
 
 /* A socket's two rings. Sockets that have none yet all point at sock_no_rings. */

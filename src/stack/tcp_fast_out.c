@@ -76,7 +76,7 @@ static bool may_go(const struct sock *sock, const struct letter *letter, foyer_t
     const struct tcb *tcb = sock->tcb;
 
     return letter->size <= tcb->mss && letter->size <= tcb->snd_wnd &&
-           tcb->cwnd_bytes >= 2u * tcb->mss && !sock->cork &&
+           tcb->cwnd_bytes >= 2u * tcb->mss && !sock->cork && (sock->flags & SOCK_UNPUSHED) == 0 &&
            (tcb->cc_id == FOYER_CONGESTION_CUBIC || tcb->cc_id == FOYER_CONGESTION_NEWRENO) &&
            /* The timeout is the one of a quiet path; a loss probe's time would not be before it. */
            tcb->backoff == 0 && tcb->srtt_us8 != 0 && srtt_us(tcb) <= SRTT_MAX_US &&

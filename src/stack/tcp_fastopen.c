@@ -277,7 +277,10 @@ uint32_t fastopen_syn_acked(struct foyer_host *host, struct sock *sock,
         host->stats.tcp_fastopen_active_fails++;
     if (acked_bytes == 0)
         tcb->flags &= ~(uint32_t)TCPF_FASTOPEN;
-    bool has_cookie = options->has_fastopen && options->fastopen_size > 0;
+    /* RFC 7413 section 4.1.2: a cookie is the answer to a request, and who sends without one makes
+     * none. */
+    bool has_cookie = options->has_fastopen && options->fastopen_size > 0 &&
+                      !sock->options->fastopen_without_cookie;
     if (!has_cookie && !was_lost && acked_bytes == 0)
         return 0;
     struct fastopen_path *path = take_path(host, sock);

@@ -331,9 +331,9 @@ struct new_data {
  * instead of when its patience ends, and of several packets of that size it makes no larger one. A
  * lone segment in the midst of a transfer is left to be coalesced with the next.
  */
-static bool is_push(const struct tcb *tcb, uint32_t size, uint32_t unsent)
+static bool is_push(const struct sock *sock, uint32_t size, uint32_t unsent)
 {
-    return size == unsent || size > tcb->mss;
+    return (size == unsent && (sock->flags & SOCK_UNPUSHED) == 0) || size > sock->tcb->mss;
 }
 
 /*
@@ -395,7 +395,7 @@ static bool choose_new_data(const struct foyer_host *host, struct sock *sock,
         is_all = size == unsent;
     }
     *ret_data =
-        (struct new_data){size, is_all && wants_fin && window > size, is_push(tcb, size, unsent)};
+        (struct new_data){size, is_all && wants_fin && window > size, is_push(sock, size, unsent)};
     return size > 0;
 }
 

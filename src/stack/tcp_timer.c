@@ -133,6 +133,7 @@ static void persist_fires(struct foyer_host *host, struct sock *sock, foyer_time
     if (tcb->retries < UINT8_MAX)
         tcb->retries++;
     bool was_overridden = (tcb->flags & TCPF_OVERRIDE) != 0;
+    sock->flags &= ~(uint32_t)SOCK_UNPUSHED;
     if (tcb->snd_wnd > 0)
         tcb->flags |= TCPF_OVERRIDE; /* SWS avoidance's override timeout, or the cork's */
     else

@@ -116,22 +116,24 @@ def print_table():
         print(f"| {script[:-4]} | {' | '.join(cells)} | {kind + ': ' + note if kind else ''} |")
 
 
-def local_args_of(path, family):
-    """A script may name its own local address, which the stack has to have."""
+def stack_flags_of(path):
+    """A script may name its own local address, and switch off what the device offers."""
+    flags = []
     with open(path, encoding="utf-8", errors="replace") as text:
         for line in text:
             word = line.strip().lstrip("-")
             if line.strip().startswith("--local_ip="):
                 address = word.split("=", 1)[1].split()[0]
-                return [f"local{6 if ':' in address else 4}={address}"]
-    del family
-    return []
+                flags.append(f"local{6 if ':' in address else 4}={address}")
+            if line.startswith("ethtool -K") and "tso off" in line:
+                flags.append("tso=off")
+    return flags
 
 
 def command_for(program, library, path, family):
     args = [program, "--send_omit_free", *FAMILY_ARGS[family]]
     if library:
-        flags = ",".join([STACK_FLAGS[family], *local_args_of(path, family)])
+        flags = ",".join([STACK_FLAGS[family], *stack_flags_of(path)])
         args += [f"--so_filename={library}", f"--so_flags={flags}"]
     # Scripts set a queue discipline on the device that packetdrill would have made.
     setup = "ip link set lo up; ip tuntap add tun0 mode tun; " if library else ""

@@ -24,6 +24,7 @@
 #define PD_SOCKETS_MAX 1024
 #define PD_FD_FIRST 1000 /* not to be taken for a descriptor of the process */
 #define PD_WATCHES_MAX 64
+#define PD_RECORDS_MAX 32
 #define PD_NOTICES_MAX 64 /* of a socket, waiting to happen or to be read */
 
 struct pd_watch {
@@ -64,8 +65,15 @@ struct pd_socket {
     struct foyer_ring rx, tx; /* unset: none yet */
     struct pd_watch *watches; /* epoll */
     bool tells_inq;           /* TCP_INQ */
-    uint32_t notsent_lowat;   /* TCP_NOTSENT_LOWAT; 0: the namespace's */
-    bool is_zerocopy;         /* SO_ZEROCOPY */
+    uint32_t send_limit;      /* SO_SNDBUF as Linux keeps it, doubled; 0: the ring's */
+    /* Behind MSG_EOR: bytes that are taken and wait until all before them has left, so that no
+     * segment holds both; the ends of records among them. */
+    uint8_t *held;
+    size_t held_size, record_ends[PD_RECORDS_MAX];
+    unsigned record_count;
+    bool ends_record;       /* the ring's last byte is the last of a record */
+    uint32_t notsent_lowat; /* TCP_NOTSENT_LOWAT; 0: the namespace's */
+    bool is_zerocopy;       /* SO_ZEROCOPY */
     uint32_t zerocopy_next;
     uint32_t timestamping;       /* SO_TIMESTAMPING */
     uint32_t timestamping_start; /* where the stream was when it was set */
@@ -99,6 +107,7 @@ struct pd {
     foyer_time_ns now;
     struct foyer_host *host; /* NULL until the first socket: then the script's sysctls are set */
     uint16_t mtu;
+    bool is_without_tso;
     struct foyer_addr local4, local6;
     struct pd_call *waiting; /* of the other thread */
     bool is_returning;       /* its call ended, it has not read the clock yet */
@@ -144,6 +153,12 @@ int pd_accept(struct pd *pd, int fd, struct sockaddr *ret_addr, socklen_t *io_si
 int pd_connect(struct pd *pd, int fd, const struct sockaddr *addr, socklen_t size);
 ssize_t pd_receive(struct pd *pd, int fd, struct msghdr *msg, int flags);
 ssize_t pd_send(struct pd *pd, int fd, const struct msghdr *msg, int flags);
+/* Moves on what MSG_EOR holds back. */
+void pd_records_look(struct pd *pd, struct pd_socket *socket);
+/* A packet came: what MSG_MORE held goes by Nagle's rule. */
+void pd_more_over(struct pd *pd);
+/* What a socket's bytes that are not acknowledged count against send_limit. */
+uint32_t pd_send_memory(const struct pd_socket *socket, const struct foyer_socket_info *info);
 int pd_shutdown(struct pd *pd, int fd, int how);
 int pd_close(struct pd *pd, int fd);
 
@@ -178,6 +193,7 @@ void pd_options_init(struct pd *pd, struct pd_socket *socket);
 
 /* ---- poll.c --------------------------------------------------------------------------------- */
 
+bool pd_is_writable(const struct pd_socket *socket, const struct foyer_socket_info *info);
 /* The host said that something happened to a socket. */
 void pd_poll_event(struct pd *pd, struct pd_socket *socket, uint32_t bits);
 void pd_poll_closed(struct pd *pd, const struct pd_socket *socket);

@@ -364,6 +364,7 @@ struct io_call {
     uint8_t *bytes;
     size_t size, done;
     int flags;
+    bool has_waited;
     struct foyer_endpoint remote; /* port 0: none given */
 };
 
@@ -432,24 +433,107 @@ ssize_t pd_receive(struct pd *pd, int fd, struct msghdr *msg, int flags)
     return count;
 }
 
+#define PD_PIECE_OVERHEAD 548u /* about what Linux counts for a packet besides its bytes */
+
+/* Linux's super-segments in the making: of half of the peer's window. */
+static uint32_t piece_size(const struct foyer_socket_info *info)
+{
+    uint32_t piece = info->send_window_bytes / 2 / info->mss * info->mss;
+
+    return piece > info->mss ? piece : info->mss;
+}
+
+uint32_t pd_send_memory(const struct pd_socket *socket, const struct foyer_socket_info *info)
+{
+    if (!foyer_ring_is_set(&socket->tx) || info->mss == 0)
+        return 0;
+    uint32_t used = foyer_ring_used(&socket->tx), piece = piece_size(info);
+    return used == UINT32_MAX ? 0 : used + (used + piece - 1) / piece * PD_PIECE_OVERHEAD;
+}
+
 /*
- * TCP_NOTSENT_LOWAT: how much more may be written. Linux looks at it before each super-segment
- * that it begins, which is half of the peer's window here, and fills the one that it has begun.
+ * TCP_NOTSENT_LOWAT, SO_SNDBUF: how much more may be written. Linux looks at both before each
+ * super-segment that it begins, and fills the one that it has begun.
  */
-static size_t notsent_room(struct pd *pd, const struct pd_socket *socket)
+static size_t write_room(struct pd *pd, const struct pd_socket *socket)
 {
     struct foyer_socket_info info;
     uint32_t lowat = pd_notsent_lowat(socket);
 
-    if (lowat == UINT32_MAX || foyer_socket_info(pd->host, socket->handle, &info) != 0 ||
-        info.mss == 0)
+    if ((lowat == UINT32_MAX && socket->send_limit == 0) ||
+        foyer_socket_info(pd->host, socket->handle, &info) != 0 || info.mss == 0)
         return SIZE_MAX;
-    uint32_t piece = info.send_window_bytes / 2 / info.mss * info.mss;
-    if (piece < info.mss)
-        piece = info.mss;
-    if (info.unsent_bytes > 0 && info.unsent_bytes < piece)
-        return piece - info.unsent_bytes;
-    return info.unsent_bytes < lowat ? piece : 0;
+    uint32_t piece = piece_size(&info);
+    if (info.unsent_bytes % piece != 0)
+        return piece - info.unsent_bytes % piece;
+    bool is_full = socket->send_limit != 0 && pd_send_memory(socket, &info) >= socket->send_limit;
+    return info.unsent_bytes < lowat && !is_full ? piece : 0;
+}
+
+/* ---- records -------------------------------------------------------------------------------- */
+
+/* The end of a record that is not the last waits for nobody: Nagle's rule is for the last. */
+static void send_held(struct pd *pd, struct pd_socket *socket, size_t size, bool is_last)
+{
+    int64_t nodelay = 0;
+
+    foyer_socket_get_option(pd->host, socket->handle, FOYER_OPT_NODELAY, &nodelay);
+    if (!is_last)
+        foyer_socket_set_option(pd->host, socket->handle, FOYER_OPT_NODELAY, 1);
+    int64_t count = foyer_socket_send(pd->host, socket->handle, socket->held, size, pd->now);
+    size_t sent = count > 0 ? (size_t)count : 0;
+    memmove(socket->held, socket->held + sent, socket->held_size - sent);
+    socket->held_size -= sent;
+    for (unsigned i = 0; i < socket->record_count; i++)
+        socket->record_ends[i] -= sent;
+    pd_wire_output(pd);
+    foyer_socket_set_option(pd->host, socket->handle, FOYER_OPT_NODELAY, nodelay);
+}
+
+void pd_records_look(struct pd *pd, struct pd_socket *socket)
+{
+    struct foyer_socket_info info;
+
+    while (socket->held_size > 0 && foyer_socket_info(pd->host, socket->handle, &info) == 0 &&
+           !(socket->ends_record && info.unsent_bytes > 0)) {
+        size_t before = socket->held_size;
+        size_t size = socket->record_count > 0 ? socket->record_ends[0] : socket->held_size;
+        send_held(pd, socket, size, size == before);
+        if (socket->held_size == before)
+            return; /* no room */
+        socket->ends_record = socket->record_count > 0 && socket->record_ends[0] == 0;
+        if (socket->ends_record)
+            memmove(&socket->record_ends[0], &socket->record_ends[1],
+                    --socket->record_count * sizeof(socket->record_ends[0]));
+    }
+}
+
+/* True: taken, to follow what MSG_EOR ended. */
+static bool hold_behind_record(struct pd *pd, struct pd_socket *socket, const uint8_t *bytes,
+                               size_t size)
+{
+    struct foyer_socket_info info;
+
+    if (!socket->is_tcp || (socket->held_size == 0 && !socket->ends_record))
+        return false;
+    if (socket->held_size == 0 &&
+        (foyer_socket_info(pd->host, socket->handle, &info) != 0 || info.unsent_bytes == 0))
+        return false;
+    uint8_t *held = realloc(socket->held, socket->held_size + size);
+    if (held == NULL)
+        return false;
+    memcpy(held + socket->held_size, bytes, size);
+    socket->held = held;
+    socket->held_size += size;
+    return true;
+}
+
+static void note_record(struct pd_socket *socket, bool is_end)
+{
+    if (socket->held_size == 0)
+        socket->ends_record = is_end;
+    else if (is_end && socket->record_count < PD_RECORDS_MAX)
+        socket->record_ends[socket->record_count++] = socket->held_size;
 }
 
 static ssize_t attempt_send(struct pd_call *call)
@@ -461,8 +545,15 @@ static ssize_t attempt_send(struct pd_call *call)
     if (!socket->is_tcp)
         return foyer_socket_send_to(pd->host, socket->handle, io->bytes, io->size,
                                     io->remote.port != 0 ? &io->remote : NULL, pd->now);
+    if (hold_behind_record(pd, socket, io->bytes + io->done, io->size - io->done))
+        io->done = io->size;
+    struct foyer_socket_info info;
+    if (io->has_waited && foyer_socket_info(pd->host, socket->handle, &info) == 0 &&
+        info.state != FOYER_STATE_CLOSED && !pd_is_writable(socket, &info))
+        return -EAGAIN; /* Linux wakes a writer only then */
     while (io->done < io->size) {
-        size_t room = notsent_room(pd, socket);
+        size_t room = write_room(pd, socket);
+        io->has_waited = room == 0;
         if (room == 0)
             return -EAGAIN;
         size_t size = io->size - io->done < room ? io->size - io->done : room;
@@ -492,10 +583,24 @@ static void note_answer(struct pd *pd, const struct pd_socket *socket)
         foyer_socket_set_option(pd->host, socket->handle, FOYER_OPT_QUICKACK, 0);
 }
 
-/* MSG_MORE is TCP_CORK until the next send. */
+void pd_more_over(struct pd *pd)
+{
+    for (unsigned i = 0; i < PD_SOCKETS_MAX; i++) {
+        struct pd_socket *socket = &pd->sockets[i];
+        if (!socket->is_open || !socket->has_more)
+            continue;
+        socket->has_more = false;
+        foyer_socket_set_option(pd->host, socket->handle, FOYER_OPT_CORK, socket->is_corked);
+    }
+}
+
+/* MSG_MORE is a cork until something comes from the peer or the next send, and does not push. */
 static void set_cork(struct pd *pd, struct pd_socket *socket, bool has_more)
 {
-    if (!socket->is_tcp || socket->has_more == has_more)
+    if (!socket->is_tcp)
+        return;
+    foyer_socket_set_option(pd->host, socket->handle, FOYER_OPT_PUSH, !has_more);
+    if (socket->has_more == has_more)
         return;
     socket->has_more = has_more;
     foyer_socket_set_option(pd->host, socket->handle, FOYER_OPT_CORK,
@@ -598,6 +703,8 @@ ssize_t pd_send(struct pd *pd, int fd, const struct msghdr *msg, int flags)
     if (count < 0 && count != -EAGAIN && count != -EPIPE)
         socket->has_error = false;
     free(io.bytes);
+    if (count > 0 && socket->is_tcp)
+        note_record(socket, (flags & MSG_EOR) != 0);
     if (io.done > 0 || (count > 0 && socket->is_tcp))
         pd_mark_written(socket, (flags & MSG_ZEROCOPY) != 0);
     return count == -EAGAIN && io.done > 0 ? (ssize_t)io.done : count;
@@ -634,6 +741,7 @@ int pd_close(struct pd *pd, int fd)
     else
         error = foyer_socket_close(pd->host, socket->handle, pd->now);
     pd_poll_closed(pd, socket);
+    free(socket->held);
     ring_free(&socket->rx);
     ring_free(&socket->tx);
     memset(socket, 0, sizeof(*socket));

@@ -54,6 +54,9 @@ void pd_settle(struct pd *pd)
     pd_wire_output(pd);
     take_events(pd);
     for (unsigned i = 0; i < PD_SOCKETS_MAX; i++)
+        if (pd->sockets[i].held_size > 0)
+            pd_records_look(pd, &pd->sockets[i]);
+    for (unsigned i = 0; i < PD_SOCKETS_MAX; i++)
         if (pd->sockets[i].mark_count > 0)
             pd_marks_look(pd, &pd->sockets[i]);
     if (!pd_is_script_thread(pd) || pd->waiting == NULL)

@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <sys/ioctl.h>
 
+#define PD_SEND_MIN 4608 /* Linux's SOCK_MIN_SNDBUF */
+
 struct option_name {
     int level, name;
     enum foyer_option option;
@@ -216,6 +218,8 @@ int pd_setsockopt(struct pd *pd, int fd, int level, int name, const void *value,
         memcpy(&number, value, sizeof(number));
     if (option->option == FOYER_OPT_CORK)
         socket->is_corked = number != 0;
+    if (option->option == FOYER_OPT_SEND_BUFFER)
+        socket->send_limit = number < PD_SEND_MIN / 2 ? PD_SEND_MIN : 2u * (uint32_t)number;
     bool is_switch = level == SOL_SOCKET
                          ? name != SO_RCVBUF && name != SO_SNDBUF
                          : level == IPPROTO_TCP && (name == TCP_NODELAY || name == TCP_CORK);
@@ -343,6 +347,8 @@ static int get_number(struct pd *pd, struct pd_socket *socket, const struct opti
     bool is_size =
         option->option == FOYER_OPT_RECEIVE_BUFFER || option->option == FOYER_OPT_SEND_BUFFER;
     *ret_number = (int)(is_size ? value * 2 : value);
+    if (option->option == FOYER_OPT_SEND_BUFFER && socket->send_limit != 0)
+        *ret_number = (int)socket->send_limit;
     return 0;
 }
 

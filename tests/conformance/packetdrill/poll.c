@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-static bool is_writable(const struct pd_socket *socket, const struct foyer_socket_info *info)
+bool pd_is_writable(const struct pd_socket *socket, const struct foyer_socket_info *info)
 {
     uint32_t lowat = pd_notsent_lowat(socket);
 
@@ -12,6 +12,10 @@ static bool is_writable(const struct pd_socket *socket, const struct foyer_socke
         return true;
     if (lowat != UINT32_MAX && info->unsent_bytes >= lowat / 2)
         return false;
+    uint32_t memory = pd_send_memory(socket, info);
+    if (socket->send_limit != 0 &&
+        (memory >= socket->send_limit || socket->send_limit - memory < memory / 2))
+        return false; /* sk_stream_is_writeable */
     uint32_t room = foyer_ring_free(&socket->tx);
     return room == UINT32_MAX || room >= socket->tx.size / 3;
 }
@@ -36,7 +40,7 @@ static uint32_t tcp_readiness(struct pd *pd, const struct pd_socket *socket)
         return ready;
     if (pd_readable_bytes(socket) > 0)
         ready |= POLLIN | POLLRDNORM;
-    if (socket->has_shut_write || is_writable(socket, &info))
+    if (socket->has_shut_write || pd_is_writable(socket, &info))
         ready |= POLLOUT | POLLWRNORM;
     return ready;
 }

@@ -244,6 +244,7 @@ static int call_packet_to_stack(void *self, const void *bytes, size_t size)
 
     if (pd->host != NULL)
         pd_wire_input(pd, bytes, size);
+    pd_more_over(pd);
     return leave_int(pd, 0);
 }
 
@@ -390,6 +391,8 @@ static void set_flag(struct pd *pd, const char *flag)
         return;
     } else if (strncmp(flag, "mtu=", 4) == 0) {
         pd->mtu = (uint16_t)strtoul(flag + 4, NULL, 10);
+    } else if (strcmp(flag, "tso=off") == 0) {
+        pd->is_without_tso = true;
     } else {
         fprintf(stderr, "libfoyer-packetdrill: flag not understood: %s\n", flag);
         exit(EXIT_FAILURE);

@@ -94,7 +94,8 @@ bool pd_host_start(struct pd *pd)
         .allocator = {take, give, NULL},
         .mtu = pd->mtu,
         /* Linux's packets are seen before they are cut, too. */
-        .link_capabilities = FOYER_LINK_TX_CHECKSUM | FOYER_LINK_TSO4 | FOYER_LINK_TSO6,
+        .link_capabilities =
+            FOYER_LINK_TX_CHECKSUM | (pd->is_without_tso ? 0u : FOYER_LINK_TSO4 | FOYER_LINK_TSO6),
         /* And they are what goes in a millisecond, on the paths of scripts tcp_min_tso_segs. */
         .gso_max_size = (uint32_t)pd_sysctl("tcp_min_tso_segs", 0, 2) * 1460u,
         .receive_buffer_size = ring_size_for(pd_sysctl("tcp_rmem", 2, 6 << 20)),

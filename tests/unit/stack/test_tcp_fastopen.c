@@ -350,6 +350,31 @@ static const struct wire_tcp_options *cookie_of_server(void)
     return &options;
 }
 
+static void cookie_that_was_not_asked_for_is_not_kept(void **state)
+{
+    struct peer *peer = peer_create();
+    struct foyer_endpoint remote = {foyer_addr_v4(10, 0, 0, 2), PEER_PORT};
+
+    (void)state;
+    assert_int_equal(foyer_socket_open(peer->host, FOYER_FAMILY_V4, FOYER_TCP, 1, &peer->socket),
+                     0);
+    set_option(peer, peer->socket, FOYER_OPT_FASTOPEN_WITHOUT_COOKIE, 1);
+    uint8_t byte = host_byte(0);
+    peer->written = 1;
+    assert_int_equal(
+        foyer_socket_connect_send(peer->host, peer->socket, &remote, &byte, 1, peer->now), 1);
+    peer->host_port = peer_info(peer).local.port;
+    struct seg syn = peer_expect(peer, SYN, 0, 0, 1);
+    assert_false(syn.options.has_fastopen);
+    answer_syn(peer, 2, cookie_of_server());
+    peer_expect(peer, ACK, 2, 1, 0);
+    close_now(peer);
+    connect_send(peer, 0);
+    syn = peer_expect(peer, SYN, 0, 0, 0);
+    assert_int_equal(syn.options.fastopen_size, 0); /* none is known: it asks */
+    peer_destroy(peer);
+}
+
 static struct peer *with_known_cookie(void)
 {
     struct peer *peer = peer_create();
@@ -533,6 +558,7 @@ static void server_and_client_need_no_cookie_where_none_is_wanted(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(cookie_that_was_not_asked_for_is_not_kept),
         cmocka_unit_test(syn_data_is_read_and_answered_before_the_handshake_ends),
         cmocka_unit_test(congestion_control_may_be_chosen_before_the_handshake_ends),
         cmocka_unit_test(syn_without_a_good_cookie_is_an_ordinary_one),

@@ -276,6 +276,30 @@ static void quickack_is_switched(void **state)
     peer_destroy(peer);
 }
 
+static void what_is_not_pushed_has_no_psh(void **state)
+{
+    struct peer *peer = peer_create();
+
+    (void)state;
+    peer_establish(peer, &sack_options, 60000);
+    set_option(peer, FOYER_OPT_PUSH, 0);
+    peer_write(peer, 100);
+    peer_expect(peer, ACK, 1, 1, 100);
+    ack_window(peer, 101, 60000);
+    set_option(peer, FOYER_OPT_PUSH, 1);
+    peer_write(peer, 100);
+    peer_expect(peer, ACK | PSH, 101, 1, 100);
+    ack_window(peer, 201, 60000);
+    /* A cork's time pushes. */
+    set_option(peer, FOYER_OPT_PUSH, 0);
+    set_option(peer, FOYER_OPT_CORK, 1);
+    peer_write(peer, 100);
+    peer_expect_nothing(peer);
+    peer_advance(peer, 201 * MS);
+    peer_expect(peer, ACK | PSH, 201, 1, 100);
+    peer_destroy(peer);
+}
+
 static void syn_retries_are_bounded(void **state)
 {
     struct peer *peer = peer_create();
@@ -309,6 +333,7 @@ int main(void)
         cmocka_unit_test(syn_ack_that_echoes_another_syn_is_refused),
         cmocka_unit_test(missing_timestamps_are_tolerated_where_asked_for),
         cmocka_unit_test(quickack_is_switched),
+        cmocka_unit_test(what_is_not_pushed_has_no_psh),
         cmocka_unit_test(syn_retries_are_bounded),
     };
 
