@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs packetdrill's scripts against libfoyer, or against the kernel for comparison.
 
-usage: test_packetdrill.py [--kernel] [--family 4|6] [--only WORD] [--verbose] [--json FILE]
+usage: test_packetdrill.py [--kernel] [--family 4|6|mapped] [--only WORD] [--verbose] [--json FILE]
                            [--update] [--table]
 
 Environment:
@@ -38,6 +38,13 @@ FAMILY_ARGS = {
         "-D", "TFO_COOKIE=3021b9d889017eeb", "-D", "CODE=host_unreachable",
         "-D", "CMSG_LEVEL_IP=SOL_IP", "-D", "CMSG_TYPE_RECVERR=IP_RECVERR",
     ],
+    # IPv4 through sockets of IPv6.
+    "mapped": [
+        "--ip_version=ipv4-mapped-ipv6", "--local_ip=192.168.0.1", "--gateway_ip=192.168.0.1",
+        "--netmask_ip=255.255.0.0", "--remote_ip=192.0.2.1",
+        "-D", "TFO_COOKIE=3021b9d889017eeb", "-D", "CODE=host_unreachable",
+        "-D", "CMSG_LEVEL_IP=SOL_IPV6", "-D", "CMSG_TYPE_RECVERR=IPV6_RECVERR",
+    ],
     "6": [
         "--ip_version=ipv6", "--mtu=1520", "--local_ip=fd3d:0a0b:17d6::1",
         "--gateway_ip=fd3d:0a0b:17d6:8888::1", "--remote_ip=fd3d:fa7b:d17d::1",
@@ -45,7 +52,8 @@ FAMILY_ARGS = {
         "-D", "CMSG_LEVEL_IP=SOL_IPV6", "-D", "CMSG_TYPE_RECVERR=IPV6_RECVERR",
     ],
 }  # fmt: skip
-STACK_FLAGS = {"4": "mtu=1500", "6": "mtu=1520"}
+FAMILY_NAMES = {"4": "IPv4", "mapped": "IPv4-mapped", "6": "IPv6"}
+STACK_FLAGS = {"4": "mtu=1500", "mapped": "mtu=1500", "6": "mtu=1520"}
 
 
 def skip(why):
@@ -70,8 +78,8 @@ def families_of(name):
     if name.endswith("v6.pkt"):
         return ["6"]
     if name.endswith("v4.pkt"):
-        return ["4"]
-    return ["4", "6"]
+        return ["4", "mapped"]
+    return ["4", "mapped", "6"]
 
 
 def read_rows():
@@ -106,13 +114,13 @@ def update_rows(results, column):
 
 
 def print_table():
-    """One line per script, both IP versions together."""
+    """One line per script, all families together."""
     _, rows = read_rows()
-    print("| script | libfoyer 4, 6 | Linux 4, 6 | why |\n|---|---|---|---|")
+    print("| script | libfoyer 4, mapped, 6 | Linux 4, mapped, 6 | why |\n|---|---|---|---|")
     for script in sorted({script for script, _ in rows}):
-        both = [rows.get((script, family)) for family in "46"]
-        cells = [", ".join(row[i] if row else "-" for row in both) for i in (0, 1)]
-        kind, note = next((row[2:] for row in both if row and row[2]), ("", ""))
+        all_of_it = [rows.get((script, family)) for family in FAMILY_ARGS]
+        cells = [", ".join(row[i] if row else "-" for row in all_of_it) for i in (0, 1)]
+        kind, note = next((row[2:] for row in all_of_it if row and row[2]), ("", ""))
         print(f"| {script[:-4]} | {' | '.join(cells)} | {kind + ': ' + note if kind else ''} |")
 
 
@@ -186,7 +194,7 @@ def run_all(options, program, library, scripts):
                 results[f"{name} {family}"] = {"passed": passed, "said": said}
             word = "FAIL" if regressed else "pass" if passed else "fail"
             news = " (listed as failing)" if passed and expected == "fail" else ""
-            print(f"{word} {name} IPv{family}{news}", flush=True)
+            print(f"{word} {name} {FAMILY_NAMES[family]}{news}", flush=True)
             if said and not passed and (regressed or options.verbose):
                 print("    " + said.replace("\n", "\n    "))
     return results, regressions
@@ -195,7 +203,7 @@ def run_all(options, program, library, scripts):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--kernel", action="store_true", help="run against the kernel instead")
-    parser.add_argument("--family", choices=["4", "6"])
+    parser.add_argument("--family", choices=list(FAMILY_ARGS))
     parser.add_argument("--only", default="", help="scripts whose name has this in it")
     parser.add_argument("--verbose", action="store_true")
     parser.add_argument("--json", help="write what each script said")
