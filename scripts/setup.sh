@@ -26,6 +26,7 @@ test_packages=(
     busybox-static:dpkg hey:hey webhook:webhook
     libcap2-bin:setcap util-linux:unshare passwd:useradd
     dnsmasq-base:dnsmasq iputils-ping:ping passt:passt
+    libpython3.11-testsuite:dpkg
     libxdp-dev:pc=libxdp libbpf-dev:pc=libbpf libuv1-dev:pc=libuv
 )
 # For scripts/portability.sh. Debian's gcc-multilib conflicts with all cross compilers; who has it

@@ -746,11 +746,11 @@ static void wake_own_sleepers(struct socket_object *sock)
 }
 
 /* Both FINs are exchanged: the kernel's socket is in TIME-WAIT or beyond, and not connected. */
-static bool is_finished(const struct socket_object *sock)
+static bool is_finished(struct socket_object *sock)
 {
     const struct channel *channel = socket_channel_now(sock);
     uint32_t options = slot_options(sock);
-    return (options & FOYER_SLOT_RESET_SEEN) != 0 ||
+    return socket_is_reset(sock, channel) ||
            ((options & FOYER_SLOT_SHUT_WRITE) != 0 && channel != NULL &&
             atomic_load(&channel->rx.shared->writer_state) == FOYER_RING_FIN);
 }

@@ -93,6 +93,29 @@ static void connect_nonblocking_refused_again(void)
     say_result("again", recv(fd, &byte, 1, 0));
 }
 
+/* Before anything else has noticed it. */
+static void names_after_reset(void)
+{
+    int a, b;
+    struct sockaddr_in addr;
+    socklen_t size = sizeof(addr);
+    struct linger linger = {.l_onoff = 1};
+    char bytes[8];
+    stream_pair(&a, &b);
+    must(setsockopt(a, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)));
+    say_result("send", send(a, "data", 4, 0));
+    close(a);
+    /* On foyer the news comes by foyerd; nothing but the name may be what notices them. */
+    for (int i = 0; i < 200 && getpeername(b, (struct sockaddr *)&addr, &size) == 0; i++)
+        sleep_ms(10);
+    say_ok("peer", getpeername(b, (struct sockaddr *)&addr, &size));
+    say_ok("name", getsockname(b, (struct sockaddr *)&addr, &size));
+    say_result("recv", recv(b, bytes, 1, 0));
+    say_result("more", recv(b, bytes, sizeof(bytes), 0));
+    say_result("then", recv(b, bytes, sizeof(bytes), 0));
+    say_result("then", recv(b, bytes, sizeof(bytes), 0));
+}
+
 static void connect_unspecified(void)
 {
     struct sockaddr unspecified = {.sa_family = AF_UNSPEC};
@@ -815,6 +838,7 @@ static const struct semantics_case cases[] = {
     {"connect_nonblocking_refused", connect_nonblocking_refused},
     {"connect_nonblocking_refused_again", connect_nonblocking_refused_again},
     {"connect_refused", connect_refused},
+    {"names_after_reset", names_after_reset},
     {"connect_unspecified", connect_unspecified},
     {"listener_shut_down", listener_shut_down},
     {"connect_wrong_family", connect_wrong_family},
