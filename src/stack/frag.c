@@ -23,6 +23,10 @@
 #define NO_TOTAL UINT32_MAX
 #define QUOTE_MAX 1280u
 
+#define ECN_MASK 0x03u /* of tos: RFC 3168 section 5 */
+#define ECN_NOT_ECT 0u
+#define ECN_CE 3u
+
 struct piece {
     struct list_node node;
     uint32_t offset, size;
@@ -39,6 +43,7 @@ struct reassembly {
     uint32_t have;
     uint32_t piece_count;
     uint8_t family, protocol, ttl, tos;
+    uint8_t ecn_seen; /* by 1 << each IP-ECN field that a piece came with */
 };
 
 void frag_init(struct foyer_host *host)
@@ -220,6 +225,18 @@ static uint8_t *linearise(struct foyer_host *host, const struct reassembly *reas
     return bytes;
 }
 
+/* RFC 3168 section 5.3: a mark of any piece is the datagram's; a transport that cannot answer it gets
+ * none. False: dropped, as a queue would have. [RFC3168 5.3a 5.3b 5.3c] */
+static bool settle_mark(struct reassembly *reassembly)
+{
+    if ((reassembly->ecn_seen & 1u << ECN_CE) == 0)
+        return true;
+    if ((reassembly->ecn_seen & 1u << ECN_NOT_ECT) != 0)
+        return false;
+    reassembly->tos |= ECN_CE;
+    return true;
+}
+
 static void complete(struct foyer_host *host, struct reassembly *reassembly,
                      foyer_time_ns arrival_ns, foyer_time_ns now)
 {
@@ -318,6 +335,7 @@ void frag_input(struct foyer_host *host, const struct fragment *fragment, const 
         return;
     }
     list_insert_before(before, &piece->node);
+    reassembly->ecn_seen |= (uint8_t)(1u << (fragment->tos & ECN_MASK));
     reassembly->piece_count++;
     reassembly->have += size;
     if (!fragment->more)
@@ -328,6 +346,12 @@ void frag_input(struct foyer_host *host, const struct fragment *fragment, const 
         reassembly->ttl = fragment->ttl;
         reassembly->tos = fragment->tos;
     }
-    if (reassembly->have == reassembly->total)
-        complete(host, reassembly, fragment->arrival_ns, now);
+    if (reassembly->have != reassembly->total)
+        return;
+    if (!settle_mark(reassembly)) {
+        host->stats.in_reassembly_failed++;
+        drop(host, reassembly);
+        return;
+    }
+    complete(host, reassembly, fragment->arrival_ns, now);
 }

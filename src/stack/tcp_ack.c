@@ -234,6 +234,7 @@ static uint32_t growth_of(const struct tcb *tcb, const struct tcp_delivery *deli
     return delivery->acked_bytes > told + least ? delivery->acked_bytes - told : least;
 }
 
+/* In CWR nothing grows. [RFC3168 6.1.2b] */
 static void grow_window(struct tcb *tcb, uint32_t acked_bytes, uint32_t used_bytes,
                         foyer_time_ns now)
 {

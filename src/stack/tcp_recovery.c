@@ -415,8 +415,9 @@ void tcp_recovery_on_rto(struct foyer_host *host, struct sock *sock, foyer_time_
         tcp_cc(tcb)->on_rto(tcb, tcp_flight(tcb), now);
         tcp_ecn_reduced(tcb);
     }
-    /* RFC 5682 section 3.1 step 1. */
-    board->flags = is_first ? board->flags | TCPB_FRTO : board->flags & ~(uint32_t)TCPB_FRTO;
+    /* RFC 5682 section 3.1 step 1; where it runs, a timeout begins it anew. [RFC5682 2.1a] */
+    if (is_first)
+        board->flags |= TCPB_FRTO;
     board->flags &= ~(uint32_t)(TCPB_TLP | TCPB_TLP_AGAIN);
     tcp_rack_on_rto(host, tcb, tcp_us(now));
     tcb->cwnd_bytes = tcb->mss;

@@ -170,6 +170,67 @@ static void the_largest_datagram_is_put_together(void **state)
     assert_memory_equal(got, payload, sizeof(payload));
 }
 
+/* ---- marks ---------------------------------------------------------------------------------------- */
+
+/* A datagram of two fragments with these IP-ECN fields; the last one comes first where that is said. */
+static void input_halves(struct lan *lan, bool v4, const uint8_t ecn[2], bool is_reversed,
+                         uint16_t id)
+{
+    uint8_t bytes[64];
+    struct foyer_addr src = LAN_SRC(v4), dst = LAN_DST(v4);
+    size_t header = WIRE_ETH_SIZE + (v4 ? WIRE_IPV4_SIZE : WIRE_IPV6_SIZE);
+    size_t size = lan_udp(frame, &src, 9, &dst, 53, "0123456789abcdef01234567", 24) - header;
+    memcpy(bytes, frame + header, size);
+    for (int i = 0; i < 2; i++) {
+        int half = is_reversed ? 1 - i : i;
+        size_t part = half == 0 ? 16 : size - 16;
+        size_t at = lan_ip(frame, &src, &dst, v4 ? WIRE_PROTOCOL_UDP : 44, part + (v4 ? 0 : 8));
+        uint8_t *ip = frame + WIRE_ETH_SIZE;
+        if (v4) {
+            ip[1] = ecn[half];
+            store_be16(ip + 4, id);
+            store_be16(ip + 6, half == 0 ? 0x2000 : 2);
+            store_be16(ip + 10, 0);
+            store_be16(ip + 10, checksum_of(ip, WIRE_IPV4_SIZE));
+        } else {
+            ip[1] = (uint8_t)(ecn[half] << 4);
+            frame[at] = WIRE_PROTOCOL_UDP;
+            frame[at + 1] = 0;
+            store_be16(frame + at + 2, half == 0 ? 1 : 16);
+            store_be32(frame + at + 4, id);
+            at += 8;
+        }
+        memcpy(frame + at, bytes + (half == 0 ? 0 : 16), part);
+        lan_input(lan, frame, at + part);
+    }
+}
+
+/* [test RFC3168 5.3a 5.3b 5.3c] */
+static void marks_of_fragments_are_the_datagrams(void **state)
+{
+    struct lan *lan = *state;
+    static const struct {
+        uint8_t ecn[2];
+        int whole; /* -1: dropped */
+    } rows[] = {{{0, 0}, 0}, {{1, 1}, 1}, {{2, 2}, 2},  {{3, 3}, 3}, {{2, 3}, 3},
+                {{3, 2}, 3}, {{1, 3}, 3}, {{0, 3}, -1}, {{3, 0}, -1}};
+    static const struct foyer_addr any6;
+    foyer_socket socket = lan_bound(lan, FOYER_FAMILY_V6, FOYER_UDP, &any6, 53);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        for (unsigned way = 0; way < 4; way++) {
+            struct foyer_datagram datagram = {.tos = -1};
+            uint8_t bytes[64];
+            input_halves(lan, (way & 1) != 0, rows[i].ecn, (way & 2) != 0, (uint16_t)(4 * i + way));
+            int64_t got =
+                foyer_socket_recv_datagram(lan->host, socket, bytes, sizeof(bytes), &datagram);
+            if (got != (rows[i].whole < 0 ? -EAGAIN : 24) ||
+                (rows[i].whole >= 0 && (datagram.tos & 3) != rows[i].whole))
+                fail_msg("row %zu way %u: %lld, %d", i, way, (long long)got, datagram.tos);
+        }
+    }
+    assert_int_equal(lan->host->reassembly_count, 0);
+}
+
 /* ---- IPv6 headers --------------------------------------------------------------------------------- */
 
 /* [test RFC8200 4d 8.4a] */
@@ -326,6 +387,7 @@ int main(void)
         TEST(groups_are_no_source),
         cmocka_unit_test(link_mtu_is_the_callers),
         TEST(the_largest_datagram_is_put_together),
+        TEST(marks_of_fragments_are_the_datagrams),
         TEST(headers_in_any_order_and_none_in_the_answer),
         TEST(router_solicitations_are_for_routers),
         TEST(who_is_a_router_only_routers_say),

@@ -257,7 +257,8 @@ static void idle_halves_the_window_per_rto_down_to_the_initial(void **state)
     assert_int_equal(tcb.cwnd_bytes, 10 * MSS);
 }
 
-/* RFC 6298: first sample R: SRTT = R, RTTVAR = R/2; then 7/8, 1/8 and 3/4, 1/4. */
+/* RFC 6298: first sample R: SRTT = R, RTTVAR = R/2; then 7/8, 1/8 and 3/4, 1/4.
+ * [test RFC6298 2a 2b 2c 2d 2f 5b] */
 static void rtt_estimator_follows_rfc_6298(void **state)
 {
     struct tcb tcb;

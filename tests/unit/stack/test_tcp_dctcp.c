@@ -34,7 +34,8 @@ static void make(struct tcb *tcb)
     tcb->snd_nxt = SEQ(10 * MSS);
 }
 
-/* Section 3.3 with g = 1/16: alpha moves a sixteenth of the way in each window. */
+/* Section 3.3 with g = 1/16: alpha moves a sixteenth of the way in each window.
+ * [test RFC8257 3.3a 4.2a 4.2b] */
 static void alpha_follows_the_share_of_marks(void **state)
 {
     struct tcb tcb;
@@ -53,6 +54,7 @@ static void alpha_follows_the_share_of_marks(void **state)
     assert_in_range(tcb.cc.dctcp.alpha, ALPHA_ONE - 32, ALPHA_ONE);
 }
 
+/* [test RFC8257 3.3b] */
 static void marks_reduce_by_half_of_alpha(void **state)
 {
     struct tcb tcb;
@@ -70,7 +72,7 @@ static void marks_reduce_by_half_of_alpha(void **state)
     assert_int_equal(tcb.ssthresh_bytes, 2 * MSS);
 }
 
-/* Section 3.5. */
+/* Section 3.5. [test RFC8257 3.5a] */
 static void losses_halve(void **state)
 {
     struct tcb tcb;
@@ -128,7 +130,8 @@ static uint32_t past_quick_acks(struct peer *peer)
     return seq;
 }
 
-/* Section 3.2: what came before the first mark is acknowledged without an echo, and at once. */
+/* Section 3.2: what came before the first mark is acknowledged without an echo, and at once.
+ * [test RFC8257 3.2a 3.2b] */
 static void echo_changes_with_the_marks(void **state)
 {
     struct peer *peer = establish();

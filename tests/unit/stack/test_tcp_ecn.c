@@ -53,7 +53,8 @@ static int ecn_of_new_data(struct peer *peer)
     return peer_expect(peer, ACK | PSH, 1, 1, 1000).tos & 3;
 }
 
-/* Section 6.1.1: the SYN asks with ECE and CWR, the SYN-ACK agrees with ECE alone. */
+/* Section 6.1.1: the SYN asks with ECE and CWR, the SYN-ACK agrees with ECE alone.
+ * [test RFC3168 6.1.1a 6.1.1b 6.1.1e] */
 static void ecn_is_accepted_by_a_listener(void **state)
 {
     static const struct {
@@ -95,7 +96,8 @@ static void ecn_is_accepted_by_a_listener(void **state)
     }
 }
 
-/* Section 6.1.1: who has received a SYN that does not ask SHOULD NOT set ECT. */
+/* Section 6.1.1: who has received a SYN that does not ask SHOULD NOT set ECT.
+ * [test RFC3168 6.1.1c] */
 static void ecn_given_up_by_the_client_is_given_up(void **state)
 {
     (void)state;
@@ -114,7 +116,7 @@ static void ecn_given_up_by_the_client_is_given_up(void **state)
 }
 
 /* Section 6.1.1: a host that has sent a SYN that does not ask MUST NOT set ECT; section 6.1.1.1:
- * the second SYN does not ask. */
+ * the second SYN does not ask. [test RFC3168 6.1.1b 6.1.1.1a] */
 static void ecn_is_given_up_with_a_lost_syn(void **state)
 {
     (void)state;
@@ -164,7 +166,7 @@ static void ecn_travels_in_a_cookie(void **state)
 
 /* ---- marks and echoes ---------------------------------------------------------------------------- */
 
-/* [test RFC9293 SHLD-8] */
+/* [test RFC9293 SHLD-8] [test RFC3168 5a 6.1.5a] */
 static void ecn_marks_new_data_only(void **state)
 {
     struct peer *peer = establish_ecn();
@@ -180,7 +182,7 @@ static void ecn_marks_new_data_only(void **state)
     peer_destroy(peer);
 }
 
-/* [test RFC9293 SHLD-8] */
+/* [test RFC9293 SHLD-8] [test RFC3168 6.1.3a 6.1.4a] */
 static void ecn_ce_is_echoed_until_cwr(void **state)
 {
     struct peer *peer = establish_ecn();
@@ -200,7 +202,7 @@ static void ecn_ce_is_echoed_until_cwr(void **state)
     peer_destroy(peer);
 }
 
-/* [test RFC9293 SHLD-8] */
+/* [test RFC9293 SHLD-8] [test RFC3168 5b 6.1.2a 6.1.1d] */
 static void ecn_echo_reduces_once_per_window_and_says_cwr(void **state)
 {
     struct peer *peer = establish_ecn();
@@ -239,7 +241,7 @@ static void ecn_is_not_spoken_where_it_was_not_asked_for(void **state)
 }
 
 /* Section 6.1.3: CWR ends the echo, also where the same segment is marked again: then it begins
- * anew. And section 6.1.5: a mark of bytes that came before means nothing. */
+ * anew. And section 6.1.5: a mark of bytes that came before means nothing. [test RFC3168 6.1.5b] */
 static void ecn_mark_of_old_bytes_is_not_echoed(void **state)
 {
     struct peer *peer = establish_ecn();
@@ -260,7 +262,7 @@ static void ecn_mark_of_old_bytes_is_not_echoed(void **state)
 }
 
 /* Section 6.1.2: the sender says CWR after any reduction, on new data only (section 6.1.5); what
- * is echoed for the same window is no reason to reduce again. */
+ * is echoed for the same window is no reason to reduce again. [test RFC3168 6.1.2c] */
 static void ecn_loss_says_cwr_and_counts_once(void **state)
 {
     struct peer *peer = establish_ecn();

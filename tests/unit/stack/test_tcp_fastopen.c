@@ -98,7 +98,7 @@ static void congestion_control_may_be_chosen_before_the_handshake_ends(void **st
     }
 }
 
-/* Section 4.2.2. */
+/* Section 4.2.2. [test RFC7413 4.2.2d] */
 static void syn_data_is_read_and_answered_before_the_handshake_ends(void **state)
 {
     (void)state;
@@ -132,7 +132,8 @@ static void syn_data_is_read_and_answered_before_the_handshake_ends(void **state
     peer_destroy(peer);
 }
 
-/* Section 4.1.2: without a good cookie the data is left to the handshake, and a cookie given. */
+/* Section 4.1.2: without a good cookie the data is left to the handshake, and a cookie given.
+ * [test RFC7413 2a 4.2a] */
 static void syn_without_a_good_cookie_is_an_ordinary_one(void **state)
 {
     (void)state;
@@ -160,6 +161,7 @@ static void syn_without_a_good_cookie_is_an_ordinary_one(void **state)
     }
 }
 
+/* [test RFC7413 4.1.2a] */
 static void cookies_of_the_key_before_count_and_are_replaced(void **state)
 {
     (void)state;
@@ -181,7 +183,7 @@ static void cookies_of_the_key_before_count_and_are_replaced(void **state)
     peer_destroy(peer);
 }
 
-/* Section 5.1. */
+/* Section 5.1. [test RFC7413 4.2b] */
 static void pending_fast_opens_are_bounded(void **state)
 {
     (void)state;
@@ -240,6 +242,7 @@ static void syn_again_brings_no_data_twice(void **state)
     peer_destroy(peer);
 }
 
+/* [test RFC7413 4.2.2e] */
 static void syn_ack_of_a_fast_open_is_sent_again_and_given_up(void **state)
 {
     (void)state;
@@ -388,7 +391,7 @@ static struct peer *with_known_cookie(void)
     return peer;
 }
 
-/* Section 4.2.1, first connection: the data waits. */
+/* Section 4.2.1, first connection: the data waits. [test RFC7413 4.2.1a 4.2.2a 4.1.3a 9a] */
 static void first_connection_asks_for_a_cookie(void **state)
 {
     (void)state;
@@ -424,7 +427,7 @@ static void second_connection_sends_data_with_the_syn(void **state)
     peer_destroy(peer);
 }
 
-/* Section 4.2.1: what the SYN-ACK does not acknowledge is sent after it. */
+/* Section 4.2.1: what the SYN-ACK does not acknowledge is sent after it. [test RFC7413 4.2.2c] */
 static void syn_data_not_acknowledged_is_sent_again_at_once(void **state)
 {
     (void)state;
@@ -472,7 +475,8 @@ static void syn_data_is_bounded_by_the_cached_mss(void **state)
     peer_destroy(peer);
 }
 
-/* Section 7.1: SYNs with data or option may be dropped on the way. */
+/* Section 7.1: SYNs with data or option may be dropped on the way.
+ * [test RFC7413 4.1.3.1a 4.1.3.1b 4.2.2b] */
 static void lost_syn_goes_again_plain_and_the_path_is_left_alone(void **state)
 {
     (void)state;

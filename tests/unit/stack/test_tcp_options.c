@@ -427,6 +427,7 @@ static void isn_grows_by_one_per_four_microseconds(void **state)
     assert_int_equal(iss_at(4000 * FOYER_NS_PER_US) - iss_at(0), 1000);
 }
 
+/* [test RFC6298 3b] */
 static void round_trip_is_measured_from_arrival(void **state)
 {
     struct peer *peer = peer_create();

@@ -185,7 +185,8 @@ static void newer_echo_undoes_nothing(void **state)
     peer_destroy(peer);
 }
 
-/* RFC 5682 section 3.1: after the timeout the originals are acknowledged one by one. */
+/* RFC 5682 section 3.1: after the timeout the originals are acknowledged one by one.
+ * [test RFC5682 2.1c 2.1d] */
 static void late_acks_after_a_timeout_undo_it(void **state)
 {
     struct peer *peer = send_ten(false);

@@ -284,7 +284,7 @@ static void window_updates_and_data_are_no_duplicate_acks(void **state)
 /* ---- timeout ------------------------------------------------------------------------------------------- */
 
 /* The first is RFC 8985's probe in the timeout's place, which does not back off.
- * [test RFC9293 MUST-19] [test RFC8985 7.2d] */
+ * [test RFC9293 MUST-19] [test RFC8985 7.2d] [test RFC6298 5a 5b] */
 static void rto_sends_the_first_segment_and_backs_off(void **state)
 {
     struct peer *peer = establish(true);
@@ -304,7 +304,7 @@ static void rto_sends_the_first_segment_and_backs_off(void **state)
     peer_destroy(peer);
 }
 
-/* [test RFC8985 6.3a] [test RFC9438 4.8a] */
+/* [test RFC8985 6.3a] [test RFC9438 4.8a] [test RFC5682 3.1a] */
 static void rto_starts_over_with_one_segment(void **state)
 {
     struct peer *peer = establish(true);
@@ -382,7 +382,7 @@ static void late_ack_of_everything_ends_the_timeout(void **state)
     peer_destroy(peer);
 }
 
-/* MUST-18: the answer to a retransmission is no sample. [test RFC9293 MUST-18] */
+/* MUST-18: the answer to a retransmission is no sample. [test RFC9293 MUST-18] [test RFC6298 3a] */
 static void karn_ignores_retransmitted_segments(void **state)
 {
     struct peer *peer = establish(true);

@@ -248,6 +248,67 @@ static void no_probe_without_a_round_trip_since_the_last(void **state)
     peer_destroy(peer);
 }
 
+/* Three timeouts; only the last one was needless, and is found to be. [test RFC5682 2.1a]
+ * [test RFC8257 3.5b] */
+static void a_second_timeout_begins_anew(void **state)
+{
+    struct peer *peer = establish(false);
+    struct seg seg;
+
+    (void)state;
+    foyer_socket_set_option(peer->host, peer->socket, FOYER_OPT_CONGESTION, FOYER_CONGESTION_DCTCP);
+    peer_write(peer, 20000); /* more than cwnd lets out */
+    peer_drain(peer);
+    uint32_t cwnd = peer_info(peer).cwnd_bytes;
+    wait_for_timeouts(peer, 1);
+    assert_int_equal(peer_info(peer).cwnd_bytes, 1000);
+    peer_drain(peer);
+    wait_for_timeouts(peer, 2);
+    unsigned sent = 0;
+    while (peer_recv(peer, &seg))
+        sent += seg.size > 0;
+    assert_int_equal(sent, 1);
+    peer_ack(peer, 3001); /* what was sent again; new text is probed with, if there is any */
+    peer_drain(peer);
+    peer_ack(peer, 4001); /* an original: the timeouts were spurious */
+    assert_int_equal(peer_stats(peer).tcp_spurious_recoveries, 1);
+    assert_true(peer_info(peer).cwnd_bytes >= cwnd);
+    peer_destroy(peer);
+}
+
+/* [test RFC3168 6.1.6a] */
+static void window_probes_carry_no_marks(void **state)
+{
+    struct peer *peer = peer_create();
+    struct foyer_endpoint remote = {foyer_addr_v4(10, 0, 0, 2), PEER_PORT};
+    struct seg seg;
+
+    (void)state;
+    assert_int_equal(foyer_socket_open(peer->host, FOYER_FAMILY_V4, FOYER_TCP, 1, &peer->socket),
+                     0);
+    foyer_socket_set_option(peer->host, peer->socket, FOYER_OPT_ECN, FOYER_ECN_REQUEST);
+    foyer_socket_connect(peer->host, peer->socket, &remote, peer->now);
+    peer->host_port = peer_info(peer).local.port;
+    peer_drain(peer);
+    peer_send(peer, (struct seg){.flags = SYN | ACK | WIRE_TCP_ECE, .ack = 1, .window = 0});
+    peer_events(peer);
+    peer_drain(peer);
+    assert_true(peer_info(peer).has_ecn);
+    peer_write(peer, 3000);
+    peer_drain(peer);
+    unsigned probes = 0;
+    for (unsigned i = 0; i < 50; i++) {
+        peer_advance(peer, 100 * MS);
+        while (peer_recv(peer, &seg)) {
+            assert_int_equal(seg.tos & 3, 0);
+            assert_int_equal(seg.flags & WIRE_TCP_CWR, 0);
+            probes++;
+        }
+    }
+    assert_true(probes >= 3);
+    peer_destroy(peer);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -260,6 +321,8 @@ int main(void)
         cmocka_unit_test(progress_forgets_duplicate_acks),
         cmocka_unit_test(a_timeout_ends_recovery_until_all_is_acknowledged),
         cmocka_unit_test(no_probe_without_a_round_trip_since_the_last),
+        cmocka_unit_test(a_second_timeout_begins_anew),
+        cmocka_unit_test(window_probes_carry_no_marks),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

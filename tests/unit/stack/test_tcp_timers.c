@@ -51,7 +51,7 @@ static void syn_is_retried_for_three_minutes(void **state)
     peer_destroy(peer);
 }
 
-/* RFC 6298 (5.7), RFC 6928 section 2: a lost SYN makes the start careful. */
+/* RFC 6298 (5.7), RFC 6928 section 2: a lost SYN makes the start careful. [test RFC6298 5c] */
 static void lost_syn_starts_with_one_segment_and_three_seconds(void **state)
 {
     struct peer *peer = peer_create();

@@ -94,7 +94,8 @@ static void options_round_trip(void **state)
     }
 }
 
-/* RFC 7413 section 4.1.1: kind 34, and 254 with the magic of RFC 6994. */
+/* RFC 7413 section 4.1.1: kind 34, and 254 with the magic of RFC 6994.
+ * [test RFC7413 4.1.1a 4.1.1b] */
 static void fastopen_option(void **state)
 {
     (void)state;
