@@ -219,10 +219,10 @@ def write_report(path, told):
         if by_reason:
             details.append(f"\n## {entry['title']}\n\nKernel / foyer.\n\n")
         for why, tests in by_reason.items():
-            shown = ", ".join(tests[:12])
-            if len(tests) > 12:
-                shown += f" and {len(tests) - 12} more like these"
-            details.append(f"- {why}\n  {len(tests)}: {shown}\n")
+            shown = [f"  - {test}\n" for test in tests[:6]]
+            if len(tests) > 6:
+                shown.append(f"  - and {len(tests) - 6} more like these\n")
+            details.append(f"- {len(tests)}: {why}\n" + "".join(shown))
     path.write_text(text + "".join(details), encoding="utf-8")
 
 
