@@ -1,10 +1,6 @@
 #include "ipc/protocol.h"
 
-#ifndef FOYER_PROTOCOL_BUILD
-#error "src/ipc/CMakeLists.txt says what FOYER_PROTOCOL_BUILD is"
-#endif
-
 uint32_t protocol_build(void)
 {
-    return FOYER_PROTOCOL_BUILD;
+    return FOYER_PROTOCOL_BUILD; /* src/ipc/CMakeLists.txt says what it is */
 }
