@@ -174,6 +174,84 @@ static void datagram_without_a_whole_header_is_dropped(void **state)
     fixture_destroy(fixture);
 }
 
+/* ---- direct rings -------------------------------------------------------------------------- */
+
+/* A ring that leads to the fixture's socket, as foyerd would have told of it. */
+static struct direct_ring *direct_to(struct fixture *fixture)
+{
+    struct direct_box *box = box_make(&fixture->sock);
+    int memfd = memfd_create("direct", MFD_CLOEXEC);
+    const struct foyer_direct_entry entry = {.serial = 1, .ring_size = FOYER_DIRECT_RING_SIZE_MIN};
+    assert_true(box != NULL && memfd >= 0);
+    assert_return_code(ftruncate(memfd, (off_t)foyer_direct_size(entry.ring_size)), 0);
+    assert_true(add_ring(box, &entry, memfd));
+    atomic_store(&box->inbox_generation, 1);
+    atomic_store(&fixture->slot.inbox_generation, 1);
+    return atomic_load(&box->rings[0]);
+}
+
+static void direct_write(struct direct_ring *ring, uint32_t payload_size, uint32_t record_size)
+{
+    struct foyer_direct_header header = {.payload_size = payload_size};
+    uint32_t head = foyer_ring_head(&ring->ring);
+    foyer_ring_put(&ring->ring, head, &header, sizeof(header));
+    foyer_ring_publish_head(&ring->ring, head + record_size);
+}
+
+static void direct_ring_of_nonsense_is_left_alone(void **state)
+{
+    (void)state;
+    static const struct {
+        uint32_t payload_size, record_size;
+    } bad[] = {{100, 24}, {UINT32_MAX, 24}, {65528, 131072}, {0, 8}, {0, UINT32_MAX}};
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        struct fixture *fixture = fixture_create(SOCK_DGRAM);
+        struct direct_ring *ring = direct_to(fixture);
+        char bytes[64];
+        direct_write(ring, 5, 24);
+        assert_int_equal(receive(fixture, bytes, sizeof(bytes)), 5);
+        direct_write(ring, bad[i].payload_size, bad[i].record_size);
+        assert_int_equal(receive(fixture, bytes, sizeof(bytes)), -EAGAIN);
+        assert_int_equal(atomic_load(&ring->shared->ring.reader_state), FOYER_RING_RESET);
+        assert_false(direct_has_data(&fixture->sock, fixture->ends[0]));
+        direct_write(ring, 5, 24);
+        assert_int_equal(receive(fixture, bytes, sizeof(bytes)), -EAGAIN);
+        direct_destroy(&fixture->sock);
+        fixture_destroy(fixture);
+    }
+}
+
+/* Whatever its writer goes on to do to it. */
+static void direct_ring_ends_where_it_was_taken_back(void **state)
+{
+    (void)state;
+    struct fixture *fixture = fixture_create(SOCK_DGRAM);
+    struct direct_ring *ring = direct_to(fixture);
+    char bytes[64];
+    for (int i = 0; i < 3; i++)
+        direct_write(ring, 5, 24);
+    struct foyer_reply_inbox reply = {.state_count = 1, .states = {{1, 48, 1}}};
+    update_states(box_now(&fixture->sock), &reply);
+    assert_int_equal(receive(fixture, bytes, sizeof(bytes)), 5);
+    atomic_store(&ring->shared->ring.tail, 0); /* once more, please */
+    assert_int_equal(receive(fixture, bytes, sizeof(bytes)), -EAGAIN);
+    atomic_store(&ring->shared->ring.tail, 24);
+    assert_int_equal(receive(fixture, bytes, sizeof(bytes)), -EAGAIN);
+    direct_destroy(&fixture->sock);
+    fixture_destroy(fixture);
+
+    fixture = fixture_create(SOCK_DGRAM);
+    ring = direct_to(fixture);
+    for (int i = 0; i < 3; i++)
+        direct_write(ring, 5, 24);
+    update_states(box_now(&fixture->sock), &reply);
+    assert_int_equal(receive(fixture, bytes, sizeof(bytes)), 5);
+    assert_int_equal(receive(fixture, bytes, sizeof(bytes)), 5);
+    assert_int_equal(receive(fixture, bytes, sizeof(bytes)), -EAGAIN);
+    direct_destroy(&fixture->sock);
+    fixture_destroy(fixture);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -185,6 +263,8 @@ int main(void)
         cmocka_unit_test(scribbling_peer_does_no_harm),
         cmocka_unit_test(datagram_larger_than_its_ring_is_dropped),
         cmocka_unit_test(datagram_without_a_whole_header_is_dropped),
+        cmocka_unit_test(direct_ring_of_nonsense_is_left_alone),
+        cmocka_unit_test(direct_ring_ends_where_it_was_taken_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
