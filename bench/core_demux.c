@@ -1,7 +1,8 @@
 /*
  * Whose is a segment? One host with so many established connections, each with its socket, control
  * block and places in the tables; their peers are only what is written here. So 10,000,000 need the
- * memory of one host, not of two.
+ * memory of one host, not of two; and that of huge pages, or most of the time would go by in looking
+ * up where the pages are.
  *
  * The peers stand behind a router, host 0 of the pair, PORTS_PER_ADDRESS connections from each
  * address, all to one listener. Each connection's last ACK comes again, in an order without
@@ -157,7 +158,8 @@ static void *demux_open(long argument)
     demux->ends = malloc(demux->count * sizeof(demux->ends[0]));
     demux->order = malloc(demux->count * sizeof(demux->order[0]));
     CORE_CHECK(demux->ends != NULL && demux->order != NULL);
-    pair_init(&demux->pair, &(struct pair_config){.max_sockets = demux->count + 64});
+    pair_init(&demux->pair,
+              &(struct pair_config){.max_sockets = demux->count + 64, .has_huge_pages = true});
     const struct foyer_addr any = foyer_addr_v4(0, 0, 0, 0), router = pair_endpoint(0, 0).addr;
     CORE_CHECK(foyer_host_add_route(demux->pair.hosts[1], &any, 0, &router) == 0);
     foyer_socket listener = pair_listen(&demux->pair, PORT, BATCH), client, server;

@@ -2,8 +2,43 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #include "core.h"
+
+#define ARENA_BYTES (256u << 20)
+#define HUGE_PAGE_BYTES (2u << 20)
+
+struct arena {
+    struct arena *next;
+    size_t size, used;
+};
+
+static void *huge_alloc(void *context, size_t size)
+{
+    struct pair *pair = context;
+    struct arena *arena = pair->arenas;
+    size = (size + 15) & ~(size_t)15;
+    if (arena == NULL || arena->size - arena->used < size) {
+        size_t bytes = (size + sizeof(*arena) + ARENA_BYTES - 1) & ~(size_t)(ARENA_BYTES - 1);
+        arena = aligned_alloc(HUGE_PAGE_BYTES, bytes);
+        CORE_CHECK(arena != NULL);
+        (void)madvise(arena, bytes, MADV_HUGEPAGE);
+        *arena = (struct arena){pair->arenas, bytes, 64};
+        pair->arenas = arena;
+    }
+    void *memory = (char *)arena + arena->used;
+    arena->used += size;
+    pair->allocated_bytes += size;
+    return memory;
+}
+
+static void huge_free(void *context, void *memory, size_t size)
+{
+    struct pair *pair = context;
+    if (memory != NULL)
+        pair->allocated_bytes -= (size + 15) & ~(size_t)15;
+}
 
 static void *pair_alloc(void *context, size_t size)
 {
@@ -27,7 +62,8 @@ void pair_init(struct pair *pair, const struct pair_config *config)
     *pair = (struct pair){.now = FOYER_NS_PER_S};
     for (unsigned i = 0; i < 2; i++) {
         struct foyer_host_config host = {
-            .allocator = {pair_alloc, pair_free, pair},
+            .allocator = {config->has_huge_pages ? huge_alloc : pair_alloc,
+                          config->has_huge_pages ? huge_free : pair_free, pair},
             .mac = {2, 0, 0, 0, 0, (uint8_t)(i + 1)},
             .link_capabilities = config->capabilities,
             .max_sockets = config->max_sockets,
@@ -47,6 +83,11 @@ void pair_finish(struct pair *pair)
     foyer_host_destroy(pair->hosts[0]);
     foyer_host_destroy(pair->hosts[1]);
     CORE_CHECK(pair->allocated_bytes == 0);
+    while (pair->arenas != NULL) {
+        struct arena *arena = pair->arenas;
+        pair->arenas = arena->next;
+        free(arena);
+    }
 }
 
 struct foyer_endpoint pair_endpoint(unsigned end, uint16_t port)

@@ -8,12 +8,18 @@ struct pair_config {
     uint32_t capabilities;
     uint32_t max_sockets;
     uint16_t ephemeral_first; /* 0: the library's */
+    /* Memory of huge pages where the kernel gives them, as a program with millions of connections
+     * would take it; what is freed is not used again. */
+    bool has_huge_pages;
 };
+
+struct arena; /* core_pair.c */
 
 struct pair {
     struct foyer_host *hosts[2]; /* 10.0.0.1 and 10.0.0.2, neighbours once they have spoken */
     foyer_time_ns now;
     uint64_t allocated_bytes; /* of both: given out and not given back */
+    struct arena *arenas;     /* has_huge_pages: the latest first; else NULL */
 };
 
 void pair_init(struct pair *pair, const struct pair_config *config);

@@ -230,8 +230,9 @@ static inline __attribute__((always_inline)) bool take_text(const struct sock *s
         (packet->flags & (FOYER_PACKET_CHECKSUM_VALID | FOYER_PACKET_CHECKSUM_PARTIAL)) != 0;
     const uint8_t *from = frame->transport + frame->header_size;
     size_t there = frame->contiguous - frame->header_size;
-    uint32_t pos = frame->seq.value - sock->tcb->rx_offset;
     size_t left = frame->text_size;
+    /* Not for an ACK alone: among many connections it would be one more line of memory to wait for. */
+    uint32_t pos = left > 0 ? frame->seq.value - sock->tcb->rx_offset : 0;
     struct checksum sum = {0};
 
     for (unsigned i = 1;; i++) {
