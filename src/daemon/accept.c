@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "daemon/daemon.h"
+#include "daemon/keep.h"
 #include "daemon/local.h"
 #include "daemon/log.h"
 #include "daemon/relay.h"
@@ -174,6 +175,7 @@ uint32_t accept_queue_count(struct psocket *listener)
 void accept_listener_close(struct psocket *listener)
 {
     struct list_node *node;
+    keep_listener_over(listener, true);
     prune(listener);
     while ((node = list_pop_front(&listener->in_flight)) != NULL) {
         struct psocket *accepted = LIST_ENTRY(node, struct psocket, queue_node);

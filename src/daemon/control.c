@@ -16,6 +16,7 @@
 #include "daemon/accept.h"
 #include "daemon/daemon.h"
 #include "daemon/direct.h"
+#include "daemon/keep.h"
 #include "daemon/links.h"
 #include "daemon/log.h"
 #include "daemon/process.h"
@@ -303,7 +304,10 @@ static json_t *serve_ports(struct daemon *daemon, const json_t *request)
         if (only != NULL && host != only)
             continue;
         LIST_FOREACH (&host->sockets, socket_node) {
-            json_t *entry = psocket_json(LIST_ENTRY(socket_node, struct psocket, host_node), map);
+            struct psocket *psocket = LIST_ENTRY(socket_node, struct psocket, host_node);
+            if (keep_is_parked(psocket))
+                continue; /* no program has it open */
+            json_t *entry = psocket_json(psocket, map);
             if (entry != NULL)
                 json_array_append_new(list, entry);
         }

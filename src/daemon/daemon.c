@@ -229,6 +229,7 @@ static int init(struct daemon *daemon, const struct daemon_options *options)
     list_init(&daemon->dirty_hosts);
     list_init(&daemon->sessions);
     direct_init(&daemon->directs);
+    list_init(&daemon->kept);
     int error = loop_init(&daemon->loop, turn_work, daemon);
     if (error == 0)
         error = hash_table_init(&daemon->psockets, &daemon->allocator);

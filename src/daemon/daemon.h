@@ -5,6 +5,7 @@
  *   psocket.c   a program's socket: life from socket() to hang-up
  *   accept.c    a listener's queue towards its program
  *   local.c     connections between two attached programs
+ *   keep.c      those that both have closed, and will use again
  *   relay.c     connections and datagrams that go through a host's stack
  *   direct.c    datagrams from program to program
  *   building.c  hosts, their addresses and names
@@ -43,6 +44,8 @@ struct daemon {
     struct list_node active;      /* of psocket.active_node: rings to look at this turn */
     struct list_node dirty_hosts; /* of building_host.dirty_node: may have output or events */
     struct list_node sessions;    /* of session.node */
+    struct list_node kept;        /* of psocket.kept_node: connections to look after, keep.c */
+    struct loop_timer keep_timer;
     uint32_t session_count, arena_count;
     struct watch listener, signals;
     struct loop_timer accept_timer;

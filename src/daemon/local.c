@@ -9,6 +9,7 @@
 
 #include "daemon/accept.h"
 #include "daemon/daemon.h"
+#include "daemon/keep.h"
 #include "daemon/log.h"
 
 #define LOCAL_RING_SIZE_MAX (4u << 20)
@@ -52,26 +53,9 @@ static struct psocket *find_listener(struct psocket *psocket, struct building_ho
 /* What an accepted socket has from its listener, as Linux clones it. */
 static void inherit_options(const struct psocket *listener, struct psocket *accepted)
 {
-    const uint32_t inherited = FOYER_SLOT_REUSEADDR | FOYER_SLOT_REUSEPORT | FOYER_SLOT_V6ONLY |
-                               FOYER_SLOT_NODELAY | FOYER_SLOT_CORK | FOYER_SLOT_KEEPALIVE |
-                               FOYER_SLOT_LINGER;
-    const struct foyer_slot *from = listener->slot;
-    struct foyer_slot *to = accepted->slot;
-    uint32_t options = atomic_load(&from->options) & inherited;
-    atomic_store(&to->options, options | FOYER_SLOT_BOUND | FOYER_SLOT_PEER);
-    to->linger_s = from->linger_s;
-    to->receive_timeout_us = from->receive_timeout_us;
-    to->send_timeout_us = from->send_timeout_us;
-    to->receive_low_water = from->receive_low_water;
-    to->receive_buffer = from->receive_buffer;
-    to->send_buffer = from->send_buffer;
-    to->user_timeout_ms = from->user_timeout_ms;
-    to->keep_idle_s = from->keep_idle_s;
-    to->keep_interval_s = from->keep_interval_s;
-    to->keep_count = from->keep_count;
-    to->max_segment = from->max_segment;
-    to->ttl = from->ttl;
-    to->tos = from->tos;
+    uint32_t options = atomic_load(&listener->slot->options) & FOYER_SLOT_INHERITED;
+    atomic_store(&accepted->slot->options, options | FOYER_SLOT_BOUND | FOYER_SLOT_PEER);
+    foyer_slot_copy_settings(accepted->slot, listener->slot);
 }
 
 void local_accepted_init(const struct psocket *listener, struct psocket *accepted)
@@ -126,6 +110,8 @@ static int make_accepted(struct psocket *psocket, struct building_host *to,
     (*ret_accepted)->carrier = PSOCKET_LOCAL;
     (*ret_accepted)->peer = psocket;
     (*ret_accepted)->slot->peer_arena = psocket->arena->number;
+    (*ret_accepted)->accepted_from = listener->id;
+    keep_begin(*ret_accepted, listener);
     local_accepted_init(listener, *ret_accepted);
     return 0;
 }
@@ -209,6 +195,9 @@ void local_hang_up(struct psocket *psocket, bool reset)
     struct psocket *peer = psocket->peer;
     if (peer == NULL)
         return;
+    /* Nobody has accepted it: Linux resets what a closed listener's queue holds. */
+    reset = reset || keep_is_offered(psocket);
+    enum keep_end other_end = keep_hang_up(psocket);
     struct foyer_ring tx = channel_ring(psocket->channel, psocket->side);
     struct foyer_ring rx = channel_ring(psocket->channel, psocket->side ^ 1u);
     /* RFC 1122 section 4.2.2.13: closing with data unread SHOULD send a reset. Also where the
@@ -221,7 +210,8 @@ void local_hang_up(struct psocket *psocket, bool reset)
     set_state_once(&rx.shared->reader_state, reset ? FOYER_RING_RESET : FOYER_RING_FIN);
     peer->peer = NULL;
     psocket->peer = NULL;
-    if (peer->program_end >= 0) { /* nobody has seen the other end yet: no connection */
+    /* Nobody has seen the other end yet, or its program has closed it already. */
+    if (peer->program_end >= 0 || other_end == KEEP_END_LEFT) {
         psocket_close(peer);
         return;
     }

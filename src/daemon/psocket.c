@@ -21,6 +21,7 @@
 #include "daemon/accept.h"
 #include "daemon/daemon.h"
 #include "daemon/direct.h"
+#include "daemon/keep.h"
 #include "daemon/local.h"
 #include "daemon/log.h"
 #include "daemon/relay.h"
@@ -225,6 +226,7 @@ static void detach(struct psocket *psocket, bool reset)
     if (psocket->is_listening)
         accept_listener_close(psocket);
     accept_forget(psocket);
+    list_remove(&psocket->kept_node);
     list_remove(&psocket->active_node);
     direct_close(psocket);
     if (psocket->carrier == PSOCKET_LOCAL)
@@ -286,6 +288,8 @@ int psocket_renew(struct psocket *psocket)
 bool psocket_reap(struct psocket *psocket)
 {
     struct pollfd end = {.fd = psocket->watch.fd};
+    if (keep_dissolve(psocket))
+        return true;
     if (psocket->program_end >= 0 || poll(&end, 1, 0) != 1 || (end.revents & POLLHUP) == 0)
         return false;
     psocket_close(psocket);
@@ -458,6 +462,7 @@ int psocket_listen(struct psocket *psocket, uint32_t backlog, foyer_socket *ret_
         return -error;
     psocket->backlog = backlog;
     if (!psocket->is_listening) {
+        keep_dissolve_port(psocket);
         accept_listener_init(psocket);
         psocket->since_s = wall_clock_s();
         psocket_update_endpoints(psocket);
@@ -515,7 +520,12 @@ static int connect_tcp(struct psocket *psocket, const struct foyer_endpoint *rem
     struct building_host *to = local_host_of(psocket->host, &remote->addr);
     if (to != NULL) {
         int error = local_connect(psocket, to, remote, ret_fds);
-        if ((error == EADDRNOTAVAIL || error == EADDRINUSE) && reap_host(psocket))
+        bool has_room = false;
+        if (error == EADDRNOTAVAIL || error == EADDRINUSE)
+            has_room = reap_host(psocket);
+        else if (error == EMFILE || error == ENFILE)
+            has_room = keep_dissolve_all(psocket->daemon);
+        if (has_room)
             error = local_connect(psocket, to, remote, ret_fds);
         note_refusal(psocket, error);
         return error;

@@ -63,6 +63,9 @@ struct psocket {
     uint32_t direct_out_count, direct_in_count;
     uint64_t direct_dropped_count; /* of rings that are gone */
     uint32_t direct_serial;        /* of the last ring that was made to lead here */
+    uint64_t accepted_from;        /* id of the listener; local carrier */
+    struct list_node kept_node;    /* on daemon.kept: keep.c */
+    uint64_t kept_word;            /* at the last sweep */
 
     /* Listener: accept.c. */
     bool is_listening;
@@ -100,8 +103,9 @@ struct psocket *psocket_from_stack(const struct daemon *daemon, struct building_
                                    foyer_socket handle);
 
 /*
- * Closes the socket where its last holder is gone and the loop has not told yet; close(2) gives a
- * port back before it returns, so a conflict with such a socket is none. True: it is closed.
+ * Closes the socket where its last holder is gone and the loop has not told yet, or where both ends
+ * of its connection have left it (keep.h); close(2) gives a port back before it returns, so a
+ * conflict with such a socket is none. True: it is closed.
  */
 bool psocket_reap(struct psocket *psocket);
 

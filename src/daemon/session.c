@@ -18,6 +18,7 @@
 #include "daemon/control.h"
 #include "daemon/daemon.h"
 #include "daemon/direct.h"
+#include "daemon/keep.h"
 #include "daemon/log.h"
 #include "daemon/process.h"
 #include "daemon/relay.h"
@@ -164,9 +165,13 @@ static int open_socket(struct session *session, const struct foyer_request_socke
     enum foyer_protocol protocol = is_udp ? FOYER_UDP : FOYER_TCP;
     if (wanted->protocol != 0 && wanted->protocol != (uint32_t)protocol)
         return EPROTONOSUPPORT;
-    int error = psocket_create(session->daemon, session->host, session->arena, &session->holder,
+    int error;
+    do {
+        error = psocket_create(session->daemon, session->host, session->arena, &session->holder,
                                wanted->family == AF_INET6 ? FOYER_FAMILY_V6 : FOYER_FAMILY_V4,
                                protocol, FOYER_SOCKET_NONE, ret_psocket);
+    } while ((error == -EMFILE || error == -ENFILE || error == -ENOSPC) &&
+             keep_dissolve_all(session->daemon));
     if (error == 0 && is_udp) {
         error = relay_attach(*ret_psocket);
         if (error == 0)
@@ -320,6 +325,7 @@ static void serve_attach(struct session *session, const struct request *request,
     fds.fds[fds.count++] = psocket->arena->memfd;
     if (psocket->channel != NULL) {
         psocket->channel->is_spoiled = true; /* one more process maps it */
+        keep_forbid(psocket);
         reply.ring_size = psocket->channel->ring_size;
         fds.fds[fds.count++] = psocket->channel->memfd;
         if (psocket->peer != NULL) {
@@ -399,8 +405,17 @@ static void serve_options(struct session *session, const struct request *request
         return; /* there is no answer to say so in */
     psocket_apply_options(psocket);
     direct_limit(psocket);
+    if (psocket->is_listening && (atomic_load(&psocket->slot->options) & FOYER_SLOT_NOT_KEPT) != 0)
+        keep_listener_over(psocket, false);
     psocket_ring_bell(psocket); /* shutdown in one thread ends the sleep of another */
     building_host_touch(psocket->host);
+}
+
+static void serve_kept(struct session *session, const struct request *request)
+{
+    struct psocket *psocket = find_socket(session, request->id);
+    if (psocket != NULL)
+        keep_note(psocket);
 }
 
 static void serve_resolve(struct session *session, const struct request *request)
@@ -474,6 +489,9 @@ static void serve(struct session *session, const struct request *request, struct
     case FOYER_REQUEST_INBOX:
         serve_inbox(session, request, fds);
         break;
+    case FOYER_REQUEST_KEPT:
+        serve_kept(session, request);
+        break;
     case FOYER_REQUEST_RESOLVE:
         serve_resolve(session, request);
         break;
@@ -509,7 +527,7 @@ static void session_ready(struct watch *watch, uint32_t events)
         message_fds_close(&fds);
         /* Who waits for an answer has sent nothing more; epoll tells of those who have. */
         if (error == 0 && request.type != FOYER_REQUEST_OPTIONS &&
-            request.type != FOYER_REQUEST_SESSION)
+            request.type != FOYER_REQUEST_SESSION && request.type != FOYER_REQUEST_KEPT)
             return;
     }
 }

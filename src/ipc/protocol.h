@@ -69,6 +69,8 @@ enum foyer_request_type {
                                 that leads from this socket to whoever has the endpoint */
     FOYER_REQUEST_INBOX,   /* foyer_request_inbox + [program end]; foyer_reply_inbox + [directs].
                                 The rings that lead to this socket */
+    FOYER_REQUEST_KEPT,    /* foyer_request; no reply. The connecting end has left a connection that
+                                may be parked: foyerd is to look after it */
 };
 
 struct foyer_request {

@@ -33,11 +33,53 @@
 #define FOYER_CHANNEL_RING_SIZE_DEFAULT 262144u
 
 /*
+ * A local connection that both ends have closed in order can be parked: the descriptors, the port
+ * and the channel stay, and the same two programs use them for their next connection without
+ * foyerd (docs/decisions/0006). The word holds a state, and above it a number that grows with each
+ * parking; it is changed by compare-and-swap alone.
+ */
+enum foyer_keep_state {
+    FOYER_KEEP_OPEN = 0,
+    FOYER_KEEP_LEFT_0,    /* side 0 has closed its end and holds it, hidden; side 1 has not */
+    FOYER_KEEP_LEFT_1,    /* the other way round */
+    FOYER_KEEP_PARKED,    /* both have; the rings are fresh. foyerd may dissolve it */
+    FOYER_KEEP_CLAIMED,   /* side 0 is about to connect by it */
+    FOYER_KEEP_OFFERED,   /* side 0 is connected, side 1 has not accepted it yet */
+    FOYER_KEEP_DISSOLVED, /* never again */
+};
+
+struct foyer_keep {
+    alignas(64) _Atomic uint64_t word; /* number << 8 | enum foyer_keep_state */
+    /* Side 1 sleeps, and wants to be rung when the connection is offered. */
+    _Atomic uint32_t acceptor_waiting;
+    _Atomic int64_t offered_ns; /* CLOCK_MONOTONIC; who came first is accepted first */
+    /* foyerd was told that it is there, and looks after it. Else it is to be told. */
+    _Atomic uint32_t is_noted;
+};
+
+static inline enum foyer_keep_state foyer_keep_state(uint64_t word)
+{
+    return (enum foyer_keep_state)(word & 0xff);
+}
+
+/* From one state to another, if nobody was faster. */
+static inline bool foyer_keep_change(struct foyer_keep *keep, enum foyer_keep_state from,
+                                     enum foyer_keep_state to)
+{
+    uint64_t word = atomic_load(&keep->word);
+    uint64_t after = (word & ~(uint64_t)0xff) | (uint64_t)to;
+    if (to == FOYER_KEEP_PARKED)
+        after += 0x100;
+    return foyer_keep_state(word) == from &&
+           atomic_compare_exchange_strong(&keep->word, &word, after);
+}
+
+/*
  * rings[0] is written by side 0, rings[1] by side 1. Side 0 is the program that connected (or
  * the program, where foyerd is the other end: UDP and relayed TCP opened from inside); side 1
  * the one that accepted. data of rings[i] begins at FOYER_CHANNEL_DATA_OFFSET + i * ring_size.
  */
-#define FOYER_CHANNEL_NOOK_SIZE 1792u
+#define FOYER_CHANNEL_NOOK_SIZE 1760u
 
 /*
  * Local carrier: bytes origin to origin + FOYER_CHANNEL_NOOK_SIZE - 1 of a ring are in its nook,
@@ -48,10 +90,16 @@
  */
 struct foyer_channel {
     struct foyer_ring_shared rings[2];
+    struct foyer_keep keep;
     uint8_t nooks[2][FOYER_CHANNEL_NOOK_SIZE];
 };
 
 _Static_assert(sizeof(struct foyer_channel) <= FOYER_CHANNEL_DATA_OFFSET, "the control page");
+
+static inline struct foyer_keep *foyer_channel_keep(void *memory)
+{
+    return &((struct foyer_channel *)memory)->keep;
+}
 
 static inline size_t foyer_channel_size(uint32_t ring_size)
 {
@@ -171,6 +219,10 @@ enum foyer_slot_options {
     FOYER_SLOT_GRO = 1u << 22, /* asked for; there is nothing to coalesce */
     FOYER_SLOT_RECV_ANY = FOYER_SLOT_RECV_PKTINFO | FOYER_SLOT_RECV_TTL | FOYER_SLOT_RECV_TOS |
                           FOYER_SLOT_RECV_HOPLIMIT | FOYER_SLOT_RECV_TCLASS,
+    /* Of a listener: connections from it are not to be parked, since several processes accept. */
+    FOYER_SLOT_NOT_KEPT = 1u << 23,
+    /* Its program has closed it and keeps it; the peer cannot say otherwise. */
+    FOYER_SLOT_LEFT = 1u << 24,
 };
 
 struct foyer_slot {
@@ -224,9 +276,37 @@ struct foyer_slot {
     uint32_t peer_arena;
     _Atomic uint32_t bell_drainer; /* thread ids, so that dead ones can be told from slow ones */
     _Atomic uint32_t bell_threads[FOYER_SLOT_BELL_PLACES];
+    /* Of a listener: names the one process that has accepted from it; 0: none yet. */
+    _Atomic uint64_t acceptor;
 };
 
 _Static_assert(sizeof(struct foyer_slot) <= FOYER_SLOT_SIZE, "slots are 256 bytes apart");
+
+/* What an accepted socket has from its listener, as Linux clones it. */
+#define FOYER_SLOT_INHERITED                                                                       \
+    (FOYER_SLOT_REUSEADDR | FOYER_SLOT_REUSEPORT | FOYER_SLOT_V6ONLY | FOYER_SLOT_NODELAY |        \
+     FOYER_SLOT_CORK | FOYER_SLOT_KEEPALIVE | FOYER_SLOT_LINGER)
+
+/* The options that are not bits. from NULL: the defaults. */
+static inline void foyer_slot_copy_settings(struct foyer_slot *to, const struct foyer_slot *from)
+{
+    static const struct foyer_slot defaults;
+    if (from == NULL)
+        from = &defaults;
+    to->linger_s = from->linger_s;
+    to->receive_timeout_us = from->receive_timeout_us;
+    to->send_timeout_us = from->send_timeout_us;
+    to->receive_low_water = from->receive_low_water;
+    to->receive_buffer = from->receive_buffer;
+    to->send_buffer = from->send_buffer;
+    to->user_timeout_ms = from->user_timeout_ms;
+    to->keep_idle_s = from->keep_idle_s;
+    to->keep_interval_s = from->keep_interval_s;
+    to->keep_count = from->keep_count;
+    to->max_segment = from->max_segment;
+    to->ttl = from->ttl;
+    to->tos = from->tos;
+}
 
 static inline struct foyer_slot *foyer_arena_slot(void *arena, uint32_t index)
 {

@@ -24,6 +24,9 @@
  * An epoll inside of another one must be ready for the kernel whenever it has events: after each
  * wait on it, its sockets are announced, and those still ready are armed again in the kernel.
  *
+ * A listener's connections also come by keep.c, without the kernel: it is looked at in memory as well,
+ * and the bells of its kept connections are in the kernel's set.
+ *
  * Limit: an epoll shared with another process by fork delivers each doorbell to one of the two.
  */
 #define _GNU_SOURCE
@@ -41,6 +44,7 @@
 #define IDLE_AFTER_FEW 32u /* the same where few are: a look is cheaper than a doorbell */
 #define FEW 128u
 #define DRAIN_AFTER 16u          /* doorbell bytes left in the queue between drains */
+#define KEPT_BELLS UINT32_MAX    /* in place of a registration's index: the set of keep_poll_fd() */
 #define KERNEL_INTERVAL_NS 20000 /* how long busy foyer sockets may keep the kernel's waiting */
 
 /* What edge-triggered means by "something new". */
@@ -62,9 +66,22 @@ struct registration {
     uint64_t stamp; /* of the wait that last reported it: once per wait, whatever comes twice */
 };
 
+/* A listener, which the kernel watches as the program asked. */
+struct watched_listener {
+    struct socket_object *sock; /* with a reference */
+    int fd;
+    uint32_t events;
+    epoll_data_t data;
+    uint64_t stamp; /* as above */
+};
+
+#define LISTENERS_MAX 16u /* the connections of more are not kept */
+
 struct epoll_object {
     struct object object;
     struct epoll_object *next; /* of all, never freed */
+    struct watched_listener listeners[LISTENERS_MAX];
+    uint32_t listener_count;
     pthread_mutex_t lock;
     uint32_t tag;     /* upper half of our registrations' data */
     uint32_t sleeper; /* of our announcements; another one in each process */
@@ -241,7 +258,45 @@ static struct socket_object *drop(struct epoll_object *epoll, struct registratio
     return sock;
 }
 
-void epoll_forget_socket(struct socket_object *sock, int fd)
+/* A number of the epoll's; -1: not known. */
+static int epfd_of(const struct epoll_object *epoll)
+{
+    if (table_peek(epoll->epfd) == &epoll->object)
+        return epoll->epfd;
+    for (uint32_t fd = 0; fd < table_size; fd++) {
+        if (table_peek((int)fd) == &epoll->object)
+            return (int)fd;
+    }
+    return -1;
+}
+
+/* The file stays open under a number of ours, so the kernel must be told. */
+static void forget_in_kernel(const struct epoll_object *epoll, const struct registration *item,
+                             int fd)
+{
+    int epfd = epfd_of(epoll);
+    if (item->fd != fd || epfd < 0 || raw_epoll_ctl(epfd, EPOLL_CTL_DEL, fd, NULL) < 0)
+        atomic_store(&item->sock->is_shared, true); /* then it must not be kept */
+}
+
+static struct watched_listener *find_listener(struct epoll_object *epoll,
+                                              const struct socket_object *sock, int fd)
+{
+    for (uint32_t i = 0; i < epoll->listener_count; i++) {
+        if (epoll->listeners[i].sock == sock && (fd < 0 || epoll->listeners[i].fd == fd))
+            return &epoll->listeners[i];
+    }
+    return NULL;
+}
+
+/* The socket's reference is the caller's to release. */
+static void drop_listener(struct epoll_object *epoll, struct watched_listener *listener)
+{
+    atomic_fetch_sub(&listener->sock->watch_count, 1);
+    *listener = epoll->listeners[--epoll->listener_count];
+}
+
+void epoll_forget_socket(struct socket_object *sock, int fd, bool is_kept)
 {
     if (atomic_load(&sock->watch_count) == 0)
         return;
@@ -252,13 +307,22 @@ void epoll_forget_socket(struct socket_object *sock, int fd)
         pthread_mutex_lock(&epoll->lock);
         struct registration *item = find(epoll, fd);
         if (item != NULL && item->sock == sock) {
+            if (is_kept)
+                forget_in_kernel(epoll, item, fd);
             drop(epoll, item);
+            dropped++;
+        }
+        struct watched_listener *listener;
+        while ((listener = find_listener(epoll, sock, -1)) != NULL) {
+            drop_listener(epoll, listener);
             dropped++;
         }
         /* Registered under another number, of a duplicate that is closed already. */
         for (uint32_t i = 0; i < epoll->item_count && atomic_load(&sock->watch_count) > 0; i++) {
             /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): there are items */
             if (epoll->items[i].sock == sock) {
+                if (is_kept)
+                    forget_in_kernel(epoll, &epoll->items[i], fd);
                 drop(epoll, &epoll->items[i]);
                 dropped++;
             }
@@ -290,6 +354,11 @@ void epoll_destroy(struct epoll_object *epoll)
     for (uint32_t i = 0; i < epoll->item_count; i++) {
         if (epoll->items[i].sock != NULL)
             socket_release(drop(epoll, &epoll->items[i]));
+    }
+    while (epoll->listener_count > 0) {
+        struct socket_object *sock = epoll->listeners[0].sock;
+        drop_listener(epoll, &epoll->listeners[0]);
+        socket_release(sock);
     }
     free(epoll->items);
     free(epoll->active);
@@ -374,6 +443,38 @@ static uint32_t listener_events(uint32_t events)
     return events & ~(uint32_t)(EPOLLOUT | EPOLLWRNORM | EPOLLWRBAND | EPOLLRDHUP);
 }
 
+/*
+ * Enters a listener that the kernel watches, or changes what is noted. Where kept connections cannot
+ * be told of as the kernel would tell, there will be none.
+ */
+static void note_listener(struct epoll_object *epoll, int epfd, int fd, struct socket_object *sock,
+                          const struct epoll_event *event)
+{
+    struct watched_listener *listener = find_listener(epoll, sock, fd);
+    if (listener == NULL && epoll->listener_count < LISTENERS_MAX) {
+        listener = &epoll->listeners[epoll->listener_count++];
+        *listener = (struct watched_listener){.sock = sock, .fd = fd};
+        atomic_fetch_add(&sock->object.references, 1);
+        atomic_fetch_add(&sock->watch_count, 1);
+    }
+    if (listener != NULL) {
+        listener->events = event->events;
+        listener->data = event->data;
+    }
+    keep_note_acceptor(sock);
+    int bells = keep_poll_fd(sock);
+    if (bells < 0)
+        return;
+    struct epoll_event own = {.events = EPOLLIN | EPOLLET,
+                              .data.u64 = (uint64_t)epoll->tag << 32 | KEPT_BELLS};
+    int error = raw_epoll_ctl(epfd, EPOLL_CTL_ADD, bells, &own);
+    if ((error < 0 && error != -EEXIST) || listener == NULL || epoll->is_nested ||
+        (event->events & EPOLLONESHOT) != 0)
+        keep_forbid(sock);
+    else if (atomic_load(&epoll->sleepers) > 0)
+        keep_wake(sock);
+}
+
 /* A socket that was registered before listen(): from now on its readiness is the kernel's. */
 static bool hand_to_kernel(struct epoll_object *epoll, int epfd, struct registration *item)
 {
@@ -383,6 +484,7 @@ static bool hand_to_kernel(struct epoll_object *epoll, int epfd, struct registra
     if (item->is_disabled)
         event.events = 0;
     raw_epoll_ctl(epfd, EPOLL_CTL_MOD, item->fd, &event);
+    note_listener(epoll, epfd, item->fd, item->sock, &event);
     /* Not the last reference: the table has one, or its owner drops us later. */
     socket_release(drop(epoll, item));
     return true;
@@ -488,14 +590,65 @@ static bool quieten(struct epoll_object *epoll, unsigned idle_after, bool parks)
     return is_ready;
 }
 
+/* Whether connections wait on one of the listeners. */
+static bool has_offers(struct epoll_object *epoll, bool will_sleep)
+{
+    bool is_ready = false;
+    for (uint32_t i = 0; i < epoll->listener_count && !is_ready; i++) {
+        const struct watched_listener *listener = &epoll->listeners[i];
+        if (will_sleep)
+            keep_arm(listener->sock);
+        is_ready =
+            (listener->events & (EPOLLIN | EPOLLRDNORM)) != 0 && keep_has_offer(listener->sock);
+    }
+    return is_ready;
+}
+
 static bool announce_all(struct epoll_object *epoll, int epfd)
 {
     pthread_mutex_lock(&epoll->lock);
     epoll->epfd = epfd;
     epoll->token = epoll->token + 1 > 1 ? epoll->token + 1 : 2;
     bool is_ready = quieten(epoll, 0, !epoll->is_nested);
+    is_ready |= has_offers(epoll, true);
     pthread_mutex_unlock(&epoll->lock);
     return is_ready;
+}
+
+/*
+ * Listeners with kept connections that were offered. One that the kernel has reported in this wait is
+ * not reported twice: who takes all that is there gets these, too.
+ */
+static int collect_offers(const struct epoll_wait_call *call, int count, int max)
+{
+    struct epoll_object *epoll = call->epoll;
+    for (uint32_t i = 0; i < epoll->listener_count && count < max; i++) {
+        struct watched_listener *listener = &epoll->listeners[i];
+        uint32_t events = listener->events & (EPOLLIN | EPOLLRDNORM);
+        if (events == 0 || listener->stamp == call->stamp || !keep_has_offer(listener->sock))
+            continue;
+        listener->stamp = call->stamp;
+        call->events[count++] = (struct epoll_event){.events = events, .data = listener->data};
+    }
+    return count;
+}
+
+/* The kernel's event of a listener that is reported already; else it is noted as such. */
+static bool is_told(const struct epoll_wait_call *call, const struct epoll_event *event)
+{
+    struct epoll_object *epoll = call->epoll;
+    bool is_told = false;
+    if (epoll->listener_count == 0)
+        return false;
+    pthread_mutex_lock(&epoll->lock);
+    for (uint32_t i = 0; i < epoll->listener_count; i++) {
+        if (epoll->listeners[i].data.u64 != event->data.u64)
+            continue;
+        is_told |= epoll->listeners[i].stamp == call->stamp;
+        epoll->listeners[i].stamp = call->stamp;
+    }
+    pthread_mutex_unlock(&epoll->lock);
+    return is_told;
 }
 
 /*
@@ -522,10 +675,20 @@ static int collect(const struct epoll_wait_call *call, int count, int max, bool 
         }
     }
     epoll->cursor = active_count > 0 ? (start + looked) % active_count : 0;
+    if (epoll->listener_count > 0 && keep_is_active())
+        count = collect_offers(call, count, max);
     if (has_quiet)
         quieten(epoll, limit, false);
     pthread_mutex_unlock(&epoll->lock);
     return count;
+}
+
+static void take_rings(struct epoll_object *epoll)
+{
+    pthread_mutex_lock(&epoll->lock);
+    for (uint32_t i = 0; i < epoll->listener_count; i++)
+        keep_take_rings(epoll->listeners[i].sock);
+    pthread_mutex_unlock(&epoll->lock);
 }
 
 /* One event of the kernel under our tag. True: it became an event for the program. */
@@ -533,6 +696,10 @@ static bool take_doorbell(const struct epoll_wait_call *call, struct epoll_event
 {
     struct epoll_object *epoll = call->epoll;
     bool is_event = false;
+    if ((uint32_t)event->data.u64 == KEPT_BELLS) {
+        take_rings(epoll);
+        return false;
+    }
     pthread_mutex_lock(&epoll->lock);
     atomic_fetch_add(&epoll->doorbell_count, 1);
     uint32_t index = (uint32_t)event->data.u64;
@@ -562,8 +729,8 @@ static int sort_kernel_events(const struct epoll_wait_call *call, int from, int 
 {
     int kept = from;
     for (int i = from; i < from + count; i++) {
-        if (call->events[i].data.u64 >> 32 != call->epoll->tag ||
-            take_doorbell(call, &call->events[i]))
+        bool is_ours = call->events[i].data.u64 >> 32 == call->epoll->tag;
+        if (is_ours ? take_doorbell(call, &call->events[i]) : !is_told(call, &call->events[i]))
             call->events[kept++] = call->events[i];
     }
     return kept - from;
@@ -589,6 +756,8 @@ static void settle(struct epoll_object *epoll, int epfd, bool is_level, bool has
              memcmp(&signature, &item->reported, sizeof(signature)) != 0))
             rearm(epoll, epfd, item, EPOLL_CTL_MOD);
     }
+    for (uint32_t i = 0; i < epoll->listener_count; i++)
+        keep_wake(epoll->listeners[i].sock);
     pthread_mutex_unlock(&epoll->lock);
 }
 
@@ -604,6 +773,7 @@ bool epoll_is_ready(struct object *object, bool will_sleep)
     }
     if (!is_ready && will_sleep)
         is_ready = quieten(epoll, 0, false);
+    is_ready |= has_offers(epoll, will_sleep);
     pthread_mutex_unlock(&epoll->lock);
     return is_ready;
 }
@@ -704,6 +874,15 @@ static int control(struct epoll_object *epoll, int epfd, int operation, int fd,
             copy.data = event->data;
         }
         error = raw_epoll_ctl(epfd, operation, fd, is_listener ? &copy : event);
+        struct watched_listener *listener = find_listener(epoll, sock, fd);
+        if (error == 0 && is_listener && operation != EPOLL_CTL_DEL) {
+            note_listener(epoll, epfd, fd, sock, event);
+        } else if (error == 0 && operation == EPOLL_CTL_DEL && listener != NULL) {
+            if (keep_poll_fd(sock) >= 0)
+                raw_epoll_ctl(epfd, EPOLL_CTL_DEL, keep_poll_fd(sock), NULL);
+            drop_listener(epoll, listener);
+            socket_release(sock); /* not the last: our caller has one */
+        }
     } else if (operation == EPOLL_CTL_ADD) {
         error = event == NULL ? -EFAULT : control_add(epoll, epfd, fd, sock, event);
     } else if (operation == EPOLL_CTL_MOD) {
@@ -727,6 +906,15 @@ static struct epoll_object *get_epoll(int epfd)
     return NULL;
 }
 
+/* For an epoll in an epoll: it would have to stay ready while connections are offered. */
+static void forbid_all(struct epoll_object *epoll)
+{
+    pthread_mutex_lock(&epoll->lock);
+    for (uint32_t i = 0; i < epoll->listener_count; i++)
+        keep_forbid(epoll->listeners[i].sock);
+    pthread_mutex_unlock(&epoll->lock);
+}
+
 /* An epoll goes into another one. */
 static int nest(int epfd, int operation, int fd, struct epoll_event *event)
 {
@@ -735,6 +923,7 @@ static int nest(int epfd, int operation, int fd, struct epoll_event *event)
     if (inner != NULL) {
         if (operation != EPOLL_CTL_DEL) {
             inner->is_nested = true;
+            forbid_all(inner);
             settle(inner, fd, true, true);
         }
         object_release(&inner->object);
@@ -753,10 +942,12 @@ ENTRY int epoll_ctl(int epfd, int operation, int fd, struct epoll_event *event)
         return nest(epfd, operation, fd, event);
     struct epoll_object *epoll = get_epoll(epfd);
     int result;
-    if (epoll == NULL)
+    if (epoll == NULL) {
+        table_note_shared(fd); /* a set that we know nothing of would keep it */
         result = REAL(epoll_ctl)(epfd, operation, fd, event);
-    else
+    } else {
         result = result_int(control(epoll, epfd, operation, fd, sock, event));
+    }
     if (epoll != NULL)
         object_release(&epoll->object);
     socket_release(sock);
@@ -772,6 +963,7 @@ static int created(int epfd)
         raw_close(epfd);
         return result_int(-ENOMEM);
     }
+    ((struct epoll_object *)object)->epfd = epfd;
     table_replace(epfd, object);
     object_release(object);
     return epfd;
@@ -793,6 +985,7 @@ static void wait_cancelled(void *context)
 {
     struct epoll_wait_call *call = context;
     atomic_fetch_sub(&call->epoll->sleepers, 1);
+    keep_sleep_end();
     object_release(&call->epoll->object);
 }
 
@@ -885,18 +1078,22 @@ static int wait_loop(struct epoll_wait_call *call, bool may_sleep)
         int count = look(call, may_sleep);
         if (count != 0 || !may_sleep)
             return count;
-        if (rounds == 0 && epoll->active_count > 0 && wait_spin(spin_collect, &spin))
+        bool may_come = epoll->active_count > 0 || (epoll->listener_count > 0 && keep_is_active());
+        if (rounds == 0 && may_come && wait_spin(spin_collect, &spin))
             return spin.count;
         if (epoll->parked_count > 0 && atomic_load(&epoll->sleepers) == 0)
             unpark(epoll); /* a thread was cancelled in its sleep */
         atomic_fetch_add(&epoll->sleepers, 1);
+        keep_sleep_begin();
         if (announce_all(epoll, call->epfd)) {
             atomic_fetch_sub(&epoll->sleepers, 1);
+            keep_sleep_end();
             unpark(epoll);
             continue;
         }
         count = sleep_once(call);
         atomic_fetch_sub(&epoll->sleepers, 1);
+        keep_sleep_end();
         unpark(epoll);
         if (count <= 0)
             return count;

@@ -121,7 +121,14 @@ static int fcntl_foyer(int fd, int command, void *argument)
     case F_DUPFD:
     case F_DUPFD_CLOEXEC:
         return duplicated(fd, REAL(fcntl)(fd, command, argument));
+    case F_SETOWN:
+    case F_SETOWN_EX:
+    case F_SETSIG:
+        table_note_shared(fd); /* what the next connection must not have */
+        return REAL(fcntl)(fd, command, argument);
     case F_SETFL:
+        if ((number & O_ASYNC) != 0)
+            table_note_shared(fd);
         sock = table_get_socket(fd);
         if (sock != NULL) {
             if ((number & O_NONBLOCK) != 0)
@@ -188,6 +195,11 @@ static bool ioctl_foyer(struct socket_object *sock, int fd, unsigned long comman
     struct channel *channel;
     *ret_result = 0;
     switch (command) {
+    case FIOASYNC:
+    case FIOSETOWN:
+    case SIOCSPGRP:
+        table_note_shared(fd); /* as F_SETOWN above */
+        return false;
     case FIONBIO:
         socket_set_nonblocking(sock, fd, *value != 0);
         return true;

@@ -102,6 +102,7 @@ static struct socket_object *object_from_reply(const struct foyer_reply_attach *
     if (sock == NULL)
         return NULL;
     sock->id = reply->header.id;
+    atomic_store(&sock->is_shared, true);
     sock->slot = slot;
     sock->arena = reply->arena;
     sock->family = slot->family;
@@ -240,6 +241,8 @@ static bool read_environment(void)
             S_ISSOCK(status.st_mode))
             config->birth_fd = (int)fd;
     }
+    const char *keep = getenv("FOYER_KEEP");
+    config->keeps = keep == NULL || strcmp(keep, "0") != 0;
     const char *spin = getenv("FOYER_SPIN_US");
     config->spin_us = -1;
     if (spin != NULL)
@@ -291,6 +294,7 @@ __attribute__((constructor)) static void preload_init(void)
     if (preload_config.birth_fd >= 0)
         table_mark_hidden(preload_config.birth_fd);
     preload_config.is_enabled = true;
+    keep_init();
     pthread_atfork(atfork_prepare, session_fork_parent, atfork_child);
     process_init();
     adopt_inherited();

@@ -192,9 +192,41 @@ ENTRY ssize_t recvfrom(int fd, void *bytes, size_t size, int flags, __SOCKADDR_A
     return leave(sock, result);
 }
 
+/* Descriptors that go to another process. */
+static void note_sent(const struct msghdr *message)
+{
+    if (message->msg_control == NULL || message->msg_controllen == 0 || table_size == 0)
+        return;
+    for (struct cmsghdr *item = CMSG_FIRSTHDR(message); item != NULL;
+         item = CMSG_NXTHDR((struct msghdr *)(uintptr_t)message, item)) {
+        if (item->cmsg_level != SOL_SOCKET || item->cmsg_type != SCM_RIGHTS ||
+            item->cmsg_len < CMSG_LEN(0))
+            continue;
+        size_t count = (item->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        for (size_t i = 0; i < count; i++) {
+            int fd;
+            memcpy(&fd, CMSG_DATA(item) + i * sizeof(int), sizeof(fd));
+            table_note_shared(fd);
+        }
+    }
+}
+
+static ssize_t kernel_sendmsg(int fd, const struct msghdr *message, int flags)
+{
+    note_sent(message);
+    return REAL(sendmsg)(fd, message, flags);
+}
+
+static int kernel_sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags)
+{
+    for (unsigned i = 0; i < count && i < IOV_MAX; i++)
+        note_sent(&messages[i].msg_hdr);
+    return REAL(sendmmsg)(fd, messages, count, flags);
+}
+
 ENTRY ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
 {
-    ENTER(fd, sock, REAL(sendmsg)(fd, message, flags));
+    ENTER(fd, sock, kernel_sendmsg(fd, message, flags));
     return leave(sock, sock_sendmsg(sock, fd, message, flags));
 }
 
@@ -237,7 +269,7 @@ ENTRY ssize_t recvmsg(int fd, struct msghdr *message, int flags)
 
 ENTRY int sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags)
 {
-    ENTER(fd, sock, REAL(sendmmsg)(fd, messages, count, flags));
+    ENTER(fd, sock, kernel_sendmmsg(fd, messages, count, flags));
     unsigned done = 0;
     ssize_t size = 0;
     for (; done < count && done < IOV_MAX; done++) {

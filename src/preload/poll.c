@@ -22,10 +22,11 @@
 /* The caller's set, and what the kernel gets. */
 struct poll_set {
     struct pollfd *fds;      /* the program's */
-    struct pollfd *kernel;   /* foyer descriptors: -1 or watched for POLLIN */
+    struct pollfd *kernel;   /* foyer descriptors: -1 or watched for POLLIN; twice as many */
     struct object **objects; /* with references; NULL for the kernel's descriptors */
     nfds_t count;
-    nfds_t kernel_count; /* descriptors that are not foyer's */
+    nfds_t listener_count; /* how many bells follow in kernel */
+    nfds_t kernel_count;   /* descriptors that are not foyer's */
     unsigned rounds;
 };
 
@@ -83,12 +84,35 @@ static void arm(struct poll_set *set, bool with_bells)
     }
 }
 
-static void announce(const struct poll_set *set)
+/* Listeners' kept connections have bells of their own, which come behind the set. How many. */
+static nfds_t announce(const struct poll_set *set)
 {
+    nfds_t listener_count = 0;
     for (nfds_t i = 0; i < set->count; i++) {
-        if (set->objects[i] != NULL && set->objects[i]->kind == OBJECT_SOCKET)
-            socket_announce((struct socket_object *)set->objects[i], set->fds[i].fd,
-                            (uint32_t)(uint16_t)set->fds[i].events);
+        if (set->objects[i] == NULL || set->objects[i]->kind != OBJECT_SOCKET)
+            continue;
+        struct socket_object *sock = (struct socket_object *)set->objects[i];
+        if (slot_state(sock) == FOYER_SLOT_LISTENING) {
+            keep_note_acceptor(sock);
+            struct pollfd *bell = &set->kernel[set->count + listener_count++];
+            *bell = (struct pollfd){.fd = keep_poll_fd(sock), .events = POLLIN};
+            keep_arm(sock);
+        }
+        socket_announce(sock, set->fds[i].fd, (uint32_t)(uint16_t)set->fds[i].events);
+    }
+    return listener_count;
+}
+
+/* After the sleep, where one of those bells has rung. */
+static void take_rings(const struct poll_set *set)
+{
+    bool has_rung = false;
+    for (nfds_t i = 0; i < set->listener_count; i++)
+        has_rung |= set->kernel[set->count + i].revents != 0;
+    for (nfds_t i = 0; has_rung && i < set->count; i++) {
+        const struct object *object = set->objects[i];
+        if (object != NULL && object->kind == OBJECT_SOCKET)
+            keep_take_rings((const struct socket_object *)object);
     }
 }
 
@@ -131,6 +155,7 @@ static void sleep_cancelled(void *context)
 {
     struct poll_set *set = context;
     bells(set, bell_leave);
+    keep_sleep_end();
     set_release(set);
 }
 
@@ -157,7 +182,7 @@ static int sleep_in_kernel(struct poll_set *set, const struct timespec *limit, c
 {
     int count;
     pthread_cleanup_push(sleep_cancelled, set);
-    count = REAL(ppoll)(set->kernel, set->count, limit, mask);
+    count = REAL(ppoll)(set->kernel, set->count + set->listener_count, limit, mask);
     pthread_cleanup_pop(0);
     return count < 0 ? -errno : count;
 }
@@ -168,7 +193,8 @@ static int sleep_once(struct poll_set *set, int64_t deadline, const sigset_t *ma
 {
     struct timespec timeout, *limit = NULL;
     int count = 0;
-    announce(set);
+    keep_sleep_begin();
+    set->listener_count = announce(set);
     bells(set, bell_enter);
     if (scan_foyer(set, true) == 0) {
         arm(set, true);
@@ -184,8 +210,10 @@ static int sleep_once(struct poll_set *set, int64_t deadline, const sigset_t *ma
         *ret_is_over = count == 0;
     }
     bells(set, bell_leave);
+    keep_sleep_end();
     if (count <= 0)
         return count;
+    take_rings(set);
     drain_bells(set);
     return 0;
 }
@@ -238,7 +266,7 @@ static nfds_t set_fill(struct poll_set *set)
 static int poll_core(struct pollfd *fds, nfds_t count, const struct timespec *timeout,
                      const sigset_t *mask)
 {
-    struct pollfd stack_kernel[STACK_ITEMS];
+    struct pollfd stack_kernel[2 * STACK_ITEMS];
     struct object *stack_objects[STACK_ITEMS];
     struct poll_set set = {
         .fds = fds, .count = count, .kernel = stack_kernel, .objects = stack_objects};
@@ -248,7 +276,7 @@ static int poll_core(struct pollfd *fds, nfds_t count, const struct timespec *ti
     if (count > STACK_ITEMS) {
         if (count > preload_config.program_nofile.rlim_cur)
             return -EINVAL;
-        set.kernel = malloc(count * sizeof(*set.kernel));
+        set.kernel = malloc(2 * count * sizeof(*set.kernel));
         set.objects = malloc(count * sizeof(*set.objects));
         if (set.kernel == NULL || set.objects == NULL) {
             free(set.kernel);

@@ -4,6 +4,7 @@
  *     entry points   socket.c option.c data.c fd.c poll.c epoll.c resolve.c process.c stdio.c
  *          |
  *     table.c        descriptor -> counted object, without locks
+ *     keep.c         connections that serve again; spare.c sockets prepared
  *     session.c      requests to foyerd, one at a time
  *     wait.c         readiness from shared memory, sleeping, the doorbell, locks of a slot
  *          |
@@ -95,6 +96,17 @@ struct socket_object {
     uint32_t arena;
     _Atomic(struct direct_box *) direct; /* UDP: direct.c; NULL: no direct rings */
     _Atomic uint32_t relayed_count;      /* datagrams that were sent before there was one */
+    _Atomic bool is_shared; /* another process may have the descriptor, or its flags are special */
+    /*
+     * A duplicate that the program does not see: of a socket that was spare, or of a connection
+     * that was kept once. -1: none.
+     */
+    int hidden_fd;
+    int set_fd; /* keep.c: the epoll of its listener's where it rings, or -1 */
+    bool is_armed;
+    /* Accepted by this process: from whom. */
+    uint64_t listener_id;
+    const struct foyer_slot *listener_slot; /* NULL: it was not */
 };
 
 /* syscall.c: the kernel's answer in libc's form, whatever the descriptor. */
@@ -156,9 +168,13 @@ void channel_use_nooks(struct channel *channel, unsigned side);
 struct channel *channel_create_kept(uint64_t id, int memfd, uint32_t ring_size, unsigned side,
                                     int bell);
 void channel_destroy_all(struct channel *channel);
-/* Around fork: mappings that the child has are not used again. */
-void channel_fork_parent(void);
-void channel_fork_child(void);
+/* Around fork: mappings and descriptors that the child has are not used again. */
+void table_fork_parent(void);
+void table_fork_child(void);
+/* The same where the child executes another program at once, and accepts nothing. */
+void table_spawn(void);
+/* The same for one socket, whose descriptor goes to another process. */
+void table_note_shared(int fd);
 void socket_add_channel(struct socket_object *sock, struct channel *channel);
 
 /* ---- init.c -------------------------------------------------------------------------------- */
@@ -174,6 +190,7 @@ struct preload_config {
     struct rlimit program_nofile; /* what the program believes of RLIMIT_NOFILE */
     rlim_t real_nofile;
     long spin_us;
+    bool keeps; /* connections serve again: keep.c */
     /* The environment as it was given, "NAME=value", for programs that this one executes. */
     char env_preload[PRELOAD_PATH_MAX];
     char env_socket[160], env_host[FOYER_NAME_MAX + 16], env_fd[32];
@@ -287,6 +304,18 @@ bool wait_holds(struct socket_object *sock, int fd, const struct wait *wait);
 /* Sleeps until it may be over. 0, -EAGAIN at the deadline, -EINTR. */
 int wait_sleep(struct socket_object *sock, int fd, struct wait *wait);
 
+/*
+ * For short stretches without a sleep, also where a signal handler may be the caller: then taking
+ * fails, false, if the handler has interrupted the holder.
+ */
+struct small_lock {
+    _Atomic uint32_t holder; /* thread id, or 0 */
+};
+
+void small_lock_init(struct small_lock *lock);
+bool small_lock_take(struct small_lock *lock);
+void small_lock_give(struct small_lock *lock);
+
 enum { LOCK_READ, LOCK_WRITE };
 /* 0; -EDEADLK where this very thread has it (a signal handler inside of the same call). */
 int slot_lock(struct socket_object *sock, int which);
@@ -359,10 +388,72 @@ int address_parse_program(const struct socket_object *sock, const struct sockadd
 void address_store(const struct socket_object *sock, const struct foyer_endpoint *endpoint,
                    struct sockaddr *ret_addr, socklen_t *io_size);
 
+/* ---- keep.c -------------------------------------------------------------------------------- */
+
+/* Once per process, and in each forked child. */
+void keep_init(void);
+
+/* Whether the connection may be parked when the program closes it. */
+bool keep_may_leave(const struct socket_object *sock);
+/* Its last number fd is about to be closed: does so for the peer. False: close it as ever. */
+bool keep_leave(struct socket_object *sock, int fd);
+void keep_drop_hidden(struct socket_object *sock);
+/* Lets go of an end that nobody has open. */
+void keep_forget(struct socket_object *sock);
+
+/* 0, -EINPROGRESS: fd is connected, and another object than `fresh`. -EAGAIN: ask foyerd. */
+int keep_connect(struct socket_object *fresh, int fd, const struct foyer_endpoint *remote);
+
+/* This process accepts from it, or waits for connections. */
+void keep_note_acceptor(struct socket_object *listener);
+/* Another process gets the descriptor, too. */
+void keep_listener_shared(struct socket_object *listener);
+/* There are kept ends of accepted connections. */
+bool keep_is_active(void);
+bool keep_has_offer(const struct socket_object *listener);
+/* A descriptor, and its object with a reference. -EAGAIN: none is offered. */
+int keep_accept(struct socket_object *listener, int flags, struct socket_object **ret_sock);
+/* From now on no connection of the listener is kept. */
+void keep_forbid(struct socket_object *listener);
+/* The listener is closed or shut down. */
+void keep_listener_over(const struct socket_object *listener);
+
+/* foyerd is gone: what it knew, another one does not. */
+void keep_drop_connecting(void);
+
+/*
+ * A sleep on listeners: begin, arm each, look once more whether something is offered, and sleep on
+ * keep_poll_fd() of each as well (-1: there is none); then end, and take_rings where it was readable.
+ */
+int keep_poll_fd(struct socket_object *listener);
+void keep_sleep_begin(void);
+void keep_arm(const struct socket_object *listener);
+void keep_sleep_end(void);
+/* For others who sleep: arms the listener, and rings where something is offered already. */
+void keep_wake(const struct socket_object *listener);
+void keep_take_rings(const struct socket_object *listener);
+
+void keep_fork_prepare(void);
+void keep_fork_parent(void);
+void keep_fork_child(void);
+
+/* ---- spare.c ------------------------------------------------------------------------------- */
+
+struct spare {
+    int fd; /* hidden */
+    uint32_t family, arena, slot;
+    uint64_t id;
+};
+
+/* True: there is one of this family, and it is out of the list. */
+bool spare_take(uint32_t family, struct spare *ret_spare);
+/* False: no room. */
+bool spare_put(const struct spare *spare);
+/* In a forked child: the parent's spare sockets are not its own. */
+void spare_fork_child(void);
+
 /* ---- socket.c, data.c, epoll.c ------------------------------------------------------------- */
 
-/* In a forked child: the parent's spare sockets are not its own. */
-void socket_fork_child(void);
 /* UDP without a port gets one from foyerd, as sendto does in the kernel. */
 int socket_autobind(struct socket_object *sock);
 bool socket_is_nonblocking(const struct socket_object *sock, int flags);
@@ -382,8 +473,11 @@ ssize_t sock_send(struct socket_object *sock, int fd, const void *bytes, size_t 
 ssize_t sock_recv(struct socket_object *sock, int fd, void *bytes, size_t size, int flags);
 
 struct epoll_object;
-/* fd, the last descriptor of a socket in this process, goes: so do its registrations. */
-void epoll_forget_socket(struct socket_object *sock, int fd);
+/*
+ * fd, the last descriptor of a socket in this process, goes: so do its registrations. is_kept: the
+ * kernel would not forget them, since the file stays open.
+ */
+void epoll_forget_socket(struct socket_object *sock, int fd, bool is_kept);
 void epoll_destroy(struct epoll_object *epoll);
 /* An epoll descriptor inside of poll: whether it has foyer events; announces where it has none. */
 bool epoll_is_ready(struct object *object, bool will_sleep);

@@ -26,6 +26,22 @@ ENTRY pid_t vfork(void)
     return REAL(fork)();
 }
 
+/*
+ * libc starts these without fork's handlers. What is not closed by exec is then held by the child,
+ * too; when it leaves, nobody tells us.
+ */
+ENTRY int system(const char *command)
+{
+    table_spawn();
+    return REAL(system)(command);
+}
+
+ENTRY FILE *popen(const char *command, const char *mode)
+{
+    table_spawn();
+    return REAL(popen)(command, mode);
+}
+
 /* The module must live with the filter: see channel_ring. */
 ENTRY int prctl(int operation, ...)
 {
@@ -400,6 +416,7 @@ ENTRY int posix_spawn(pid_t *ret_pid, const char *path, const posix_spawn_file_a
     DECIDE_LAUNCH(launch_path, launch_argv, path, argv, completed, return EPERM);
     if (preload_config.is_enabled)
         warn_of_secure_execution();
+    table_spawn();
     return REAL(posix_spawn)(ret_pid, launch_path, actions, attributes, launch_argv, completed);
 }
 
@@ -409,6 +426,7 @@ ENTRY int posix_spawnp(pid_t *ret_pid, const char *file, const posix_spawn_file_
 {
     char path[ELF_PATH_MAX];
     COMPLETE_ENVIRONMENT(completed, environment);
+    table_spawn();
     if (attach_find(file, path) == 0) {
         DECIDE_LAUNCH(launch_path, launch_argv, path, argv, completed, return EPERM);
         if (launch_argv != argv)

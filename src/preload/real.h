@@ -12,6 +12,7 @@
 #include <poll.h>
 #include <spawn.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
@@ -39,7 +40,7 @@
     X(gethostbyaddr) X(gethostbyaddr_r) X(getnameinfo) X(gethostname) X(uname)                     \
     X(getifaddrs) X(freeifaddrs)                                                                   \
     X(getrlimit) X(setrlimit) X(prlimit) X(sysconf) X(getdtablesize)                               \
-    X(fork) X(execve) X(execvpe) X(fexecve) X(posix_spawn) X(posix_spawnp)                         \
+    X(fork) X(system) X(popen) X(execve) X(execvpe) X(fexecve) X(posix_spawn) X(posix_spawnp)                         \
     X(fdopen) X(fileno) X(syscall) X(prctl)
 /* clang-format on */
 

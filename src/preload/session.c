@@ -211,6 +211,7 @@ int session_call(struct foyer_request *request, const struct message_fds *fds,
     if (size == -EPIPE) {
         session_close();
         epoch++;
+        keep_drop_connecting();
         size = is_repeatable(request) ? call_once(request, fds, ret_reply, reply_size, ret_fds)
                                       : -ENETDOWN;
         if (size == -EPIPE)
@@ -257,13 +258,15 @@ void session_fork_prepare(void)
     raw_sigmask(SIG_BLOCK, &all, &before);
     direct_fork_prepare();
     pthread_mutex_lock(&mutex);
+    keep_fork_prepare();
     fork_mask = before;
 }
 
 void session_fork_parent(void)
 {
     sigset_t before = fork_mask;
-    channel_fork_parent();
+    keep_fork_parent();
+    table_fork_parent();
     if (session_fd >= 0 && session_pid == (pid_t)RAW(SYS_getpid)) {
         /* Answered, so that nothing can overtake it. foyerd's end shows at the next request. */
         struct foyer_request request = {.type = FOYER_REQUEST_FORKED, .size = sizeof(request)};
@@ -280,8 +283,9 @@ void session_fork_child(void)
     sigset_t before = fork_mask;
     pthread_mutex_unlock(&mutex);
     direct_fork_child();
-    channel_fork_child();
-    socket_fork_child();
+    keep_fork_child();
+    table_fork_child();
+    spare_fork_child();
     if (session_fd >= 0) {
         /* Else foyerd would not see the parent's end while this process lives. */
         parent_pid = session_pid;

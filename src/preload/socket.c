@@ -123,62 +123,7 @@ static int socket_install(struct socket_object *sock, int fd, int flags)
     return error < 0 ? error : fd;
 }
 
-/*
- * Sockets that foyerd has prepared, for programs that open one after the other: a descriptor out
- * of sight that only has to be given a number. Nobody waits for the lock.
- */
 #define SPARE_INTERVAL_NS 20000000 /* between two requests, so that spares are asked for */
-
-struct spare {
-    int fd;
-    uint32_t family;
-    uint32_t arena;
-    struct foyer_spare socket;
-};
-
-static struct spare spares[FOYER_SPARES_MAX];
-static uint32_t spare_count;
-static atomic_flag spare_lock = ATOMIC_FLAG_INIT;
-
-static bool spare_try_lock(void)
-{
-    return !atomic_flag_test_and_set_explicit(&spare_lock, memory_order_acquire);
-}
-
-static void spare_unlock(void)
-{
-    atomic_flag_clear_explicit(&spare_lock, memory_order_release);
-}
-
-void socket_fork_child(void)
-{
-    for (uint32_t i = 0; i < spare_count && i < FOYER_SPARES_MAX; i++)
-        table_close_hidden(spares[i].fd);
-    spare_count = 0;
-    spare_unlock();
-}
-
-/* True: there is one of this family, and it is out of the list. */
-static bool spare_take(uint32_t family, struct spare *ret_spare)
-{
-    bool is_found = false;
-    if (!spare_try_lock())
-        return false;
-    while (spare_count > 0 && !is_found) {
-        struct spare *last = &spares[spare_count - 1];
-        char byte;
-        if (last->family != family)
-            break;
-        *ret_spare = *last;
-        spare_count--;
-        /* The end of file says that its foyerd is gone, and the others' with it. */
-        is_found = raw_recv(last->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == -EAGAIN;
-        if (!is_found)
-            table_close_hidden(last->fd);
-    }
-    spare_unlock();
-    return is_found;
-}
 
 /* The reply's spares go to the list as far as there is room; the others are let go of. */
 static void spares_put(const struct foyer_reply_sockets *reply, uint32_t family,
@@ -190,15 +135,9 @@ static void spares_put(const struct foyer_reply_sockets *reply, uint32_t family,
             fd = table_hide(fd);
         if (fd < 0)
             continue;
-        struct spare spare = {fd, family, reply->first.arena, reply->spares[i]};
-        bool is_kept = spare_try_lock();
-        if (is_kept) {
-            is_kept = spare_count < FOYER_SPARES_MAX;
-            if (is_kept)
-                spares[spare_count++] = spare;
-            spare_unlock();
-        }
-        if (!is_kept)
+        struct spare spare = {fd, family, reply->first.arena, reply->spares[i].slot,
+                              reply->spares[i].id};
+        if (!spare_put(&spare))
             table_close_hidden(fd);
     }
 }
@@ -220,26 +159,33 @@ static int socket_open_spare(int family, int type)
     if ((type & ~(SOCK_CLOEXEC | SOCK_NONBLOCK)) != SOCK_STREAM ||
         !spare_take((uint32_t)family, &spare))
         return -EAGAIN;
-    int fd = raw_fcntl(spare.fd, F_DUPFD_CLOEXEC, 0);
-    table_close_hidden(spare.fd);
-    if (fd < 0)
+    bool is_cloexec = (type & SOCK_CLOEXEC) != 0;
+    int fd = raw_fcntl(spare.fd, is_cloexec ? F_DUPFD_CLOEXEC : F_DUPFD, 0);
+    if (fd < 0) {
+        table_close_hidden(spare.fd);
         return -EAGAIN; /* foyerd's way says what the kernel would say */
+    }
     struct foyer_reply_socket reply = {
-        .header = {.id = spare.socket.id}, .arena = spare.arena, .slot = spare.socket.slot};
+        .header = {.id = spare.id}, .arena = spare.arena, .slot = spare.slot};
     struct message_fds none = {.count = 0};
     struct socket_object *sock = object_from_socket(&reply, (uint32_t)family, SOCK_STREAM, &none);
     if (sock == NULL) {
+        table_close_hidden(spare.fd);
         raw_close(fd);
         return -ENOMEM;
     }
-    return socket_install(sock, fd, type);
+    if (preload_config.keeps)
+        sock->hidden_fd = spare.fd;
+    else
+        table_close_hidden(spare.fd);
+    return socket_install(sock, fd, type | SOCK_CLOEXEC);
 }
 
 static int socket_open(int family, int type, int protocol)
 {
-    int spare = socket_open_spare(family, type);
-    if (spare != -EAGAIN)
-        return spare;
+    int prepared = socket_open_spare(family, type);
+    if (prepared != -EAGAIN)
+        return prepared;
     struct foyer_request_socket request = {
         .header = {.type = FOYER_REQUEST_SOCKET, .size = sizeof(request)},
         .family = (uint32_t)family,
@@ -377,11 +323,63 @@ ENTRY int listen(int fd, int backlog)
 
 /* ---- accept -------------------------------------------------------------------------------- */
 
-/* Waits until the listener's descriptor may be readable. 0, -EAGAIN, -EINTR. */
-static int wait_connection(int fd, int64_t deadline_ns)
+/*
+ * signal(7): after a handler with SA_RESTART, accept() goes on. The kernel knows which handler ran;
+ * poll() does not tell. So it goes on where all handlers of the process say so.
+ */
+static bool handlers_restart(void)
 {
-    struct pollfd item = {.fd = fd, .events = POLLIN};
+    for (int number = 1; number < _NSIG; number++) {
+        struct {
+            void (*handler)(int);
+            unsigned long flags;
+            void (*restorer)(void);
+            uint64_t mask;
+        } action; /* the kernel's, rt_sigaction(2) */
+        if (RAW(SYS_rt_sigaction, number, NULL, &action, sizeof(action.mask)) == 0 &&
+            action.handler != SIG_DFL && action.handler != SIG_IGN &&
+            (action.flags & SA_RESTART) == 0)
+            return false;
+    }
+    return true;
+}
+
+static void sleep_cancelled(void *context)
+{
+    (void)context;
+    keep_sleep_end();
+}
+
+/* The listener's descriptor, and the bells of kept connections. */
+static int sleep_on_listener(struct socket_object *listener, int fd, const struct timespec *limit)
+{
+    struct pollfd items[2] = {{.fd = fd, .events = POLLIN},
+                              {.fd = keep_poll_fd(listener), .events = POLLIN}};
+    int result = 0;
+    keep_sleep_begin();
+    keep_arm(listener);
+    if (!keep_has_offer(listener)) {
+        pthread_cleanup_push(sleep_cancelled, NULL);
+        result = REAL(ppoll)(items, 2, limit, NULL) < 0 ? -errno : 0;
+        pthread_cleanup_pop(0);
+    }
+    keep_sleep_end();
+    if (result == 0 && items[1].revents != 0)
+        keep_take_rings(listener);
+    return result;
+}
+
+static bool offer_holds(void *context)
+{
+    return keep_has_offer(context);
+}
+
+/* Waits until there may be a connection. 0, -EAGAIN, -EINTR. */
+static int wait_connection(struct socket_object *listener, int fd, int64_t deadline_ns)
+{
     struct timespec timeout = {0}, *limit = NULL;
+    if (keep_is_active() && wait_spin(offer_holds, listener))
+        return 0;
     if (deadline_ns != NO_DEADLINE) {
         int64_t left = deadline_ns - clock_ns();
         if (left <= 0)
@@ -390,7 +388,8 @@ static int wait_connection(int fd, int64_t deadline_ns)
         timeout.tv_nsec = left % 1000000000;
         limit = &timeout;
     }
-    return REAL(ppoll)(&item, 1, limit, NULL) < 0 ? -errno : 0;
+    int error = sleep_on_listener(listener, fd, limit);
+    return error == -EINTR && limit == NULL && handlers_restart() ? 0 : error;
 }
 
 static void collect_fds(struct msghdr *message, struct message_fds *ret_fds)
@@ -408,9 +407,9 @@ static void collect_fds(struct msghdr *message, struct message_fds *ret_fds)
     }
 }
 
-/* Waits for and takes one message from the listener's queue. */
-static int take_connection(struct socket_object *listener, int fd, struct foyer_accept *ret_accept,
-                           struct message_fds *ret_fds)
+/* Takes one message from the listener's queue. 0, -EAGAIN. */
+static int take_message(struct socket_object *listener, int fd, bool may_sleep,
+                        struct foyer_accept *ret_accept, struct message_fds *ret_fds)
 {
     union {
         struct cmsghdr header;
@@ -418,37 +417,24 @@ static int take_connection(struct socket_object *listener, int fd, struct foyer_
     } control;
     struct iovec iov = {.iov_base = ret_accept, .iov_len = sizeof(*ret_accept)};
     struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes};
-    bool is_nonblocking = socket_is_nonblocking(listener, 0);
-    int64_t timeout_us = listener->slot->receive_timeout_us;
-    int64_t deadline = timeout_us > 0 ? clock_ns() + timeout_us * 1000 : NO_DEADLINE;
-    int flags = MSG_CMSG_CLOEXEC;
-    if (is_nonblocking || deadline != NO_DEADLINE)
-        flags |= MSG_DONTWAIT;
-    for (;;) {
-        message.msg_controllen = sizeof(control.bytes);
-        /* A blocking one is the kernel's: restarted or interrupted as accept would be. */
-        ssize_t size = REAL(recvmsg)(fd, &message, flags);
-        if (size == (ssize_t)sizeof(*ret_accept)) {
-            collect_fds(&message, ret_fds);
-            if (slot_state(listener) == FOYER_SLOT_LISTENING)
-                return 0;
-            message_fds_close(ret_fds);
-        }
-        if (slot_state(listener) != FOYER_SLOT_LISTENING) {
-            ring_own_bell(listener); /* others may sleep here, too: one byte wakes one of them */
-            return -EINVAL;
-        }
-        if (size == 0 || (size < 0 && errno == ECONNRESET))
-            return -ENETDOWN;
-        if (size < 0 && errno != EAGAIN)
-            return -errno;
-        if (size < 0 && is_nonblocking)
-            return -EAGAIN;
-        /* The kernel's file is non-blocking though the slot is not, or a timeout runs. */
-        int error = wait_connection(fd, deadline);
-        if (error < 0)
-            return error;
+    message.msg_controllen = sizeof(control.bytes);
+    if (table_peek(fd) != &listener->object)
+        return -EBADF; /* another thread has closed it */
+    /* A blocking one is the kernel's: restarted or interrupted as accept would be. */
+    ssize_t size = REAL(recvmsg)(fd, &message, MSG_CMSG_CLOEXEC | (may_sleep ? 0 : MSG_DONTWAIT));
+    if (size == (ssize_t)sizeof(*ret_accept)) {
+        collect_fds(&message, ret_fds);
+        if (slot_state(listener) == FOYER_SLOT_LISTENING)
+            return 0;
+        message_fds_close(ret_fds);
     }
+    if (slot_state(listener) != FOYER_SLOT_LISTENING) {
+        ring_own_bell(listener); /* others may sleep here, too: one byte wakes one of them */
+        return -EINVAL;
+    }
+    if (size == 0 || (size < 0 && errno == ECONNRESET))
+        return -ENETDOWN;
+    return size < 0 ? -errno : -EAGAIN;
 }
 
 static struct socket_object *object_from_accept(const struct foyer_accept *accept,
@@ -480,6 +466,8 @@ static struct socket_object *object_from_accept(const struct foyer_accept *accep
     sock->type = SOCK_STREAM;
     if (slot->peer_arena != 0)
         channel_use_nooks(channel, accept->side);
+    sock->listener_id = listener->id;
+    sock->listener_slot = listener->slot;
     socket_add_channel(sock, channel);
     return sock;
 }
@@ -501,25 +489,15 @@ static void silence(int fd)
     raw_close(quiet);
 }
 
-static int socket_accept(struct socket_object *listener, int fd, struct sockaddr *addr,
-                         socklen_t *io_size, int flags)
+/* A connection of foyerd's making, from the listener's queue. */
+static int accept_queued(struct socket_object *listener, int fd, bool may_sleep, int flags,
+                         struct socket_object **ret_sock)
 {
     struct foyer_accept accept;
     struct message_fds fds;
-    if ((flags & ~(SOCK_CLOEXEC | SOCK_NONBLOCK)) != 0)
-        return -EINVAL;
-    if (listener->type != SOCK_STREAM)
-        return -EOPNOTSUPP;
-    if (slot_state(listener) != FOYER_SLOT_LISTENING)
-        return -EINVAL;
-    int error = take_connection(listener, fd, &accept, &fds);
-    if (error < 0) {
-        if (error == -ENETDOWN) {
-            session_warn_gone();
-            silence(fd);
-        }
+    int error = take_message(listener, fd, may_sleep, &accept, &fds);
+    if (error < 0)
         return error;
-    }
     atomic_fetch_add(&listener->slot->accepted, 1);
     if (atomic_exchange(&listener->slot->accept_wanted, 0) != 0) {
         char byte = 0;
@@ -534,9 +512,77 @@ static int socket_accept(struct socket_object *listener, int fd, struct sockaddr
             raw_close(program_end);
         return -EMFILE;
     }
+    atomic_fetch_add(&sock->object.references, 1);
+    int result = socket_install(sock, program_end, flags);
+    if (result < 0)
+        socket_release(sock);
+    else
+        *ret_sock = sock;
+    return result;
+}
+
+/*
+ * Connections that serve again come first: a program that connected by one of them before it had to
+ * ask foyerd for another one finds them accepted in this order. But they may not keep the queue
+ * waiting for ever.
+ */
+#define QUEUE_AFTER 64u
+#define QUEUE_AFTER_NS 2000000
+
+/* One of either kind, now. may_sleep: in the kernel, where that is where they all come from. */
+static int accept_now(struct socket_object *listener, int fd, bool may_sleep, int flags,
+                      struct socket_object **ret_sock)
+{
+    static _Atomic uint32_t kept_in_a_row;
+    static _Atomic int64_t queue_asked_ns;
+    bool is_queue_due = keep_is_active() && atomic_load(&kept_in_a_row) >= QUEUE_AFTER &&
+                        clock_ns() - atomic_load(&queue_asked_ns) > QUEUE_AFTER_NS;
+    int result = is_queue_due ? -EAGAIN : keep_accept(listener, flags, ret_sock);
+    if (result != -EAGAIN) {
+        atomic_fetch_add(&kept_in_a_row, 1);
+        return result;
+    }
+    atomic_store(&kept_in_a_row, 0);
+    if (is_queue_due)
+        atomic_store(&queue_asked_ns, clock_ns());
+    result = accept_queued(listener, fd, may_sleep, flags, ret_sock);
+    return result == -EAGAIN && is_queue_due ? keep_accept(listener, flags, ret_sock) : result;
+}
+
+static int socket_accept(struct socket_object *listener, int fd, struct sockaddr *addr,
+                         socklen_t *io_size, int flags)
+{
+    struct socket_object *sock = NULL;
+    if ((flags & ~(SOCK_CLOEXEC | SOCK_NONBLOCK)) != 0)
+        return -EINVAL;
+    if (listener->type != SOCK_STREAM)
+        return -EOPNOTSUPP;
+    if (slot_state(listener) != FOYER_SLOT_LISTENING)
+        return -EINVAL;
+    keep_note_acceptor(listener);
+    bool is_nonblocking = socket_is_nonblocking(listener, 0);
+    int64_t timeout_us = listener->slot->receive_timeout_us;
+    int64_t deadline = timeout_us > 0 ? clock_ns() + timeout_us * 1000 : NO_DEADLINE;
+    bool may_sleep = !is_nonblocking && deadline == NO_DEADLINE && keep_poll_fd(listener) < 0;
+    int result;
+    for (;;) {
+        result = accept_now(listener, fd, may_sleep, flags, &sock);
+        if (result != -EAGAIN || is_nonblocking)
+            break;
+        result = wait_connection(listener, fd, deadline);
+        if (result < 0)
+            break;
+    }
+    if (result == -ENETDOWN) {
+        session_warn_gone();
+        silence(fd);
+    }
+    if (sock == NULL)
+        return result;
     if (addr != NULL && io_size != NULL)
-        address_store(sock, &accept.remote, addr, io_size);
-    return socket_install(sock, program_end, flags);
+        address_store(sock, &sock->slot->remote, addr, io_size);
+    socket_release(sock);
+    return result;
 }
 
 ENTRY int accept4(int fd, __SOCKADDR_ARG addr, socklen_t *io_size, int flags)
@@ -698,6 +744,9 @@ static int connect_stream(struct socket_object *sock, int fd,
         break;
     }
     route_wildcard(&request->endpoint);
+    error = keep_connect(sock, fd, &request->endpoint);
+    if (error != -EAGAIN)
+        return error;
     return as_if_under_way(sock, request_connect(sock, fd, request));
 }
 
@@ -762,8 +811,12 @@ static int socket_shutdown(struct socket_object *sock, int fd, int how)
     uint32_t bits = (how != SHUT_WR ? FOYER_SLOT_SHUT_READ : 0u) |
                     (how != SHUT_RD ? FOYER_SLOT_SHUT_WRITE : 0u);
     uint32_t state = slot_state(sock);
-    if (state == FOYER_SLOT_LISTENING) /* inet_shutdown; it wakes those who sleep in accept */
-        return how != SHUT_WR ? dissolve(sock) : 0;
+    if (state == FOYER_SLOT_LISTENING) { /* inet_shutdown; it wakes those who sleep in accept */
+        if (how == SHUT_WR)
+            return 0;
+        keep_listener_over(sock);
+        return dissolve(sock);
+    }
     if (state == FOYER_SLOT_DATAGRAM) {
         if ((slot_options(sock) & FOYER_SLOT_PEER) == 0)
             return -ENOTCONN;

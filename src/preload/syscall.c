@@ -158,6 +158,14 @@ static bool descriptor_call(long number, const long argument[ARGUMENT_COUNT], lo
     case SYS_seccomp: /* libseccomp */
         preload_config.is_sandboxed = true;
         return false;
+#ifdef SYS_fork
+    case SYS_fork:
+    case SYS_vfork:
+#endif
+    case SYS_clone:
+    case SYS_clone3:
+        table_fork_parent(); /* whatever the flags: threads are not made so, but by libc */
+        return false;
     case SYS_io_uring_setup:
         *ret_result = result_int(-ENOSYS);
         return true;

@@ -113,6 +113,12 @@ struct socket_object *socket_object_create(void)
     atomic_store(&sock->connect_pending, false);
     atomic_store(&sock->direct, NULL);
     atomic_store(&sock->relayed_count, 0);
+    atomic_store(&sock->is_shared, false);
+    sock->hidden_fd = -1;
+    sock->set_fd = -1;
+    sock->is_armed = false;
+    sock->listener_id = 0;
+    sock->listener_slot = NULL;
     sock->slot = NULL;
     sock->id = 0;
     atomic_store_explicit(&sock->object.references, 1, memory_order_release);
@@ -133,6 +139,7 @@ static void object_destroy(struct object *object)
         return;
     }
     struct socket_object *sock = (struct socket_object *)object;
+    keep_drop_hidden(sock);
     channel_destroy_all(atomic_exchange(&sock->channel, NULL));
     direct_destroy(sock);
     pool_give(&socket_pool, object->pool_index);
@@ -188,18 +195,29 @@ static void leave_channel(struct socket_object *sock)
         atomic_fetch_or(&sock->slot->options, FOYER_SLOT_CHANNEL_LEFT);
 }
 
+/* The last number of a socket goes. is_open: as below. */
+static void socket_dropped(int fd, struct socket_object *sock, bool is_open)
+{
+    bool may_leave = is_open && sock->slot != NULL && keep_may_leave(sock);
+    if (sock->slot != NULL && slot_state(sock) == FOYER_SLOT_LISTENING)
+        keep_listener_over(sock);
+    epoll_forget_socket(sock, fd, is_open && (may_leave || sock->hidden_fd >= 0));
+    direct_leave(sock);
+    if (may_leave && keep_leave(sock, fd))
+        return;
+    if (is_open)
+        leave_channel(sock);
+    keep_drop_hidden(sock);
+}
+
 /* is_open: the kernel's descriptor is still there, so foyerd has not seen its end. */
 static void entry_dropped(int fd, struct object *object, bool is_open)
 {
     if (object == NULL || object->kind == OBJECT_HIDDEN)
         return;
     bool was_last = atomic_fetch_sub(&object->fd_count, 1) == 1;
-    if (was_last && object->kind == OBJECT_SOCKET) {
-        epoll_forget_socket((struct socket_object *)object, fd);
-        direct_leave((struct socket_object *)object);
-        if (is_open)
-            leave_channel((struct socket_object *)object);
-    }
+    if (was_last && object->kind == OBJECT_SOCKET)
+        socket_dropped(fd, (struct socket_object *)object, is_open);
     object_release(object);
 }
 
@@ -260,37 +278,37 @@ void table_close_hidden(int fd)
  * the same two programs, which then needs no mapping and meets no page fault. Nobody waits for
  * the lock, so that close() may be called by a signal handler.
  */
-#define KEPT_MAX 64u
+#define MAPPINGS_MAX 64u
 
-struct kept {
+struct mapping {
     uint64_t id;
     void *memory;
     size_t size;
 };
 
-static struct kept kept[KEPT_MAX];
-static uint32_t kept_next; /* the oldest, which is replaced */
-static atomic_flag kept_lock = ATOMIC_FLAG_INIT;
+static struct mapping mappings[MAPPINGS_MAX];
+static uint32_t mapping_next; /* the oldest, which is replaced */
+static atomic_flag mappings_lock = ATOMIC_FLAG_INIT;
 
 /* False: the mapping was not kept. */
 static bool keep_mapping(const struct channel *channel)
 {
     if (channel->id == 0 || atomic_load(&channel->is_shared) ||
-        atomic_flag_test_and_set_explicit(&kept_lock, memory_order_acquire))
+        atomic_flag_test_and_set_explicit(&mappings_lock, memory_order_acquire))
         return false;
-    struct kept *place = &kept[kept_next % KEPT_MAX];
-    for (uint32_t i = 0; i < KEPT_MAX; i++) {
-        if (kept[i].memory == NULL) {
-            place = &kept[i];
+    struct mapping *place = &mappings[mapping_next % MAPPINGS_MAX];
+    for (uint32_t i = 0; i < MAPPINGS_MAX; i++) {
+        if (mappings[i].memory == NULL) {
+            place = &mappings[i];
             break;
         }
     }
     if (place->memory != NULL) {
         munmap(place->memory, place->size);
-        kept_next++;
+        mapping_next++;
     }
-    *place = (struct kept){channel->id, channel->memory, channel->size};
-    atomic_flag_clear_explicit(&kept_lock, memory_order_release);
+    *place = (struct mapping){channel->id, channel->memory, channel->size};
+    atomic_flag_clear_explicit(&mappings_lock, memory_order_release);
     return true;
 }
 
@@ -298,38 +316,82 @@ static bool keep_mapping(const struct channel *channel)
 static void *take_mapping(uint64_t id, size_t size)
 {
     void *memory = MAP_FAILED;
-    if (id == 0 || atomic_flag_test_and_set_explicit(&kept_lock, memory_order_acquire))
+    if (id == 0 || atomic_flag_test_and_set_explicit(&mappings_lock, memory_order_acquire))
         return memory;
-    for (uint32_t i = 0; i < KEPT_MAX; i++) {
-        if (kept[i].memory != NULL && kept[i].id == id && kept[i].size == size) {
-            memory = kept[i].memory;
-            kept[i].memory = NULL;
+    for (uint32_t i = 0; i < MAPPINGS_MAX; i++) {
+        if (mappings[i].memory != NULL && mappings[i].id == id && mappings[i].size == size) {
+            memory = mappings[i].memory;
+            mappings[i].memory = NULL;
             break;
         }
     }
-    atomic_flag_clear_explicit(&kept_lock, memory_order_release);
+    atomic_flag_clear_explicit(&mappings_lock, memory_order_release);
     return memory;
 }
 
-void channel_fork_parent(void)
+static uint32_t pool_used(struct pool *pool)
 {
-    uint32_t used = atomic_load(&channel_pool.used);
-    for (uint32_t i = 0; i < used && i < channel_pool.capacity; i++) {
+    uint32_t used = atomic_load(&pool->used);
+    return used < pool->capacity ? used : pool->capacity;
+}
+
+static struct socket_object *pool_socket(uint32_t index)
+{
+    return (struct socket_object *)(void *)(socket_pool.memory + socket_pool.item_size * index);
+}
+
+void table_spawn(void)
+{
+    for (uint32_t i = 0; i < pool_used(&channel_pool); i++) {
         uint8_t *item = channel_pool.memory + channel_pool.item_size * i;
         atomic_store(&((struct channel *)(void *)item)->is_shared, true);
     }
+    for (uint32_t i = 0; i < pool_used(&socket_pool); i++)
+        atomic_store(&pool_socket(i)->is_shared, true);
 }
 
-void channel_fork_child(void)
+static bool is_listener(const struct socket_object *sock)
 {
-    channel_fork_parent();
-    /* Another thread may have been at it: then what it was about to note stays mapped. */
-    for (uint32_t i = 0; i < KEPT_MAX; i++) {
-        if (kept[i].memory != NULL)
-            munmap(kept[i].memory, kept[i].size);
-        kept[i].memory = NULL;
+    return sock->slot != NULL && slot_state(sock) == FOYER_SLOT_LISTENING;
+}
+
+void table_fork_parent(void)
+{
+    table_spawn();
+    for (uint32_t i = 0; i < pool_used(&socket_pool); i++) {
+        struct socket_object *sock = pool_socket(i);
+        if (atomic_load(&sock->object.references) > 0 && is_listener(sock))
+            keep_listener_shared(sock);
     }
-    atomic_flag_clear(&kept_lock);
+}
+
+void table_note_shared(int fd)
+{
+    struct socket_object *sock = table_peek(fd) == NULL ? NULL : table_get_socket(fd);
+    if (sock == NULL)
+        return;
+    atomic_store(&sock->is_shared, true);
+    if (is_listener(sock))
+        keep_listener_shared(sock);
+    socket_release(sock);
+}
+
+void table_fork_child(void)
+{
+    table_spawn();
+    for (uint32_t i = 0; i < pool_used(&socket_pool); i++) {
+        struct socket_object *sock = pool_socket(i);
+        sock->set_fd = -1; /* that is the parent's */
+        if (atomic_load(&sock->object.references) > 0)
+            keep_drop_hidden(sock);
+    }
+    /* Another thread may have been at it: then what it was about to note stays mapped. */
+    for (uint32_t i = 0; i < MAPPINGS_MAX; i++) {
+        if (mappings[i].memory != NULL)
+            munmap(mappings[i].memory, mappings[i].size);
+        mappings[i].memory = NULL;
+    }
+    atomic_flag_clear(&mappings_lock);
 }
 
 struct channel *channel_create(int memfd, uint32_t ring_size, unsigned side, int bell)

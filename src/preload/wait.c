@@ -90,6 +90,32 @@ void slot_unlock(struct socket_object *sock, int which)
     atomic_store_explicit(lock_word(sock, which), 0, memory_order_release);
 }
 
+void small_lock_init(struct small_lock *lock)
+{
+    atomic_store(&lock->holder, 0);
+}
+
+bool small_lock_take(struct small_lock *lock)
+{
+    uint32_t self = (uint32_t)preload_thread_id();
+    for (unsigned tries = 0;; tries++) {
+        uint32_t holder = 0;
+        if (likely(atomic_compare_exchange_strong(&lock->holder, &holder, self)))
+            return true;
+        if (holder == self)
+            return false;
+        if (tries < 64)
+            pause_cpu();
+        else
+            sched_yield();
+    }
+}
+
+void small_lock_give(struct small_lock *lock)
+{
+    atomic_store_explicit(&lock->holder, 0, memory_order_release);
+}
+
 /* ---- errors and resets --------------------------------------------------------------------- */
 
 int slot_take_error(struct socket_object *sock)
@@ -206,7 +232,7 @@ uint32_t socket_readiness(struct socket_object *sock, int fd)
     uint32_t bits = 0;
     switch (slot_state(sock)) {
     case FOYER_SLOT_LISTENING:
-        return kernel_readiness(fd);
+        return keep_has_offer(sock) ? POLLIN | POLLRDNORM : kernel_readiness(fd);
     case FOYER_SLOT_CONNECTED:
         bits = stream_readiness(sock, socket_channel(sock, fd));
         break;

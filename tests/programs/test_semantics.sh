@@ -60,10 +60,12 @@ compare()
     fi
 }
 
-for source in semantics_*.c; do
-    program=${source%.c}
-    "$FOYER_BUILD/tests/$program" >"$work/kernel"
-    if ! "$foyer" run --host "${program//_/-}" "$FOYER_BUILD/tests/$program" \
+# Runs the program on foyer, with what follows in its environment.
+run_on_foyer()
+{
+    local program=$1
+    shift
+    if ! env "$@" "$foyer" run --host "${program//_/-}" "$FOYER_BUILD/tests/$program" \
         >"$work/foyer" 2>"$work/errors"; then
         echo "FAILED $program: exit status"
         failures=$((failures + 1))
@@ -74,6 +76,13 @@ for source in semantics_*.c; do
         failures=$((failures + 1))
     fi
     compare "$program"
+}
+
+for source in semantics_*.c; do
+    program=${source%.c}
+    "$FOYER_BUILD/tests/$program" >"$work/kernel"
+    run_on_foyer "$program"
+    run_on_foyer "$program" SEMANTICS_USED=1
 done
 
 echo "$count answers compared, $failures failures"

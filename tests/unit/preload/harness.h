@@ -20,6 +20,7 @@
 
 #include "preload/address.c"
 #include "preload/data.c"
+#include "preload/keep.c"
 #include "preload/table.c"
 #include "preload/wait.c"
 
@@ -54,6 +55,29 @@ int session_call(struct foyer_request *request, const struct message_fds *fds,
     return -ENETDOWN;
 }
 
+void session_tell(struct foyer_request *request)
+{
+    (void)request;
+}
+
+void *session_arena(uint32_t number)
+{
+    (void)number;
+    return NULL;
+}
+
+bool spare_put(const struct spare *spare)
+{
+    (void)spare;
+    return false;
+}
+
+int socket_check_limit(int fd)
+{
+    (void)fd;
+    return 0;
+}
+
 int socket_autobind(struct socket_object *sock)
 {
     (void)sock;
@@ -71,9 +95,9 @@ struct channel *socket_channel(struct socket_object *sock, int fd)
     return socket_channel_now(sock);
 }
 
-void epoll_forget_socket(struct socket_object *sock, int fd)
+void epoll_forget_socket(struct socket_object *sock, int fd, bool is_kept)
 {
-    (void)sock, (void)fd;
+    (void)sock, (void)fd, (void)is_kept;
 }
 
 void epoll_destroy(struct epoll_object *epoll)
@@ -112,6 +136,7 @@ static struct fixture *fixture_create(uint32_t type)
     fixture->sock.family = AF_INET;
     fixture->sock.type = type;
     fixture->sock.slot = &fixture->slot;
+    fixture->sock.hidden_fd = -1;
     fixture->sock.channel = &fixture->channel;
     atomic_store(&table[fixture->ends[0]], &fixture->sock.object);
     return fixture;
