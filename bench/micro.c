@@ -1,12 +1,13 @@
 /*
  * What single calls cost, with plain sockets only, in nanoseconds: one line "name value" each.
  *
- *     micro ADDRESS PORT COUNT    ADDRESS is an own one of the machine or host
+ *     micro ADDRESS PORT COUNT [CALLS]    ADDRESS is an own one of the machine or host
  *
  * send-recv: 64 bytes into one end of a connection and out of the other. epoll-N and poll-N: a wait
  * on N connections of which one is readable; the other ends are a child's, who does nothing. COUNT is
  * the largest N. These in the thread's own processor time. connect-accept: both calls and the two
- * closes, in real time, since others may take part.
+ * closes, in real time, since others may take part. With CALLS each is done so often, for
+ * check_callgrind.py, and not for some time.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -27,6 +28,7 @@ enum { ROUND_NS = 200000000, BATCH = 64 };
 
 static struct sockaddr_in target = {.sin_family = AF_INET};
 static int listener;
+static long fixed_calls;
 
 static _Noreturn void die(const char *what)
 {
@@ -49,7 +51,8 @@ static void measure(const char *name, clockid_t clock, void (*act)(void *context
     for (int i = 0; i < BATCH; i++)
         act(context);
     start = now = now_ns(clock);
-    for (; now - start < ROUND_NS; now = now_ns(clock), count += BATCH) {
+    for (; fixed_calls > 0 ? count < fixed_calls : now - start < ROUND_NS;
+         now = now_ns(clock), count += BATCH) {
         for (int i = 0; i < BATCH; i++)
             act(context);
     }
@@ -142,6 +145,7 @@ static void measure_all(int *fds, long count)
     measure_waits(fds, count);
     close(pair[0]);
     close(pair[1]);
+    fixed_calls /= 20; /* they are slow */
     measure("connect-accept", CLOCK_MONOTONIC, connect_accept, NULL);
 }
 
@@ -149,9 +153,10 @@ int main(int argc, char **argv)
 {
     struct rlimit limit;
     int ready[2], one = 1;
-    if (argc != 4 || inet_pton(AF_INET, argv[1], &target.sin_addr) != 1)
+    if (argc < 4 || inet_pton(AF_INET, argv[1], &target.sin_addr) != 1)
         return 2;
     long count = strtol(argv[3], NULL, 10);
+    fixed_calls = argc > 4 ? strtol(argv[4], NULL, 10) : 0;
     target.sin_port = htons((uint16_t)strtol(argv[2], NULL, 10));
     getrlimit(RLIMIT_NOFILE, &limit);
     limit.rlim_cur = limit.rlim_max;
