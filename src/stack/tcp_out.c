@@ -623,14 +623,14 @@ bool tcp_output(struct foyer_host *host, struct sock *sock, struct tx *tx, foyer
         if (!tcp_send_look(host, sock, now))
             return false;
         bool has_filled = output_data(host, sock, tx, now);
-        if (sock->tcb != NULL && tcb->extra != NULL)
+        if (sock->tcb == NULL)
+            return has_filled;
+        if (tcb->extra != NULL)
             tcp_statistics_look(sock, now);
         if (has_filled) {
             tx->is_last = has_said_all(sock);
             return true;
         }
-        if (sock->tcb == NULL)
-            return false;
     }
     if ((tcb->flags & TCPF_PROBE_NOW) != 0)
         return output_probe(host, sock, tx, now);
