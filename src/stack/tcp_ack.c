@@ -313,8 +313,10 @@ bool tcp_ack_input(struct foyer_host *host, struct sock *sock, const struct tcp_
     bool is_window_changed = update_window(tcb, seg);
     struct tcp_delivery delivery;
 
-    if ((tcb->flags & TCPF_PERSIST) != 0 && (sock->flags & SOCK_ORPHAN) == 0) {
-        /* MUST-37: a peer that answers probes may keep its window closed for ever. */
+    if ((tcb->flags & TCPF_PERSIST) != 0 &&
+        ((sock->flags & SOCK_ORPHAN) == 0 || (is_window_changed && tcb->snd_wnd > 0))) {
+        /* MUST-37: a peer that answers probes may keep its window closed for ever. Where nobody
+         * waits for the end, only until the probes' number is up; an open window begins anew. */
         tcb->retries = 0;
         tcb->stalled_ms = tcp_ms(now);
     }

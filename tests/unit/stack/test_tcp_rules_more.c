@@ -309,6 +309,37 @@ static void window_probes_carry_no_marks(void **state)
     peer_destroy(peer);
 }
 
+/* Who closed does not wait for ever, but a window that opens is answered with all of its tries. */
+static void an_opened_window_begins_anew_after_close(void **state)
+{
+    static const struct wire_tcp_options options = {.has_mss = true, .mss = 1000};
+    struct peer *peer = peer_create();
+    unsigned tries = 0;
+    struct seg seg;
+
+    (void)state;
+    peer_establish(peer, &options, 1000);
+    peer_write(peer, 3000);
+    peer_expect(peer, ACK, 1, 1, 1000);
+    assert_int_equal(foyer_socket_close(peer->host, peer->socket, peer->now), 0);
+    peer->socket = FOYER_SOCKET_NONE;
+    peer_send(peer, (struct seg){.flags = ACK, .seq = 1, .ack = 1001});
+    for (int i = 0; i < 6; i++) {
+        peer_advance_to_deadline(peer, 100 * FOYER_NS_PER_S);
+        peer_expect(peer, ACK, 1000, 1, 0);
+        peer_send(peer, (struct seg){.flags = ACK, .seq = 1, .ack = 1001});
+    }
+    peer_send(peer, (struct seg){.flags = ACK, .seq = 1, .ack = 1001, .window = 5000});
+    peer_drain(peer);
+    for (int i = 0; i < 8; i++) {
+        peer_advance_to_deadline(peer, 100 * FOYER_NS_PER_S);
+        while (peer_recv(peer, &seg))
+            tries += seg.size > 0 && seg.seq == 1001;
+    }
+    assert_int_equal(tries, 8);
+    peer_destroy(peer);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -323,6 +354,7 @@ int main(void)
         cmocka_unit_test(no_probe_without_a_round_trip_since_the_last),
         cmocka_unit_test(a_second_timeout_begins_anew),
         cmocka_unit_test(window_probes_carry_no_marks),
+        cmocka_unit_test(an_opened_window_begins_anew_after_close),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
