@@ -237,7 +237,7 @@ static inline __attribute__((always_inline)) bool take_text(const struct sock *s
 
     for (unsigned i = 1;; i++) {
         size_t size = there < left ? there : left;
-        if (is_valid)
+        if (size > 0 && is_valid) /* for an ACK alone there need be no ring */
             foyer_ring_put(ring, pos, from, (uint32_t)size);
         else if (size > 0)
             copy_to_ring(ring, pos, from, size, &sum);
