@@ -1,7 +1,7 @@
 /*
  * libfoyer-preload.so: foyer's sockets behind the libc calls of an unmodified program.
  *
- *     entry points   socket.c option.c data.c fd.c poll.c epoll.c resolve.c process.c stdio.c
+ *     entry points   io.c socket.c option.c fd.c poll.c epoll*.c resolve.c process.c stdio.c syscall.c
  *          |
  *     table.c        descriptor -> counted object, without locks
  *     keep.c         connections that serve again; spare.c sockets prepared
