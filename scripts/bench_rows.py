@@ -255,18 +255,22 @@ def wrk(workers, is_closing=False):
         got = side.run("app", "wrk", "-t1", "-c64", f"-d{seconds}s", *close,
                        f"http://{side.address('web')}:{port}/1k")
         side.building.stop(server)
-        name = "wrk-close" if is_closing else f"wrk-{workers}"
+        name = f"wrk-{workers}-close" if is_closing else f"wrk-{workers}"
         return {name: float(re.search(r"Requests/sec:\s+([\d.]+)", got.stdout)[1])}
     return measure
 
 
-def connect_storm(side, seconds):
-    program = str(BUILD / "bench" / "connect_storm")
-    port = side.port(7000)
-    server = side.serve("sink", program, "serve", str(port), port=port)
-    got = side.run("source", program, side.address("sink"), str(port), str(seconds), "4")
-    side.building.stop(server)
-    return {"connect-storm": float(got.stdout)}
+def connect_storm(metric, *server_args, client_args=()):
+    """server_args: how many processes accept, and from what; see bench/connect_storm.c."""
+    def measure(side, seconds):
+        program = str(BUILD / "bench" / "connect_storm")
+        port = side.port(7000)
+        server = side.serve("sink", program, "serve", str(port), *server_args, port=port)
+        got = side.run("source", program, side.address("sink"), str(port), str(seconds), "4",
+                       *client_args)
+        side.building.stop(server)
+        return {metric: float(got.stdout)}
+    return measure
 
 
 # ---- single calls -------------------------------------------------------------------------------
@@ -434,8 +438,12 @@ METRICS = {
     "memcached-50": Metric("memcached and memcaslap, 50 connections: requests/s", 3),
     "wrk-1": Metric("nginx, 1 worker, wrk, keep-alive, 64 connections: requests/s", 2.5),
     "wrk-2": Metric("nginx, 2 workers, wrk, keep-alive, 64 connections: requests/s", 2.5),
-    "wrk-close": Metric("nginx, wrk, a new connection per request: requests/s", 2),
+    "wrk-1-close": Metric("nginx, wrk, a new connection per request: requests/s", 2),
+    "wrk-2-close": Metric("the same, 2 workers: requests/s", 2),
     "connect-storm": Metric("accept, connect, close, 4 client threads: connections/s", 3),
+    "connect-storm-shared": Metric("the same, two processes accept from one listener", 1),
+    "connect-storm-reuseport": Metric("the same, two listeners of a SO_REUSEPORT group", 1),
+    "connect-storm-forked": Metric("the same, by the child of a client that has connected", 1),
     "pairs-8": Metric("8 redis pairs on all cores, 10 clients each: GETs/s", 1.5),
     "micro-send-recv": Metric("send and recv of 64 B, one thread: ns", 0, True),
     "micro-connect-accept": Metric("connect, accept and two closes, one thread: ns", 0, True),
@@ -457,8 +465,12 @@ ROWS = {
     "memcached": (memcached, ("memcached", "memcaslap")),
     "wrk-1": (wrk(1), ("nginx", "wrk")),
     "wrk-2": (wrk(2), ("nginx", "wrk")),
-    "wrk-close": (wrk(1, is_closing=True), ("nginx", "wrk")),
-    "connect-storm": (connect_storm, ()),
+    "wrk-1-close": (wrk(1, is_closing=True), ("nginx", "wrk")),
+    "wrk-2-close": (wrk(2, is_closing=True), ("nginx", "wrk")),
+    "connect-storm": (connect_storm("connect-storm"), ()),
+    "connect-storm-shared": (connect_storm("connect-storm-shared", "shared", "2"), ()),
+    "connect-storm-reuseport": (connect_storm("connect-storm-reuseport", "reuseport", "2"), ()),
+    "connect-storm-forked": (connect_storm("connect-storm-forked", client_args=("forked",)), ()),
     "iperf3": (iperf3, ("iperf3",)),
     "ping-pong-udp": (ping_pong("udp"), ("sockperf",)),
     "udp-flood": (udp_flood, ("sockperf",)),
