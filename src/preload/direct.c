@@ -493,39 +493,52 @@ static uint32_t ring_used(struct direct_ring *ring)
         for (struct direct_ring *ring = atomic_load(&(box)->rings[place]); ring != NULL;           \
              ring = NULL)
 
-bool direct_has_data(struct socket_object *sock, int fd)
+/* Asks each ring while none can be unmapped; the sum of the answers, 0 where box is NULL. */
+static inline uint32_t each_ring(struct direct_box *box,
+                                 uint32_t (*visit)(struct direct_ring *ring, uint32_t argument),
+                                 uint32_t argument)
 {
-    struct direct_box *box = inbox(sock, fd);
-    bool has_data = false;
+    uint32_t sum = 0;
     if (box == NULL)
-        return false;
+        return 0;
     atomic_fetch_add(&box->users, 1);
     FOR_RINGS(box, ring)
-    has_data |= ring_used(ring) != 0;
+    sum += visit(ring, argument);
     atomic_fetch_sub(&box->users, 1);
-    return has_data;
+    return sum;
+}
+
+static uint32_t has_bytes(struct direct_ring *ring, uint32_t unused)
+{
+    (void)unused;
+    return ring_used(ring) != 0;
+}
+
+bool direct_has_data(struct socket_object *sock, int fd)
+{
+    return each_ring(inbox(sock, fd), has_bytes, 0) != 0;
+}
+
+static uint32_t set_reader_state(struct direct_ring *ring, uint32_t state)
+{
+    atomic_store(&ring->shared->ring.reader_state, state);
+    return 0;
 }
 
 void direct_leave(struct socket_object *sock)
 {
-    struct direct_box *box = box_now(sock);
-    if (box == NULL)
-        return;
-    atomic_fetch_add(&box->users, 1);
-    FOR_RINGS(box, ring)
-    atomic_store(&ring->shared->ring.reader_state, FOYER_RING_FIN);
-    atomic_fetch_sub(&box->users, 1);
+    each_ring(box_now(sock), set_reader_state, FOYER_RING_FIN);
+}
+
+static uint32_t set_limit(struct direct_ring *ring, uint32_t bytes)
+{
+    atomic_store(&ring->shared->limit_bytes, bytes);
+    return 0;
 }
 
 void direct_limit(struct socket_object *sock, int fd, uint32_t bytes)
 {
-    struct direct_box *box = inbox(sock, fd);
-    if (box == NULL)
-        return;
-    atomic_fetch_add(&box->users, 1);
-    FOR_RINGS(box, ring)
-    atomic_store(&ring->shared->limit_bytes, bytes);
-    atomic_fetch_sub(&box->users, 1);
+    each_ring(inbox(sock, fd), set_limit, bytes);
 }
 
 /* Where another process has closed the socket that this one still reads from. */
@@ -536,57 +549,51 @@ static void stay(const struct direct_ring *ring)
         atomic_store(&ring->shared->ring.reader_state, FOYER_RING_OPEN);
 }
 
+/* token 0: an announcement that stands for itself. */
+static uint32_t announce(struct direct_ring *ring, uint32_t token)
+{
+    struct foyer_ring_waiter *waiter = &ring->shared->ring.reader_waiter;
+    stay(ring);
+    if (token == 0)
+        atomic_store_explicit(&waiter->waiting, 1, memory_order_relaxed);
+    else
+        foyer_ring_announce_as(waiter, 0, token);
+    return 0;
+}
+
 void direct_announce(struct socket_object *sock, int fd)
 {
-    struct direct_box *box = inbox(sock, fd);
-    if (box == NULL)
-        return;
-    atomic_fetch_add(&box->users, 1);
-    FOR_RINGS(box, ring)
-    {
-        stay(ring);
-        atomic_store_explicit(&ring->shared->ring.reader_waiter.waiting, 1, memory_order_relaxed);
-    }
-    atomic_fetch_sub(&box->users, 1);
+    each_ring(inbox(sock, fd), announce, 0);
     atomic_thread_fence(memory_order_seq_cst);
 }
 
 void direct_announce_as(struct socket_object *sock, int fd, uint32_t token)
 {
-    struct direct_box *box = inbox(sock, fd);
-    if (box == NULL)
-        return;
-    atomic_fetch_add(&box->users, 1);
-    FOR_RINGS(box, ring)
-    {
-        stay(ring);
-        foyer_ring_announce_as(&ring->shared->ring.reader_waiter, 0, token);
-    }
-    atomic_fetch_sub(&box->users, 1);
+    each_ring(inbox(sock, fd), announce, token);
+}
+
+static uint32_t retract(struct direct_ring *ring, uint32_t token)
+{
+    foyer_ring_retract(&ring->shared->ring.reader_waiter, token);
+    return 0;
 }
 
 void direct_retract(struct socket_object *sock, uint32_t token)
 {
-    struct direct_box *box = box_now(sock);
-    if (box == NULL)
-        return;
-    atomic_fetch_add(&box->users, 1);
-    FOR_RINGS(box, ring)
-    foyer_ring_retract(&ring->shared->ring.reader_waiter, token);
-    atomic_fetch_sub(&box->users, 1);
+    each_ring(box_now(sock), retract, token);
+}
+
+static uint32_t head_of(struct direct_ring *ring, uint32_t unused)
+{
+    (void)unused;
+    return foyer_ring_head(&ring->ring);
 }
 
 uint32_t direct_heads(struct socket_object *sock, int fd)
 {
     struct direct_box *box = inbox(sock, fd);
-    if (box == NULL)
-        return 0;
-    atomic_fetch_add(&box->users, 1);
-    uint32_t sum = atomic_load(&box->gone_heads);
-    FOR_RINGS(box, ring)
-    sum += foyer_ring_head(&ring->ring);
-    atomic_fetch_sub(&box->users, 1);
-    return sum;
+    uint32_t gone = box == NULL ? 0 : atomic_load(&box->gone_heads);
+    return gone + each_ring(box, head_of, 0);
 }
 
 /* ---- receiving, with the slot's read lock -------------------------------------------------- */
