@@ -91,24 +91,31 @@ for line in sys.stdin:
         print(errno.errorcode.get(error.errno, error), 0, flush=True)
 """
 
-# Threads that connect and close without end; prints how many had an answer.
+# Threads that connect and close for so many seconds; a line after so many answers, and at the end one
+# that says how many there were.
 STORM = """
 import socket, sys, threading, time
 end_s = time.monotonic() + float(sys.argv[2])
-counts = [0] * 4
-def storm(index):
+lock = threading.Lock()
+count = 0
+def storm():
+    global count
     while time.monotonic() < end_s:
         try:
             with socket.create_connection((sys.argv[1], 7000), 10) as end:
-                counts[index] += end.recv(100) != b""
+                is_answered = end.recv(100) != b""
+            with lock:
+                count += is_answered
+                if is_answered and count == int(sys.argv[3]):
+                    print("reached", flush=True)
         except TimeoutError:
             print("a connection hangs", flush=True)
         except OSError:
             pass  # the server was killed
-threads = [threading.Thread(target=storm, args=[i]) for i in range(4)]
+threads = [threading.Thread(target=storm) for _ in range(4)]
 [thread.start() for thread in threads]
 [thread.join() for thread in threads]
-print(sum(counts), flush=True)
+print(count, flush=True)
 """
 
 
@@ -235,9 +242,9 @@ class Kept(unittest.TestCase):
         self.assertNotEqual(self.client.tell("ask")[1], "")
         self.assertLess(time.monotonic() - begin, 9)
 
-    def storm(self, seconds):
+    def storm(self, seconds, report_at=-1):
         return subprocess.Popen([FOYER, "run", "--host", "storm", "--", sys.executable, "-c", STORM,
-                                 self.address, str(seconds)], env=self.building.env,
+                                 self.address, str(seconds), str(report_at)], env=self.building.env,
                                 stdout=subprocess.PIPE, text=True)
 
     def test_kills_in_a_storm(self):
@@ -246,8 +253,8 @@ class Kept(unittest.TestCase):
         storms = [self.storm(SECONDS) for _ in range(2)]
         end = time.monotonic() + SECONDS
         while time.monotonic() < end:
-            victim = self.storm(SECONDS)
-            time.sleep(self.random.random() * 0.6)
+            victim = self.storm(SECONDS, self.random.randrange(1, 200))
+            victim.stdout.readline()
             victim.kill()
             victim.wait()
             victim.stdout.close()

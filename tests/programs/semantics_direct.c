@@ -275,12 +275,13 @@ static void full_queue(void)
     say_result("recv", recv(b, bytes, sizeof(bytes), 0));
 }
 
+/* Each only when the main thread sleeps. */
 static void *send_later(void *context)
 {
     const int *fds = context;
     struct sockaddr_in addr = name_of(fds[1]);
     for (int i = 0; i < 20; i++) {
-        sleep_ms(3);
+        wait_asleep(getpid(), getpid());
         send_to(fds[0], &i, sizeof(i), &addr);
     }
     return NULL;

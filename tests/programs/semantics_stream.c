@@ -96,18 +96,23 @@ static void connect_nonblocking_refused_again(void)
 /* Before anything else has noticed it. */
 static void names_after_reset(void)
 {
-    int a, b;
+    int a, b, later_a, later_b;
     struct sockaddr_in addr;
     socklen_t size = sizeof(addr);
     struct linger linger = {.l_onoff = 1};
     char bytes[8];
     stream_pair(&a, &b);
+    stream_pair(&later_a, &later_b);
     must(setsockopt(a, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)));
+    must(setsockopt(later_a, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)));
     say_result("send", send(a, "data", 4, 0));
     close(a);
-    /* On foyer the news comes by foyerd; nothing but the name may be what notices them. */
-    for (int i = 0; i < 200 && getpeername(b, (struct sockaddr *)&addr, &size) == 0; i++)
-        sleep_ms(10);
+    close(later_a);
+    /*
+     * On foyer the news come by foyerd, in the order in which it hears of them; nothing but the name
+     * may be what notices those of b.
+     */
+    must(poll_for(later_b, POLLIN, 2000));
     say_ok("peer", getpeername(b, (struct sockaddr *)&addr, &size));
     say_ok("name", getsockname(b, (struct sockaddr *)&addr, &size));
     say_result("recv", recv(b, bytes, 1, 0));
