@@ -46,8 +46,10 @@ struct foyer_ring_shared {
     _Atomic uint32_t writer_state;     /* enum foyer_ring_state, stored by the writer */
     _Atomic uint32_t
         origin; /* stored by the writer before head; foyer_ring itself has no use for it */
+    _Atomic uint32_t send_limit;       /* stored by the writer: foyer_ring_limit */
     alignas(64) _Atomic uint32_t tail; /* stored by the reader: bytes ever consumed */
     _Atomic uint32_t reader_state;     /* enum foyer_ring_state, stored by the reader */
+    _Atomic uint32_t receive_limit;    /* stored by the reader: foyer_ring_limit */
     alignas(64) struct foyer_ring_waiter reader_waiter;
     alignas(64) struct foyer_ring_waiter writer_waiter;
 };
@@ -96,6 +98,31 @@ static inline uint32_t foyer_ring_free(const struct foyer_ring *ring)
 {
     uint32_t used = foyer_ring_used(ring);
     return used == UINT32_MAX ? UINT32_MAX : ring->size - used;
+}
+
+#define FOYER_RING_RECEIVE_DEFAULT 65536u
+
+/*
+ * How many bytes a writer that keeps to the limits puts into the ring: those of its own send buffer
+ * and of the reader's receive buffer, as far as there is room. 0, the default of both: a send buffer
+ * that is larger than any ring, and FOYER_RING_RECEIVE_DEFAULT.
+ */
+static inline uint32_t foyer_ring_limit(const struct foyer_ring *ring)
+{
+    uint32_t send = atomic_load_explicit(&ring->shared->send_limit, memory_order_relaxed);
+    if (send == 0 || send >= ring->size)
+        return ring->size;
+    uint32_t receive = atomic_load_explicit(&ring->shared->receive_limit, memory_order_relaxed);
+    if (receive == 0)
+        receive = FOYER_RING_RECEIVE_DEFAULT;
+    return receive >= ring->size - send ? ring->size : send + receive;
+}
+
+/* What is left of the limit; 0 beyond it; UINT32_MAX as above. */
+static inline uint32_t foyer_ring_room(const struct foyer_ring *ring)
+{
+    uint32_t used = foyer_ring_used(ring), limit = foyer_ring_limit(ring);
+    return used == UINT32_MAX ? UINT32_MAX : used < limit ? limit - used : 0;
 }
 
 /* Copies count bytes to absolute position pos. The caller has checked pos and count. */

@@ -85,6 +85,14 @@ static uint32_t choose_ring_size(const struct psocket *client, const struct psoc
     return size;
 }
 
+/* What SO_SNDBUF and SO_RCVBUF of one end were set to, before there was a connection. */
+static void tell_limits(const struct psocket *psocket)
+{
+    struct foyer_ring tx = channel_ring(psocket->channel, psocket->side);
+    struct foyer_ring rx = channel_ring(psocket->channel, psocket->side ^ 1u);
+    foyer_slot_tell_limits(psocket->slot, &tx, &rx);
+}
+
 /* Enters the connection into both port tables and makes the accepted socket. */
 static int make_accepted(struct psocket *psocket, struct building_host *to,
                          const struct foyer_endpoint *remote, struct psocket *listener,
@@ -113,6 +121,7 @@ static int make_accepted(struct psocket *psocket, struct building_host *to,
     (*ret_accepted)->accepted_from = listener->id;
     keep_begin(*ret_accepted, listener);
     local_accepted_init(listener, *ret_accepted);
+    tell_limits(*ret_accepted);
     return 0;
 }
 
@@ -144,6 +153,7 @@ int local_connect(struct psocket *psocket, struct building_host *to,
     psocket->slot->ring_size = channel->ring_size;
     psocket->slot->channel_id = channel->id;
     psocket->slot->peer_arena = accepted->arena->number;
+    tell_limits(psocket);
     psocket_update_endpoints(psocket);
     if (!psocket->is_bound)
         psocket->since_s = wall_clock_s();

@@ -308,6 +308,18 @@ static inline void foyer_slot_copy_settings(struct foyer_slot *to, const struct 
     to->tos = from->tos;
 }
 
+/*
+ * Local carrier: a connection holds what the kernel's would with the same buffers, as payload: half of
+ * what SO_SNDBUF and SO_RCVBUF give back. tx and rx: of the slot's side.
+ */
+static inline void foyer_slot_tell_limits(const struct foyer_slot *slot,
+                                          const struct foyer_ring *tx, const struct foyer_ring *rx)
+{
+    atomic_store_explicit(&tx->shared->send_limit, slot->send_buffer / 2, memory_order_relaxed);
+    atomic_store_explicit(&rx->shared->receive_limit, slot->receive_buffer / 2,
+                          memory_order_relaxed);
+}
+
 static inline struct foyer_slot *foyer_arena_slot(void *arena, uint32_t index)
 {
     return index < FOYER_ARENA_SLOT_COUNT

@@ -135,8 +135,8 @@ static enum send_state send_check(struct socket_object *sock, const struct chann
 }
 
 /*
- * The peer has closed its socket. The kernel takes the bytes, and the answering reset makes the
- * connection fail: EPIPE where the FIN was seen before (CLOSE-WAIT), else ECONNRESET.
+ * The peer has closed its socket. The kernel takes the bytes there is room for, and the answering
+ * reset makes the connection fail: EPIPE where the FIN was seen before (CLOSE-WAIT), else ECONNRESET.
  */
 static void send_into_void(struct socket_object *sock, const struct channel *channel)
 {
@@ -149,7 +149,7 @@ static bool note_no_space(struct socket_object *sock, const struct channel *chan
 {
     atomic_fetch_add(&sock->no_space_count, 1);
     foyer_ring_announce_writer(&channel->tx);
-    return foyer_ring_free(&channel->tx) == 0;
+    return foyer_ring_room(&channel->tx) == 0;
 }
 
 /* State and channel for a send; blocks while connecting. 0 or what the call returns. */
@@ -200,11 +200,6 @@ static ssize_t send_some(struct socket_object *sock, int fd, const struct channe
     size_t done = 0;
     while (done < size) {
         enum send_state state = send_check(sock, channel);
-        if (state == SEND_GONE) {
-            send_into_void(sock, channel);
-            *ret_is_over = true;
-            return (ssize_t)size;
-        }
         if (state == SEND_ERROR) {
             *ret_is_over = true;
             return done > 0 ? (ssize_t)done : stream_send_error(sock, flags);
@@ -213,9 +208,12 @@ static ssize_t send_some(struct socket_object *sock, int fd, const struct channe
         uint32_t used = foyer_ring_distance(&channel->tx, head, foyer_ring_tail(&channel->tx));
         if (used == UINT32_MAX)
             continue; /* send_check notes the reset */
-        uint32_t part = channel->tx.size - used;
-        if (part == 0)
+        if (unlikely(state == SEND_GONE))
+            send_into_void(sock, channel);
+        uint32_t limit = foyer_ring_limit(&channel->tx);
+        if (used >= limit)
             break;
+        uint32_t part = limit - used;
         if (part > PIECE_SIZE)
             part = PIECE_SIZE;
         if (part > size - done)
@@ -372,8 +370,8 @@ struct recv_job {
 /* The reader made room: a writer that sleeps is woken once there is enough for it to go on. */
 static void released_space(const struct socket_object *sock, const struct channel *channel, int fd)
 {
-    uint32_t room = foyer_ring_free(&channel->rx);
-    if (room >= channel->rx.size / 3)
+    uint32_t room = foyer_ring_room(&channel->rx);
+    if (room >= foyer_ring_limit(&channel->rx) / 3)
         channel_wake(sock, fd, channel, &channel->rx.shared->writer_waiter);
 }
 
@@ -466,13 +464,14 @@ ssize_t stream_recv(struct socket_object *sock, int fd, const struct iovec *iov,
     struct recv_job job = {
         .cursor = {.iov = iov, .count = count}, .size = (size_t)size, .flags = flags};
     uint32_t low_water = sock->slot->receive_low_water;
-    if (low_water > channel->rx.size / 2)
-        low_water = channel->rx.size / 2;
+    uint32_t limit = foyer_ring_limit(&channel->rx);
+    if (low_water > limit / 2)
+        low_water = limit / 2;
     job.target = (flags & MSG_WAITALL) != 0 ? job.size : low_water > 1 ? low_water : 1;
     if (job.target > job.size)
         job.target = job.size;
-    if ((flags & MSG_PEEK) != 0 && job.target > channel->rx.size)
-        job.target = channel->rx.size; /* no more can ever be there at once */
+    if ((flags & MSG_PEEK) != 0 && job.target > limit)
+        job.target = limit; /* no more can ever be there at once */
     return recv_loop(sock, fd, channel, &job);
 }
 

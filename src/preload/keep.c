@@ -190,17 +190,22 @@ static bool listener_is_over(const struct socket_object *sock)
 
 /* ---- leaving ------------------------------------------------------------------------------- */
 
+/* A local connection that no other process has open, as far as is known. */
+static bool is_held_alone(const struct socket_object *sock)
+{
+    const struct channel *channel = socket_channel_now(sock);
+    return is_on() && sock->type == SOCK_STREAM && slot_state(sock) == FOYER_SLOT_CONNECTED &&
+           channel != NULL && channel->bell >= 0 && channel->next == NULL && channel->id != 0 &&
+           !atomic_load(&channel->is_shared) && !atomic_load(&sock->is_shared);
+}
+
 bool keep_may_leave(const struct socket_object *sock)
 {
     const uint32_t hindrances =
         FOYER_SLOT_LINGER | FOYER_SLOT_REUSEPORT | FOYER_SLOT_RESET_SEEN | FOYER_SLOT_PEER_GONE;
-    if (!is_on() || sock->type != SOCK_STREAM || slot_state(sock) != FOYER_SLOT_CONNECTED)
-        return false;
     const struct channel *channel = socket_channel_now(sock);
-    if (channel == NULL || channel->bell < 0 || channel->next != NULL || channel->id == 0 ||
-        atomic_load(&channel->is_shared) || atomic_load(&sock->is_shared) ||
-        (slot_options(sock) & hindrances) != 0 || atomic_load(&sock->slot->error) != 0 ||
-        atomic_load(&sock->slot->bell_sleepers) != 0)
+    if (!is_held_alone(sock) || (slot_options(sock) & hindrances) != 0 ||
+        atomic_load(&sock->slot->error) != 0 || atomic_load(&sock->slot->bell_sleepers) != 0)
         return false;
     if (side_of(channel) == 1 && (sock->listener_slot == NULL || listener_is_over(sock)))
         return false;
@@ -213,16 +218,31 @@ bool keep_may_leave(const struct socket_object *sock)
 }
 
 /* What foyerd does for those who hang up: see local_hang_up. */
-static void say_goodbye(const struct channel *channel)
+static void say_goodbye(const struct channel *channel, enum foyer_ring_state state)
 {
     uint32_t open = FOYER_RING_OPEN;
-    atomic_compare_exchange_strong(&channel->tx.shared->writer_state, &open, FOYER_RING_FIN);
+    atomic_compare_exchange_strong(&channel->tx.shared->writer_state, &open, (uint32_t)state);
     open = FOYER_RING_OPEN;
-    atomic_compare_exchange_strong(&channel->rx.shared->reader_state, &open, FOYER_RING_FIN);
+    atomic_compare_exchange_strong(&channel->rx.shared->reader_state, &open, (uint32_t)state);
     bool rings = foyer_ring_take_reader_waiting(&channel->tx);
     rings |= foyer_ring_take_writer_waiting(&channel->rx);
     if (rings)
         channel_ring(channel, channel->bell);
+}
+
+void keep_say_end(struct socket_object *sock)
+{
+    const struct foyer_slot *slot = sock->slot;
+    if (slot == NULL || !is_held_alone(sock) || atomic_load(&sock->object.references) != 1)
+        return;
+    const struct channel *channel = socket_channel_now(sock);
+    bool resets = foyer_ring_used(&channel->rx) != 0 ||
+                  ((slot_options(sock) & FOYER_SLOT_LINGER) != 0 && slot->linger_s == 0);
+    enum foyer_keep_state state =
+        foyer_keep_state(atomic_load(&foyer_channel_keep(channel->memory)->word));
+    /* Else it may be somebody else's by now. */
+    if (state == FOYER_KEEP_OPEN || state == FOYER_KEEP_DISSOLVED)
+        say_goodbye(channel, resets ? FOYER_RING_RESET : FOYER_RING_FIN);
 }
 
 static void renew_waiter(struct foyer_ring_waiter *waiter)
@@ -240,6 +260,8 @@ static void renew_rings(const struct channel *channel)
         atomic_store_explicit(&ring->head, 0, memory_order_relaxed);
         atomic_store_explicit(&ring->tail, 0, memory_order_relaxed);
         atomic_store_explicit(&ring->origin, 0, memory_order_relaxed);
+        atomic_store_explicit(&ring->send_limit, 0, memory_order_relaxed);
+        atomic_store_explicit(&ring->receive_limit, 0, memory_order_relaxed);
         atomic_store_explicit(&ring->writer_state, FOYER_RING_OPEN, memory_order_relaxed);
         atomic_store_explicit(&ring->reader_state, FOYER_RING_OPEN, memory_order_relaxed);
         renew_waiter(&ring->reader_waiter);
@@ -353,7 +375,7 @@ bool keep_leave(struct socket_object *sock, int fd)
     kept.key = side == 1 ? sock->listener_id : destination_key(&sock->slot->remote);
     sock->is_armed = false;
     atomic_fetch_or(&sock->slot->options, FOYER_SLOT_LEFT);
-    say_goodbye(channel);
+    say_goodbye(channel, FOYER_RING_FIN);
     struct socket_object *useless = NULL;
     atomic_fetch_add(&sock->object.references, 1); /* the list's */
     bool is_left = foyer_ring_used(&channel->rx) == 0 && enter(&kept, channel, side, &useless);
@@ -437,9 +459,11 @@ void keep_listener_over(const struct socket_object *listener)
 static void renew(struct socket_object *sock, uint32_t options, const struct foyer_slot *settings)
 {
     struct foyer_slot *slot = sock->slot;
+    const struct channel *channel = socket_channel_now(sock);
     atomic_fetch_and(&slot->options, FOYER_SLOT_PEER_GONE);
     atomic_fetch_or(&slot->options, options | FOYER_SLOT_BOUND | FOYER_SLOT_PEER);
     foyer_slot_copy_settings(slot, settings);
+    foyer_slot_tell_limits(slot, &channel->tx, &channel->rx);
     atomic_store(&slot->error, 0);
     atomic_store(&sock->no_space_count, 0);
     atomic_store(&sock->connect_pending, false);

@@ -345,13 +345,28 @@ static int option_set(struct socket_object *sock, int level, int name, const voi
     }
 }
 
-/* foyerd reads most options when it is asked for something; a stack in action must be told. */
+static bool is_local(const struct socket_object *sock)
+{
+    const struct channel *channel = socket_channel_now(sock);
+    return slot_state(sock) == FOYER_SLOT_CONNECTED && channel != NULL && channel->bell >= 0;
+}
+
+/* What a connection holds has changed: there may be room for those who wait for it. */
+static void tell_limits(struct socket_object *sock, int fd)
+{
+    const struct channel *channel = socket_channel_now(sock);
+    foyer_slot_tell_limits(sock->slot, &channel->tx, &channel->rx);
+    channel_wake(sock, fd, channel, &channel->rx.shared->writer_waiter);
+}
+
+/*
+ * foyerd reads most options when it is asked for something; a stack in action must be told. And it
+ * rings this end's own bell, for those who wait to send.
+ */
 static void tell_options(struct socket_object *sock)
 {
     uint32_t state = slot_state(sock);
-    const struct channel *channel = socket_channel_now(sock);
-    bool is_local = state == FOYER_SLOT_CONNECTED && channel != NULL && channel->bell >= 0;
-    if (state == FOYER_SLOT_FRESH || state == FOYER_SLOT_FAILED || is_local)
+    if (state == FOYER_SLOT_FRESH || state == FOYER_SLOT_FAILED)
         return;
     struct foyer_request request = {
         .type = FOYER_REQUEST_OPTIONS, .size = sizeof(request), .id = sock->id};
@@ -367,7 +382,11 @@ ENTRY int setsockopt(int fd, int level, int name, const void *value, socklen_t s
         return table_is_hidden(fd) ? result_int(-EBADF)
                                    : REAL(setsockopt)(fd, level, name, value, size);
     int error = option_set(sock, level, name, value, size);
-    if (error == 0 && find_harmless(sock, level, name) == NULL)
+    bool is_buffer = level == SOL_SOCKET && (name == SO_SNDBUF || name == SO_SNDBUFFORCE ||
+                                             name == SO_RCVBUF || name == SO_RCVBUFFORCE);
+    if (error == 0 && is_buffer && is_local(sock))
+        tell_limits(sock, fd);
+    if (error == 0 && find_harmless(sock, level, name) == NULL && (is_buffer || !is_local(sock)))
         tell_options(sock);
     if (error == 0 && sock->type == SOCK_DGRAM && sock->slot->receive_buffer != 0)
         direct_limit(sock, fd, sock->slot->receive_buffer);

@@ -397,6 +397,11 @@ void keep_init(void);
 bool keep_may_leave(const struct socket_object *sock);
 /* Its last number fd is about to be closed: does so for the peer. False: close it as ever. */
 bool keep_leave(struct socket_object *sock, int fd);
+/*
+ * Its last number is about to be closed, and it is not kept: tells the peer, where nobody else has it
+ * open, that it is so or that the connection is reset. foyerd would, but only when it hears of it.
+ */
+void keep_say_end(struct socket_object *sock);
 void keep_drop_hidden(struct socket_object *sock);
 /* Lets go of an end that nobody has open. */
 void keep_forget(struct socket_object *sock);

@@ -205,8 +205,10 @@ static void socket_dropped(int fd, struct socket_object *sock, bool is_open)
     direct_leave(sock);
     if (may_leave && keep_leave(sock, fd))
         return;
-    if (is_open)
+    if (is_open) {
+        keep_say_end(sock);
         leave_channel(sock);
+    }
     keep_drop_hidden(sock);
 }
 

@@ -171,8 +171,8 @@ void socket_note_orphan(struct socket_object *sock)
 /* As sk_stream_is_writeable: a sleeping writer is not woken for every byte. */
 static bool has_room(const struct channel *channel, uint32_t need_bytes)
 {
-    uint32_t room = foyer_ring_free(&channel->tx);
-    return room >= (need_bytes != 0 ? need_bytes : channel->tx.size / 3);
+    uint32_t room = foyer_ring_room(&channel->tx);
+    return room >= (need_bytes != 0 ? need_bytes : foyer_ring_limit(&channel->tx) / 3);
 }
 
 static uint32_t kernel_readiness(int fd)
@@ -194,8 +194,8 @@ static uint32_t stream_readiness(struct socket_object *sock, const struct channe
     uint32_t wanted = sock->slot->receive_low_water;
     if (wanted == 0)
         wanted = 1;
-    else if (wanted > channel->rx.size / 2)
-        wanted = channel->rx.size / 2;
+    else if (wanted > foyer_ring_limit(&channel->rx) / 2)
+        wanted = foyer_ring_limit(&channel->rx) / 2;
     bool is_over = writer != FOYER_RING_OPEN || (options & FOYER_SLOT_SHUT_READ) != 0;
     if (used >= wanted || is_over)
         bits |= POLLIN | POLLRDNORM;
