@@ -10,9 +10,9 @@
 
 #include "preload/raw.h"
 
-#define IDLE_AFTER 4u      /* looks that found nothing, where many are active */
-#define IDLE_AFTER_FEW 32u /* the same where few are: a look is cheaper than a doorbell */
-#define FEW 128u
+#define IDLE_AFTER_MIN 4u /* looks that found nothing, see idle_limit */
+#define IDLE_AFTER_MAX 255u
+#define IDLE_LOOKS 16384u
 #define DRAIN_AFTER 16u /* doorbell bytes left in the queue between drains */
 
 static struct signature sign(const struct registration *item)
@@ -72,9 +72,16 @@ static void announce(const struct registration *item)
     socket_announce(item->sock, item->fd, item->events);
 }
 
+/*
+ * A look is about a hundred times cheaper than a doorbell, so a socket that has been looked at in
+ * vain a hundred times has cost what the doorbell would have. Where events come one at a time, each
+ * of n sockets is looked at n times before its turn comes. But a wait looks at all that are active:
+ * the more there are, the fewer looks each gets.
+ */
 static unsigned idle_limit(const struct epoll_object *epoll)
 {
-    return epoll->active_count <= FEW ? IDLE_AFTER_FEW : IDLE_AFTER;
+    uint32_t fair = IDLE_LOOKS / (epoll->active_count + 1);
+    return fair > IDLE_AFTER_MAX ? IDLE_AFTER_MAX : fair < IDLE_AFTER_MIN ? IDLE_AFTER_MIN : fair;
 }
 
 /*

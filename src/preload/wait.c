@@ -484,6 +484,7 @@ bool bell_drain(struct socket_object *sock, int fd, unsigned rounds)
  */
 #define SPIN_DEFAULT_US 30
 #define SPIN_GAP_NS 15000 /* no look takes so long by itself */
+#define SPIN_CLOCK_NS 300 /* between two looks at the clock, about */
 #define SPIN_PAUSE_NS 20000000
 static __thread unsigned spin_credit __attribute__((tls_model("initial-exec"))) = 4;
 static __thread unsigned spin_skipped __attribute__((tls_model("initial-exec")));
@@ -515,8 +516,9 @@ bool wait_spin(bool (*holds)(void *context), void *context)
     int64_t now = clock_ns(), end = now + limit;
     if (now < spin_again_ns)
         return false;
+    unsigned looks = 1; /* between two looks at the clock; one at a full epoll set takes long */
     do {
-        for (int i = 0; i < 16; i++) {
+        for (unsigned i = 0; i < looks; i++) {
             if (holds(context)) {
                 if (spin_credit < 8)
                     spin_credit++;
@@ -530,6 +532,8 @@ bool wait_spin(bool (*holds)(void *context), void *context)
             spin_again_ns = now + SPIN_PAUSE_NS;
             break;
         }
+        if (now - before < SPIN_CLOCK_NS && looks < 16)
+            looks *= 2;
     } while (now < end);
     if (spin_credit > 0)
         spin_credit--;

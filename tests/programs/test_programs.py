@@ -120,6 +120,10 @@ class Programs(unittest.TestCase):
 
     # ---- redis --------------------------------------------------------------------------------
 
+    def test_connections_in_turn_need_no_doorbells(self):
+        got = self.building.run("loop", str(BUILD / "tests" / "epoll_turns"))
+        self.assertEqual(got.stdout, "0\n")
+
     def test_event_loops_miss_no_wake_up(self):
         program = str(BUILD / "tests" / "epoll_stress")
         for threads, spin in ((1, "0"), (3, "0"), (3, "30")):
