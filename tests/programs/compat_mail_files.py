@@ -57,12 +57,26 @@ Subsystem sftp internal-sftp
     equal(got, "hello from foyer\n")
 
 
-@case("vsftpd", "lftp", "wget", "curl", packages="vsftpd lftp")
+@case("vsftpd", "lftp", "wget", "curl", packages="vsftpd lftp",
+      note="with seccomp_sandbox=NO: vsftpd's sandbox kills it when foyer's library calls ppoll; "
+      "on the kernel's sockets it kills it, too, when a folder is listed (newfstatat)")
 def vsftpd_lftp(t):
     """vsftpd (a process per session); lftp passive and active, mirror; wget; curl."""
     conf = vsftpd_conf(t.dir, t.site)
     t.site.chmod(0o555)
     t.serve("files", "vsftpd", conf, port=21)
+    ftp_clients(t)
+
+
+@case("inetd", "vsftpd", "lftp", "wget", "curl", packages="openbsd-inetd vsftpd lftp")
+def inetd_vsftpd(t):
+    """openbsd-inetd: vsftpd with the connection as stdin and stdout; the same clients."""
+    conf = vsftpd_conf(t.dir, t.site)
+    conf.write_text(conf.read_text(encoding="utf-8").replace("listen=YES", "listen=NO"),
+                    encoding="utf-8")
+    t.site.chmod(0o555)
+    inetd = t.write("inetd.conf", f"21 stream tcp nowait {t.user} /usr/sbin/vsftpd vsftpd {conf}\n")
+    t.serve("files", "inetd", "-d", "-i", inetd, port=21)
     ftp_clients(t)
 
 

@@ -132,6 +132,74 @@ def socat(t):
     equal(got, "datagram")
 
 
+@case("socat", packages="socat", slow=True)
+def socat_modes(t):
+    """socat: SOCKS4 and HTTP proxies, datagrams each way, a terminal, a descriptor that a program
+    gets as its own, one-way, UNIX sockets and files at the other end, half close or none."""
+    some, echo = t.data[:300_000], f"{t.at('echo')}:7"
+    t.serve("echo", "socat", "TCP-LISTEN:7,fork,reuseaddr", "EXEC:cat", port=7)
+    address = t.address("echo")
+    for port, answerer in enumerate(("EXEC:cat,nofork", "EXEC:cat,pty,raw,echo=0", "EXEC:cat,pipes",
+                                     "SYSTEM:'cat <&5 >&6',fdin=5,fdout=6"), 10):
+        t.serve("echo", "socat", f"TCP-LISTEN:{port},fork,reuseaddr", answerer, port=port)
+        few = some[:2000].hex().encode() + b"\n"
+        got = t.run("visitor", "socat", "-t2", "-", f"TCP:{t.at('echo')}:{port},shut-down",
+                    input=few)
+        t.is_data(got.stdout, few)
+    # The proxies are scripts: they answer as such a server does and then pass bytes on.
+    relay = f"exec socat - TCP4:{address}:7"
+    socks = t.write("socks.sh", f"""#!/bin/sh
+dd bs=1 count=14 of={t.dir}/request 2>/dev/null
+printf '\\000\\132\\000\\000\\000\\000\\000\\000'
+{relay}
+""", 0o755)
+    proxy = t.write("proxy.sh", f"""#!/bin/sh
+while read -r line && [ "$line" != "$(printf '\\r')" ]; do :; done
+printf 'HTTP/1.0 200 OK\\r\\n\\r\\n'
+{relay}
+""", 0o755)
+    t.serve("proxy", "socat", "TCP-LISTEN:1080,fork,reuseaddr", f"EXEC:{socks}", port=1080)
+    t.serve("proxy", "socat", "TCP-LISTEN:8080,fork,reuseaddr", f"EXEC:{proxy}", port=8080)
+    for way in (f"SOCKS4:{t.at('proxy')}:{address}:7,socksuser=foyer",
+                f"PROXY:{t.at('proxy')}:{echo}",
+                f"TCP:{echo},retry=2,connect-timeout=5,sourceport=5001,reuseaddr"):
+        t.is_data(t.run("visitor", "socat", "-t5", "-", way, input=some).stdout, some)
+    # One way each, to a file and from one; a UNIX socket before the connection.
+    t.serve("sink", "socat", "-u", "TCP-LISTEN:20", f"CREATE:{t.dir}/sunk", port=20)
+    t.run("visitor", "socat", "-u", f"OPEN:{t.site}/file.bin", f"TCP:{t.at('sink')}:20")
+    wait_until(lambda: (t.dir / "sunk").stat().st_size == len(t.data), "all of the file")
+    t.is_data(t.dir / "sunk")
+    t.start("visitor", "socat", f"UNIX-LISTEN:{t.dir}/way,fork", f"TCP:{echo}")
+    wait_until((t.dir / "way").exists, "the UNIX socket")
+    t.is_data(t.run("visitor", "socat", "-t5", "-", f"UNIX:{t.dir}/way", input=some).stdout, some)
+    for mode in ("LISTEN", "RECVFROM"):
+        port = 30 if mode == "LISTEN" else 31
+        t.serve("echo", "socat", f"UDP-{mode}:{port},fork", "PIPE", port=port, protocol="udp")
+        for client in ("UDP-CONNECT", "UDP-SENDTO", "UDP-DATAGRAM"):
+            got = t.out("visitor", "socat", "-t1", "-", f"{client}:{t.at('echo')}:{port}",
+                        input="datagram")
+            equal(got, "datagram")
+    refused = t.run("visitor", "socat", "-", f"TCP:{t.at('echo')}:9", check=False)
+    contains(refused.stderr, "Connection refused")
+
+
+@case("tmux", "curl", "socat", packages="tmux socat")
+def tmux(t):
+    """tmux: its server's own UNIX socket; panes with a server and a client on foyer; detach."""
+    socket = ("tmux", "-f", "/dev/null", "-S", t.dir / "tmux.socket")
+    t.run("desk", *socket, "new-session", "-d", "-x", "80", "-y", "24",
+          "socat TCP-LISTEN:7000,fork,reuseaddr EXEC:cat")
+    t.until("a server in a pane", "visitor", "socat", "-u", "OPEN:/dev/null",
+            f"TCP:{t.at('desk')}:7000")
+    t.run("desk", *socket, "split-window", "-d", f"echo from a pane | "
+          f"socat -t5 - TCP:{t.at('desk')}:7000 >{t.dir}/said; tmux wait-for -S said")
+    t.run("desk", *socket, "wait-for", "said")
+    equal((t.dir / "said").read_text(), "from a pane\n")
+    got = t.run("visitor", "socat", "-t5", "-", f"TCP:{t.at('desk')}:7000", input=t.data[:100_000])
+    t.is_data(got.stdout, t.data[:100_000])
+    t.run("desk", *socket, "kill-server")
+
+
 @case("socat", "openssl", packages="socat openssl")
 def socat_tls(t):
     """socat with OPENSSL on both ends, options nodelay, keepalive, linger; shut-down."""
