@@ -51,6 +51,8 @@ class Run:
         for name in ("LC_ALL", "LANG"):
             self.env[name] = "C.UTF-8"
         self.env["HOME"] = str(self.dir)
+        if self.user:
+            self.env["USER"] = self.env["LOGNAME"] = self.user.pw_name
         self.log = open(f"{tempfile.gettempdir()}/foyer-upstream-{self.name}-{self.on}.log", "wb")
         self.give(self.dir)
         return self
