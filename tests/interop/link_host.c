@@ -3,9 +3,11 @@
  * other end: it echoes what comes to port 7, TCP and UDP, until its standard input ends.
  *
  *   link_host KIND ARGUMENT MAC MTU ADDRESS/LENGTH... [via GATEWAY] [record FILE] [loss PPM]
+ *             [greet NEIGHBOUR]
  *
  * KIND and ARGUMENT: tap NAME, packet INTERFACE, xdp INTERFACE, stream PATH. Prints
- * "ready" once it listens. At the end it says what it counted.
+ * "ready" once it listens; with greet, once the link's other end has answered as well: it has
+ * seen this host then. At the end it says what it counted.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -35,6 +37,8 @@
 static struct foyer_host *host;
 static struct link *lan;
 static foyer_socket listener, udp;
+static struct foyer_endpoint greeted = {{{0}}, 9}; /* discard: the question for its MAC counts */
+static bool is_greeting;
 
 static void die(const char *what, int error)
 {
@@ -155,6 +159,9 @@ static void configure(int count, char **words)
             record(words[++i]);
         } else if (i + 1 < count && strcmp(words[i], "loss") == 0) {
             lose(words[++i]);
+        } else if (i + 1 < count && strcmp(words[i], "greet") == 0) {
+            greeted.addr = parse_address(words[++i], &length);
+            is_greeting = true;
         } else {
             struct foyer_addr addr = parse_address(words[i], &length);
             check(words[i], foyer_host_add_address(host, &addr, length));
@@ -267,6 +274,20 @@ static bool flush(foyer_time_ns now)
     }
 }
 
+static void say_ready(void)
+{
+    puts("ready");
+    fflush(stdout);
+}
+
+static void greet(foyer_time_ns now)
+{
+    if (is_greeting)
+        check("greet", (int)foyer_socket_send_to(host, udp, "", 0, &greeted, now));
+    else
+        say_ready();
+}
+
 static foyer_time_ns run_once(struct pollfd polled[2])
 {
     foyer_time_ns now = clock_ns(CLOCK_MONOTONIC);
@@ -281,6 +302,10 @@ static foyer_time_ns run_once(struct pollfd polled[2])
         if (foyer_host_deadline(host) <= now)
             foyer_host_tick(host, now);
         serve(now);
+        if (is_greeting && count > 0) {
+            is_greeting = false;
+            say_ready();
+        }
         is_writable = flush(now);
     }
     polled[0].events = is_writable ? POLLIN : POLLOUT;
@@ -302,8 +327,7 @@ int main(int argc, char **argv)
     make_host(argv[3], argv[4], clock_ns(CLOCK_MONOTONIC));
     configure(argc - 5, argv + 5);
     listen_on_port_7();
-    puts("ready");
-    fflush(stdout);
+    greet(clock_ns(CLOCK_MONOTONIC));
 
     struct pollfd polled[2] = {{.fd = link_fd(lan), .events = POLLIN},
                                {.fd = STDIN_FILENO, .events = POLLIN}};
