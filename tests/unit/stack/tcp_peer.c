@@ -473,6 +473,15 @@ void peer_establish(struct peer *peer, const struct wire_tcp_options *options, u
     peer_drain(peer);
 }
 
+struct peer *peer_establish_near(uint16_t window)
+{
+    static const struct wire_tcp_options mss_1000 = {.has_mss = true, .mss = 1000};
+    struct peer *peer = peer_create();
+
+    peer_establish(peer, &mss_1000, window);
+    return peer;
+}
+
 struct peer *peer_establish_far(foyer_time_ns rtt, bool has_ts)
 {
     struct wire_tcp_options options = {.has_mss = true,

@@ -102,6 +102,8 @@ struct foyer_host_stats peer_stats(struct peer *peer);
 void peer_listen(struct peer *peer, uint32_t backlog);
 void peer_connect(struct peer *peer);
 void peer_establish(struct peer *peer, const struct wire_tcp_options *options, uint16_t window);
+/* A new peer that has established a connection without any option but an MSS of 1000. */
+struct peer *peer_establish_near(uint16_t window);
 /* A new peer that has established a connection with SACK (and timestamps) over so long a path. */
 struct peer *peer_establish_far(foyer_time_ns rtt, bool has_ts);
 void peer_to_state(struct peer *peer, enum foyer_socket_state state);
