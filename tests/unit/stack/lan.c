@@ -274,6 +274,27 @@ size_t lan_arp(uint8_t *frame, uint16_t operation, const struct foyer_addr *send
     return at + wire_arp_emit(frame + at, &arp);
 }
 
+static size_t build_ndp(uint8_t *frame, const struct wire_ndp *ndp, const struct foyer_addr *src,
+                        const struct foyer_addr *dst, uint8_t hop_limit)
+{
+    uint8_t bytes[WIRE_NDP_SIZE_MAX];
+    size_t size = wire_ndp_emit(bytes, ndp);
+    size_t at = lan_ip(frame, src, dst, WIRE_PROTOCOL_ICMP6, size);
+
+    memcpy(frame + at, bytes, size);
+    frame[WIRE_ETH_SIZE + 7] = hop_limit;
+    lan_seal(frame, at + size);
+    return at + size;
+}
+
+void lan_send_ndp(struct lan *lan, const struct wire_ndp *ndp, const struct foyer_addr *src,
+                  const struct foyer_addr *dst, uint8_t hop_limit)
+{
+    uint8_t frame[WIRE_ETH_SIZE + WIRE_IPV6_SIZE + WIRE_NDP_SIZE_MAX];
+
+    lan_input(lan, frame, build_ndp(frame, ndp, src, dst, hop_limit));
+}
+
 size_t lan_advertise(uint8_t *frame, const struct foyer_addr *target, bool solicited)
 {
     struct wire_ndp ndp = {.type = WIRE_ICMP6_NEIGHBOUR_ADVERTISEMENT,
@@ -281,13 +302,8 @@ size_t lan_advertise(uint8_t *frame, const struct foyer_addr *target, bool solic
                            .is_solicited = solicited,
                            .is_override = true,
                            .has_target_mac = true};
-    uint8_t bytes[WIRE_NDP_SIZE_MAX];
     memcpy(ndp.target_mac, lan_peer_mac, 6);
-    size_t size = wire_ndp_emit(bytes, &ndp);
-    size_t at = lan_ip(frame, target, &lan_host6, WIRE_PROTOCOL_ICMP6, size);
-    memcpy(frame + at, bytes, size);
-    lan_seal(frame, at + size);
-    return at + size;
+    return build_ndp(frame, &ndp, target, &lan_host6, 255);
 }
 
 void lan_introduce_peer(struct lan *lan)
@@ -297,13 +313,8 @@ void lan_introduce_peer(struct lan *lan)
     lan_input(lan, frame, lan_arp(frame, WIRE_ARP_REQUEST, &lan_peer4, &lan_host4, lan_host_mac));
     struct wire_ndp ndp = {
         .type = WIRE_ICMP6_NEIGHBOUR_SOLICITATION, .target = lan_host6, .has_source_mac = true};
-    uint8_t bytes[WIRE_NDP_SIZE_MAX];
     memcpy(ndp.source_mac, lan_peer_mac, 6);
-    size_t size = wire_ndp_emit(bytes, &ndp);
-    size_t at = lan_ip(frame, &lan_peer6, &lan_host6, WIRE_PROTOCOL_ICMP6, size);
-    memcpy(frame + at, bytes, size);
-    lan_seal(frame, at + size);
-    lan_input(lan, frame, at + size);
+    lan_send_ndp(lan, &ndp, &lan_peer6, &lan_host6, 255);
     assert_int_equal(lan_pull(lan), 2); /* both answers */
 }
 

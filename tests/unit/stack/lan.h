@@ -66,6 +66,9 @@ size_t lan_udp(uint8_t *frame, const struct foyer_addr *src, uint16_t src_port,
                const struct foyer_addr *dst, uint16_t dst_port, const void *payload, size_t size);
 size_t lan_icmp(uint8_t *frame, const struct foyer_addr *src, const struct foyer_addr *dst,
                 uint8_t type, uint8_t code, uint32_t word, const void *rest, size_t size);
+/* Sends the host a neighbour discovery message. */
+void lan_send_ndp(struct lan *lan, const struct wire_ndp *ndp, const struct foyer_addr *src,
+                  const struct foyer_addr *dst, uint8_t hop_limit);
 /* Fills the transport checksum of a frame that lan_ip began. */
 void lan_seal(uint8_t *frame, size_t size);
 

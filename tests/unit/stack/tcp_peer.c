@@ -440,15 +440,44 @@ void peer_listen(struct peer *peer, uint32_t backlog)
     assert_int_equal(foyer_socket_listen(peer->host, peer->listener, backlog, NULL), 0);
 }
 
-void peer_connect(struct peer *peer)
+struct peer *peer_listening(uint32_t backlog, enum foyer_option option, int64_t value)
+{
+    struct peer *peer = peer_create();
+
+    peer_listen(peer, backlog);
+    assert_int_equal(foyer_socket_set_option(peer->host, peer->listener, option, value), 0);
+    return peer;
+}
+
+static void open_socket(struct peer *peer)
+{
+    assert_int_equal(foyer_socket_open(peer->host, FOYER_FAMILY_V4, FOYER_TCP, 1, &peer->socket),
+                     0);
+}
+
+static void connect_socket(struct peer *peer)
 {
     struct foyer_endpoint remote = {peer_addr(), PEER_PORT};
 
-    assert_int_equal(foyer_socket_open(peer->host, FOYER_FAMILY_V4, FOYER_TCP, 1, &peer->socket),
-                     0);
     assert_int_equal(foyer_socket_connect(peer->host, peer->socket, &remote, peer->now),
                      -EINPROGRESS);
     peer->host_port = peer_info(peer).local.port;
+}
+
+void peer_connect(struct peer *peer)
+{
+    open_socket(peer);
+    connect_socket(peer);
+}
+
+struct peer *peer_connecting(enum foyer_option option, int64_t value)
+{
+    struct peer *peer = peer_create();
+
+    open_socket(peer);
+    assert_int_equal(foyer_socket_set_option(peer->host, peer->socket, option, value), 0);
+    connect_socket(peer);
+    return peer;
 }
 
 void peer_establish(struct peer *peer, const struct wire_tcp_options *options, uint16_t window)
@@ -499,6 +528,18 @@ struct peer *peer_establish_far(foyer_time_ns rtt, bool has_ts)
         peer->ts_offset = 5000 - (uint32_t)(peer->now / MS);
     peer_send(peer, (struct seg){.flags = ACK, .seq = 1, .ack = 1, .window = 60000});
     peer_events(peer);
+    peer_drain(peer);
+    return peer;
+}
+
+struct peer *peer_establish_warm(foyer_time_ns rtt, bool has_ts)
+{
+    struct peer *peer = peer_establish_far(rtt, has_ts);
+
+    peer_write(peer, 2000);
+    peer_drain(peer);
+    peer_advance(peer, rtt);
+    peer_ack(peer, 2001);
     peer_drain(peer);
     return peer;
 }

@@ -101,11 +101,16 @@ struct foyer_host_stats peer_stats(struct peer *peer);
 /* Brings the connection to a state, as server (host listens) except where the state says. */
 void peer_listen(struct peer *peer, uint32_t backlog);
 void peer_connect(struct peer *peer);
+/* A new peer whose host listens, connects, with an option set. */
+struct peer *peer_listening(uint32_t backlog, enum foyer_option option, int64_t value);
+struct peer *peer_connecting(enum foyer_option option, int64_t value);
 void peer_establish(struct peer *peer, const struct wire_tcp_options *options, uint16_t window);
 /* A new peer that has established a connection without any option but an MSS of 1000. */
 struct peer *peer_establish_near(uint16_t window);
 /* A new peer that has established a connection with SACK (and timestamps) over so long a path. */
 struct peer *peer_establish_far(foyer_time_ns rtt, bool has_ts);
+/* The same, once the host's first 2000 bytes have made the round trip. */
+struct peer *peer_establish_warm(foyer_time_ns rtt, bool has_ts);
 void peer_to_state(struct peer *peer, enum foyer_socket_state state);
 
 /* The byte that the peer sends at a sequence number, unless a segment brings its own. */

@@ -352,7 +352,6 @@ static void a_duplicate_is_declined(void **state)
 {
     struct lan *lan = *state;
     struct wire_dhcp6 message, reply;
-    uint8_t frame[256];
     start(lan, FOYER_DHCP6_ADDRESSES);
     await(lan, WIRE_DHCP6_SOLICIT, &message);
     reply = reply_to(&message, WIRE_DHCP6_ADVERTISE);
@@ -363,14 +362,8 @@ static void a_duplicate_is_declined(void **state)
     answer(lan, &reply);
     lan_pull(lan);
     struct wire_ndp ndp = {.type = WIRE_ICMP6_NEIGHBOUR_ADVERTISEMENT, .target = leased};
-    uint8_t bytes[WIRE_NDP_SIZE_MAX];
-    size_t size = wire_ndp_emit(bytes, &ndp);
-    size_t at = lan_ip(frame, &leased, &all_nodes, WIRE_PROTOCOL_ICMP6, size);
-    memcpy(frame + at, bytes, size);
     /* From another source, since leased is our own for now. */
-    memcpy(frame + 14 + 8, lan_peer6.bytes, 16);
-    lan_seal(frame, at + size);
-    lan_input(lan, frame, at + size);
+    lan_send_ndp(lan, &ndp, &lan_peer6, &all_nodes, 255);
     unsigned declines = 0;
     for (;;) {
         lan_pull(lan);
@@ -470,16 +463,11 @@ static void two_messages_with_rapid_commit(void **state)
 
 static void advertise_router(struct lan *lan, bool is_managed, bool is_other)
 {
-    uint8_t frame[256], bytes[WIRE_NDP_SIZE_MAX];
     struct wire_ndp ndp = {.type = WIRE_ICMP6_ROUTER_ADVERTISEMENT,
                            .is_managed = is_managed,
                            .is_other = is_other,
                            .router_lifetime_s = 9000};
-    size_t size = wire_ndp_emit(bytes, &ndp);
-    size_t at = lan_ip(frame, &router, &all_nodes, WIRE_PROTOCOL_ICMP6, size);
-    memcpy(frame + at, bytes, size);
-    lan_seal(frame, at + size);
-    lan_input(lan, frame, at + size);
+    lan_send_ndp(lan, &ndp, &router, &all_nodes, 255);
 }
 
 /* RFC 4861 section 4.2: O asks for configuration, M for addresses. */

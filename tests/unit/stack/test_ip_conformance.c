@@ -352,37 +352,26 @@ static void identifications_differ(void **state)
 
 static const uint8_t other_mac[6] = {2, 0, 0, 0, 0, 9};
 
-static void send_ndp_message(struct lan *lan, const struct wire_ndp *ndp,
-                             const struct foyer_addr *src, const struct foyer_addr *dst)
-{
-    uint8_t bytes[WIRE_NDP_SIZE_MAX];
-    size_t size = wire_ndp_emit(bytes, ndp);
-    size_t at = lan_ip(frame, src, dst, WIRE_PROTOCOL_ICMP6, size);
-    memcpy(frame + at, bytes, size);
-    lan_seal(frame, at + size);
-    lan_input(lan, frame, at + size);
-}
-
 /* [test RFC4861 7.2.3a 7.2.3b] */
 static void solicitations_make_stale_entries_or_none(void **state)
 {
     struct lan *lan = *state;
     struct wire_ndp ask = {.type = WIRE_ICMP6_NEIGHBOUR_SOLICITATION, .target = lan_host6};
     struct foyer_addr group = ip_solicited_node(&lan_host6);
-    send_ndp_message(lan, &ask, &unspecified, &group);
+    lan_send_ndp(lan, &ask, &unspecified, &group, 255);
     assert_int_equal(lan->host->neighbour_count, 0);
     ask.has_source_mac = true;
     memcpy(ask.source_mac, lan_peer_mac, 6);
-    send_ndp_message(lan, &ask, &lan_peer6, &group);
+    lan_send_ndp(lan, &ask, &lan_peer6, &group, 255);
     struct neighbour *neighbour = neighbour_find(lan->host, &lan_peer6);
     assert_non_null(neighbour);
     assert_int_equal(neighbour->state, NEIGHBOUR_STALE);
     assert_memory_equal(neighbour->mac, lan_peer_mac, 6);
     neighbour_confirm(lan->host, neighbour, lan->now);
-    send_ndp_message(lan, &ask, &lan_peer6, &group); /* nothing new: as it was */
+    lan_send_ndp(lan, &ask, &lan_peer6, &group, 255); /* nothing new: as it was */
     assert_int_equal(neighbour->state, NEIGHBOUR_REACHABLE);
     memcpy(ask.source_mac, other_mac, 6);
-    send_ndp_message(lan, &ask, &lan_peer6, &group);
+    lan_send_ndp(lan, &ask, &lan_peer6, &group, 255);
     assert_int_equal(neighbour->state, NEIGHBOUR_STALE);
     assert_memory_equal(neighbour->mac, other_mac, 6);
 }
@@ -431,7 +420,7 @@ static void advertisements_and_the_cache(void **state)
                                .is_override = rows[i].is_override,
                                .has_target_mac = rows[i].has_mac};
         memcpy(ndp.target_mac, rows[i].is_other ? other_mac : lan_peer_mac, 6);
-        send_ndp_message(lan, &ndp, &lan_peer6, rows[i].is_solicited ? &lan_host6 : &group);
+        lan_send_ndp(lan, &ndp, &lan_peer6, rows[i].is_solicited ? &lan_host6 : &group, 255);
         struct neighbour *neighbour = neighbour_find(lan->host, &lan_peer6);
         unsigned after = neighbour != NULL ? neighbour->state : NONE;
         bool is_other_after = neighbour != NULL && memcmp(neighbour->mac, other_mac, 6) == 0;
@@ -453,11 +442,11 @@ static void solicited_advertisement_to_a_group_is_discarded(void **state)
                            .has_target_mac = true};
     memcpy(ndp.target_mac, lan_peer_mac, 6);
     struct neighbour *neighbour = neighbour_get(lan->host, &lan_peer6);
-    send_ndp_message(lan, &ndp, &lan_peer6, &group);
+    lan_send_ndp(lan, &ndp, &lan_peer6, &group, 255);
     assert_int_equal(neighbour->state, NEIGHBOUR_INCOMPLETE);
     assert_int_equal(lan_stats(lan).in_dropped_malformed, 1);
     ndp.is_solicited = false;
-    send_ndp_message(lan, &ndp, &lan_peer6, &group);
+    lan_send_ndp(lan, &ndp, &lan_peer6, &group, 255);
     assert_int_equal(neighbour->state, NEIGHBOUR_STALE);
 }
 

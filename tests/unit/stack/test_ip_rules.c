@@ -269,17 +269,6 @@ static void headers_in_any_order_and_none_in_the_answer(void **state)
 
 /* ---- neighbours ----------------------------------------------------------------------------------- */
 
-static void send_ndp(struct lan *lan, const struct wire_ndp *ndp, const struct foyer_addr *src,
-                     const struct foyer_addr *dst)
-{
-    uint8_t bytes[WIRE_NDP_SIZE_MAX];
-    size_t size = wire_ndp_emit(bytes, ndp);
-    size_t at = lan_ip(frame, src, dst, WIRE_PROTOCOL_ICMP6, size);
-    memcpy(frame + at, bytes, size);
-    lan_seal(frame, at + size);
-    lan_input(lan, frame, at + size);
-}
-
 /* [test RFC4861 6.1.1a 6.2.4a] */
 static void router_solicitations_are_for_routers(void **state)
 {
@@ -287,9 +276,9 @@ static void router_solicitations_are_for_routers(void **state)
     const struct foyer_addr all_routers = {{0xff, 2, [15] = 2}};
     struct wire_ndp ask = {.type = WIRE_ICMP6_ROUTER_SOLICITATION, .has_source_mac = true};
     memcpy(ask.source_mac, lan_peer_mac, 6);
-    send_ndp(lan, &ask, &lan_peer6, &all_routers);
-    send_ndp(lan, &ask, &lan_peer6, &all_nodes);
-    send_ndp(lan, &ask, &lan_peer6, &lan_host6);
+    lan_send_ndp(lan, &ask, &lan_peer6, &all_routers, 255);
+    lan_send_ndp(lan, &ask, &lan_peer6, &all_nodes, 255);
+    lan_send_ndp(lan, &ask, &lan_peer6, &lan_host6, 255);
     assert_int_equal(lan_pull(lan), 0);
     assert_int_equal(lan->host->neighbour_count, 0);
 }
@@ -307,7 +296,7 @@ static void who_is_a_router_only_routers_say(void **state)
     neighbour_learn(lan->host, neighbour, lan_peer_mac, true, lan->now);
     for (int is_router = 0; is_router < 2; is_router++) {
         neighbour->is_router = is_router != 0;
-        send_ndp(lan, &ask, &lan_peer6, &group);
+        lan_send_ndp(lan, &ask, &lan_peer6, &group, 255);
         assert_int_equal(neighbour->is_router, is_router);
         assert_int_equal(lan_pull(lan), 1);
         assert_true(lan_view(lan_next(lan), &view));
@@ -368,7 +357,7 @@ static void what_comes_before_the_first_probe_counts(void **state)
                              .is_override = true,
                              .has_target_mac = true};
     memcpy(taken.target_mac, lan_peer_mac, 6);
-    send_ndp(lan, &taken, &addr, &all_nodes);
+    lan_send_ndp(lan, &taken, &addr, &all_nodes, 255);
     size_t count = foyer_host_addresses(lan->host, infos, 32);
     for (size_t i = 0; i < count; i++)
         if (foyer_addr_eq(&infos[i].addr, &addr))

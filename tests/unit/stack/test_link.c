@@ -252,16 +252,10 @@ static void answers_solicitations(void **state)
         {false, true, true, 254, false},  /* not from this link */
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        uint8_t bytes[WIRE_NDP_SIZE_MAX], frame[256];
         ask.has_source_mac = rows[i].with_mac;
         memcpy(ask.source_mac, lan_peer_mac, 6);
-        size_t size = wire_ndp_emit(bytes, &ask);
-        size_t at = lan_ip(frame, rows[i].from_any ? &any : &lan_peer6,
-                           rows[i].to_group ? &group : &lan_host6, WIRE_PROTOCOL_ICMP6, size);
-        memcpy(frame + at, bytes, size);
-        frame[WIRE_ETH_SIZE + 7] = rows[i].hop_limit;
-        lan_seal(frame, at + size);
-        lan_input(lan, frame, at + size);
+        lan_send_ndp(lan, &ask, rows[i].from_any ? &any : &lan_peer6,
+                     rows[i].to_group ? &group : &lan_host6, rows[i].hop_limit);
         unsigned count = lan_pull(lan);
         if (count != rows[i].answered)
             fail_msg("row %zu: %u", i, count);

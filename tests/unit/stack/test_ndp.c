@@ -50,18 +50,6 @@ static int setup_temporary(void **state)
     return 0;
 }
 
-static void send_message(struct lan *lan, const struct wire_ndp *ndp, const struct foyer_addr *src,
-                         const struct foyer_addr *dst, uint8_t hop_limit)
-{
-    uint8_t frame[512], bytes[WIRE_NDP_SIZE_MAX];
-    size_t size = wire_ndp_emit(bytes, ndp);
-    size_t at = lan_ip(frame, src, dst, WIRE_PROTOCOL_ICMP6, size);
-    memcpy(frame + at, bytes, size);
-    frame[WIRE_ETH_SIZE + 7] = hop_limit;
-    lan_seal(frame, at + size);
-    lan_input(lan, frame, at + size);
-}
-
 static struct wire_ndp advertisement(uint16_t lifetime_s)
 {
     struct wire_ndp ndp = {.type = WIRE_ICMP6_ROUTER_ADVERTISEMENT,
@@ -76,7 +64,7 @@ static void advertise(struct lan *lan, const struct foyer_addr *router, uint16_t
 {
     struct wire_ndp ndp = advertisement(lifetime_s);
     ndp.preference = preference;
-    send_message(lan, &ndp, router, &all_nodes, 255);
+    lan_send_ndp(lan, &ndp, router, &all_nodes, 255);
 }
 
 static void advertise_prefix(struct lan *lan, uint8_t number, bool is_on_link, bool is_autonomous,
@@ -90,7 +78,7 @@ static void advertise_prefix(struct lan *lan, uint8_t number, bool is_on_link, b
                                                .is_autonomous = is_autonomous,
                                                .valid_s = valid_s,
                                                .preferred_s = preferred_s};
-    send_message(lan, &ndp, &router1, &all_nodes, 255);
+    lan_send_ndp(lan, &ndp, &router1, &all_nodes, 255);
 }
 
 /* The next message of that type among what the host sends. */
@@ -198,8 +186,8 @@ static void only_neighbours_advertise(void **state)
     struct lan *lan = *state;
     struct wire_ndp ndp = advertisement(1800);
     struct foyer_addr hop;
-    send_message(lan, &ndp, &router1, &all_nodes, 254);
-    send_message(lan, &ndp, &lan_peer6, &all_nodes, 255);
+    lan_send_ndp(lan, &ndp, &router1, &all_nodes, 254);
+    lan_send_ndp(lan, &ndp, &lan_peer6, &all_nodes, 255);
     assert_int_equal(lan_stats(lan).in_dropped_malformed, 2);
     assert_int_equal(lan_stats(lan).ndp_router_advertisements, 0);
     assert_int_equal(next_hop(lan, &far_away, &hop), -ENETUNREACH);
@@ -242,7 +230,7 @@ static void known_routers_first(void **state)
     struct foyer_addr hop;
     struct wire_ndp without_mac = {
         .type = WIRE_ICMP6_ROUTER_ADVERTISEMENT, .preference = 1, .router_lifetime_s = 60};
-    send_message(lan, &without_mac, &router1, &all_nodes, 255);
+    lan_send_ndp(lan, &without_mac, &router1, &all_nodes, 255);
     assert_int_equal(next_hop(lan, &far_away, &hop), 0);
     assert_true(foyer_addr_eq(&hop, &router1));
     advertise(lan, &router2, 60, 0);
@@ -271,7 +259,7 @@ static void silent_and_former_routers(void **state)
                            .is_override = true,
                            .has_target_mac = true};
     memcpy(ndp.target_mac, lan_peer_mac, 6);
-    send_message(lan, &ndp, &router2, &lan_host6, 255); /* R is not set */
+    lan_send_ndp(lan, &ndp, &router2, &lan_host6, 255); /* R is not set */
     assert_int_equal(next_hop(lan, &far_away, &hop), 0);
     assert_true(foyer_addr_eq(&hop, &router1));
 }
@@ -311,7 +299,7 @@ static void link_parameters(void **state)
     ndp.mtu = 1400;
     ndp.reachable_ms = 2000;
     ndp.retransmit_ms = 300;
-    send_message(lan, &ndp, &router1, &all_nodes, 255);
+    lan_send_ndp(lan, &ndp, &router1, &all_nodes, 255);
     assert_int_equal(ip_find_way(lan->host, &far_away, NULL, &way), 0);
     assert_int_equal(way.mtu, 1400);
     assert_int_equal(ip_find_way(lan->host, &lan_peer4, NULL, &way), 0);
@@ -329,7 +317,7 @@ static void link_parameters(void **state)
         bad.mtu = mtus[i];
         bad.reachable_ms = 3600001;
         bad.retransmit_ms = i % 2 ? 1 : 100000;
-        send_message(lan, &bad, &router1, &all_nodes, 255);
+        lan_send_ndp(lan, &bad, &router1, &all_nodes, 255);
         assert_int_equal(lan->host->link_mtu_v6, 1400);
         assert_int_equal(lan->host->base_reachable_ms, 2000);
         assert_int_equal(lan->host->retransmit_ns, 300 * FOYER_NS_PER_MS);
@@ -408,7 +396,7 @@ static void prefixes_without_address(void **state)
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         ndp.prefix_count = 1;
         ndp.prefixes[0] = rows[i];
-        send_message(lan, &ndp, &router1, &all_nodes, 255);
+        lan_send_ndp(lan, &ndp, &router1, &all_nodes, 255);
         if (find_origin(lan, FOYER_ADDRESS_SLAAC, 0, &info))
             fail_msg("row %zu", i);
     }
@@ -500,7 +488,7 @@ static void probe_for(struct lan *lan, const struct foyer_addr *target, const ui
         ndp.has_nonce = true;
         memcpy(ndp.nonce, nonce, 6);
     }
-    send_message(lan, &ndp, &unspecified, &group, 255);
+    lan_send_ndp(lan, &ndp, &unspecified, &group, 255);
 }
 
 /* [test RFC4862 5.4a 5.4.3a 5.4.3b 5.4.3c] */
@@ -524,7 +512,7 @@ static void claimed_address_is_probed(void **state)
     probe_for(lan, &addr, ndp.nonce);
     struct wire_ndp resolve = {.type = WIRE_ICMP6_NEIGHBOUR_SOLICITATION, .target = addr};
     struct foyer_addr group = ip_solicited_node(&addr), other = lan_addr6(10);
-    send_message(lan, &resolve, &lan_peer6, &group, 255);
+    lan_send_ndp(lan, &resolve, &lan_peer6, &group, 255);
     probe_for(lan, &other, NULL);
     assert_int_equal(lan_pull(lan), 0); /* and none of them is answered */
     lan_wait(lan, FOYER_NS_PER_S);
@@ -552,7 +540,7 @@ static void duplicates_are_not_used(void **state)
                                    .is_override = true,
                                    .has_target_mac = true};
             memcpy(ndp.target_mac, lan_peer_mac, 6);
-            send_message(lan, &ndp, &addr, &all_nodes, 255);
+            lan_send_ndp(lan, &ndp, &addr, &all_nodes, 255);
         } else {
             probe_for(lan, &addr, NULL);
         }

@@ -1,9 +1,6 @@
 /* Redirects of both families: followed from the first hop, and from nobody else. */
 #include "lan.h"
 
-#include <errno.h>
-#include <string.h>
-
 #include "base/bytes.h"
 #include "wire/icmp.h"
 
@@ -32,18 +29,6 @@ static void ignore(struct foyer_host_config *config)
     config->behaviour = FOYER_HOST_ROUTER_DISCOVERY | FOYER_HOST_IGNORE_REDIRECTS;
 }
 
-static void send_ndp(struct lan *lan, const struct wire_ndp *ndp, const struct foyer_addr *src,
-                     const struct foyer_addr *dst, uint8_t hop_limit)
-{
-    uint8_t frame[512], bytes[WIRE_NDP_SIZE_MAX];
-    size_t size = wire_ndp_emit(bytes, ndp);
-    size_t at = lan_ip(frame, src, dst, WIRE_PROTOCOL_ICMP6, size);
-    memcpy(frame + at, bytes, size);
-    frame[WIRE_ETH_SIZE + 7] = hop_limit;
-    lan_seal(frame, at + size);
-    lan_input(lan, frame, at + size);
-}
-
 /* Default routers of both families. */
 static struct lan *make(void (*adjust)(struct foyer_host_config *))
 {
@@ -52,7 +37,7 @@ static struct lan *make(void (*adjust)(struct foyer_host_config *))
     struct foyer_addr any = foyer_addr_v4(0, 0, 0, 0), gateway = host4(254);
     assert_int_equal(foyer_host_add_route(lan->host, &any, 0, &gateway), 0);
     struct wire_ndp ndp = {.type = WIRE_ICMP6_ROUTER_ADVERTISEMENT, .router_lifetime_s = 9000};
-    send_ndp(lan, &ndp, &router6, &all_nodes, 255);
+    lan_send_ndp(lan, &ndp, &router6, &all_nodes, 255);
     return lan;
 }
 
@@ -152,7 +137,7 @@ static void redirect6(struct lan *lan, const struct foyer_addr *router,
                            .destination = *dst,
                            .has_target_mac = true,
                            .target_mac = {2, 0, 0, 0, 0, 9}};
-    send_ndp(lan, &ndp, router, &lan_host6, hop_limit);
+    lan_send_ndp(lan, &ndp, router, &lan_host6, hop_limit);
 }
 
 /* [test RFC4861 8.3a] [test RFC4861 8.3b 8.3c 8.1b] */

@@ -4,8 +4,6 @@
  */
 #include "unit/stack/tcp_peer.h"
 
-#include <errno.h>
-
 #include "stack/tcp.h"
 
 #define ECE WIRE_TCP_ECE
@@ -22,15 +20,6 @@ static const struct wire_tcp_options plain_options = {
     .has_mss = true, .mss = 1000, .has_sack_permitted = true};
 
 /* ---- connections ------------------------------------------------------------------------------------ */
-
-static struct peer *listening(int64_t ecn)
-{
-    struct peer *peer = peer_create();
-
-    peer_listen(peer, 4);
-    assert_int_equal(foyer_socket_set_option(peer->host, peer->listener, FOYER_OPT_ECN, ecn), 0);
-    return peer;
-}
 
 static void send_syn(struct peer *peer, uint16_t flags, uint8_t tos)
 {
@@ -54,18 +43,37 @@ static void send_data(struct peer *peer, uint32_t seq, uint32_t size, uint8_t to
                                  .tos = tos});
 }
 
+/* The answer to the host's SYN. */
+static void send_syn_ack(struct peer *peer, unsigned ace, uint8_t tos)
+{
+    peer_send(peer, (struct seg){.flags = SYN | ACK | ACE(ace),
+                                 .ack = 1,
+                                 .window = 60000,
+                                 .options = plain_options,
+                                 .tos = tos});
+}
+
 static struct peer *connecting(void)
 {
-    struct peer *peer = peer_create();
-    struct foyer_endpoint remote = {foyer_addr_v4(10, 0, 0, 2), PEER_PORT};
+    return peer_connecting(FOYER_OPT_ECN, FOYER_ECN_ACCURATE);
+}
 
-    assert_int_equal(foyer_socket_open(peer->host, FOYER_FAMILY_V4, FOYER_TCP, 1, &peer->socket),
-                     0);
-    assert_int_equal(
-        foyer_socket_set_option(peer->host, peer->socket, FOYER_OPT_ECN, FOYER_ECN_ACCURATE), 0);
-    foyer_socket_connect(peer->host, peer->socket, &remote, peer->now);
-    peer->host_port = peer_info(peer).local.port;
+/* A listener that has been asked for AccECN and has agreed. */
+static struct peer *answered(void)
+{
+    struct peer *peer = peer_listening(4, FOYER_OPT_ECN, FOYER_ECN_ACCURATE);
+
+    send_syn(peer, ASK, NOT_ECT);
+    assert_true(peer_expect(peer, SYN | ACK | ACE(2), 0, 1, 0).options.has_accecn);
     return peer;
+}
+
+/* The ACK that completes the host's handshake as a server. */
+static void send_last_ack(struct peer *peer, unsigned ace)
+{
+    send_ack(peer, ace, 1, 1);
+    peer_events(peer);
+    peer_drain(peer);
 }
 
 /* A connection that the host asked for, both ends in AccECN mode. */
@@ -77,10 +85,7 @@ static struct peer *establish_with(uint32_t congestion)
         assert_int_equal(
             foyer_socket_set_option(peer->host, peer->socket, FOYER_OPT_CONGESTION, congestion), 0);
     peer_expect(peer, SYN | ASK, 0, 0, 0);
-    peer_send(peer, (struct seg){.flags = SYN | ACK | ACE(2),
-                                 .ack = 1,
-                                 .window = 60000,
-                                 .options = plain_options});
+    send_syn_ack(peer, 2, NOT_ECT);
     peer_events(peer);
     peer_drain(peer);
     return peer;
@@ -136,7 +141,7 @@ static void a_listener_agrees_and_tells_the_mark_of_the_syn(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        struct peer *peer = listening(rows[i].option);
+        struct peer *peer = peer_listening(4, FOYER_OPT_ECN, rows[i].option);
         bool is_accurate = (rows[i].answer & (AE | CWR)) != 0;
         send_syn(peer, rows[i].syn, rows[i].tos);
         struct seg answer = peer_expect(peer, SYN | ACK | rows[i].answer, 0, 1, 0);
@@ -147,9 +152,7 @@ static void a_listener_agrees_and_tells_the_mark_of_the_syn(void **state)
             assert_int_equal(answer.options.accecn[1], 0);
             assert_int_equal(answer.options.accecn[2], 1);
         }
-        send_ack(peer, is_accurate ? 2 : 0, 1, 1);
-        peer_events(peer);
-        peer_drain(peer);
+        send_last_ack(peer, is_accurate ? 2 : 0);
         assert_int_equal(peer_info(peer).has_accurate_ecn, is_accurate);
         assert_int_equal(peer_info(peer).has_ecn, rows[i].answer == ECE);
         assert_int_equal(peer_info(peer).ecn.received_ce, 0); /* the SYN's mark is told already */
@@ -170,12 +173,8 @@ static void the_last_ack_tells_the_mark_of_the_syn_ack(void **state)
 
     (void)state;
     for (unsigned ace = 0; ace < 8; ace++) {
-        struct peer *peer = listening(FOYER_ECN_ACCURATE);
-        send_syn(peer, ASK, NOT_ECT);
-        peer_expect(peer, SYN | ACK | ACE(2), 0, 1, 0);
-        send_ack(peer, ace, 1, 1);
-        peer_events(peer);
-        peer_drain(peer);
+        struct peer *peer = answered();
+        send_last_ack(peer, ace);
         assert_true(peer_info(peer).has_accurate_ecn);
         assert_int_equal(peer_info(peer).ecn.delivered_ce, rows[ace].marks);
         assert_int_equal(ecn_of_new_data(peer), rows[ace].may_mark ? ECT_0 : NOT_ECT);
@@ -204,11 +203,9 @@ static void the_last_ack_tells_the_mark_of_the_syn_ack(void **state)
 /* With SACK blocks it is a count, as every other. */
 static void an_ack_with_sack_blocks_has_no_handshakes_encoding(void **state)
 {
-    struct peer *peer = listening(FOYER_ECN_ACCURATE);
+    struct peer *peer = answered();
 
     (void)state;
-    send_syn(peer, ASK, NOT_ECT);
-    peer_expect(peer, SYN | ACK | ACE(2), 0, 1, 0);
     peer_send(peer, (struct seg){.flags = ACK | ACE(6),
                                  .seq = 1,
                                  .ack = 1,
@@ -247,11 +244,7 @@ static void a_client_follows_the_answer(void **state)
         struct peer *peer = connecting();
         struct seg syn = peer_expect(peer, SYN | ASK, 0, 0, 0);
         assert_false(syn.options.has_accecn);
-        peer_send(peer, (struct seg){.flags = SYN | ACK | ACE(rows[i].answer),
-                                     .ack = 1,
-                                     .window = 60000,
-                                     .options = plain_options,
-                                     .tos = rows[i].tos});
+        send_syn_ack(peer, rows[i].answer, rows[i].tos);
         peer_write(peer, 1000); /* it does not take the bare ACK's place */
         peer_events(peer);
         assert_int_equal(peer_info(peer).has_accurate_ecn, rows[i].is_accurate);
@@ -277,11 +270,7 @@ static void a_syn_ack_again_is_answered_with_the_handshakes_encoding(void **stat
 
     (void)state;
     for (unsigned i = 0; i < 2; i++) {
-        peer_send(peer, (struct seg){.flags = SYN | ACK | ACE(2),
-                                     .ack = 1,
-                                     .window = 60000,
-                                     .options = plain_options,
-                                     .tos = CE});
+        send_syn_ack(peer, 2, CE);
         peer_expect(peer, ACK | ACE(6), 1, 1, 0);
         assert_int_equal(peer_info(peer).ecn.received_ce, 1); /* once, however many are marked */
     }
@@ -304,10 +293,7 @@ static void a_lost_question_is_asked_twice(void **state)
         peer_expect(peer, SYN | (i == 0 ? ASK : 0), 0, 0, 0); /* never RFC 3168's after it */
     }
     /* The answer to the first one, late: the mode is the server's. */
-    peer_send(peer, (struct seg){.flags = SYN | ACK | ACE(2),
-                                 .ack = 1,
-                                 .window = 60000,
-                                 .options = plain_options});
+    send_syn_ack(peer, 2, NOT_ECT);
     peer_expect(peer, ACK | ACE(2), 1, 1, 0);
     assert_true(peer_info(peer).has_accurate_ecn);
     assert_int_equal(ecn_of_new_data(peer), ECT_0); /* section 3.1.4.1: a client still may */
@@ -317,24 +303,20 @@ static void a_lost_question_is_asked_twice(void **state)
 /* [test RFC9768 3.1.5a 3.1.5d 3.1.5f 3.1.5i] */
 static void a_syn_again_changes_no_mode(void **state)
 {
-    struct peer *peer = listening(FOYER_ECN_ACCURATE);
+    struct peer *peer = answered();
 
     (void)state;
-    send_syn(peer, ASK, NOT_ECT);
-    peer_expect(peer, SYN | ACK | ACE(2), 0, 1, 0);
     send_syn(peer, ASK, CE);
     struct seg again = peer_expect(peer, SYN | ACK | ACE(6), 0, 1, 0);
     assert_false(again.options.has_accecn); /* section 3.2.3.2.2 */
     send_syn(peer, 0, NOT_ECT);
     peer_expect(peer, SYN | ACK | ACE(2), 0, 1, 0);
-    send_ack(peer, 2, 1, 1);
-    peer_events(peer);
-    peer_drain(peer);
+    send_last_ack(peer, 2);
     assert_true(peer_info(peer).has_accurate_ecn);
     assert_int_equal(ecn_of_new_data(peer), NOT_ECT); /* the client may be without it */
     peer_destroy(peer);
     /* And who began without it goes on without it. */
-    peer = listening(FOYER_ECN_ACCURATE);
+    peer = peer_listening(4, FOYER_OPT_ECN, FOYER_ECN_ACCURATE);
     send_syn(peer, 0, NOT_ECT);
     peer_expect(peer, SYN | ACK, 0, 1, 0);
     send_syn(peer, ASK, NOT_ECT);
@@ -353,7 +335,7 @@ static void two_questions_in_one_handshake_are_reset(void **state)
 {
     (void)state;
     for (int is_classic_first = 0; is_classic_first < 2; is_classic_first++) {
-        struct peer *peer = listening(FOYER_ECN_ACCURATE);
+        struct peer *peer = peer_listening(4, FOYER_OPT_ECN, FOYER_ECN_ACCURATE);
         send_syn(peer, is_classic_first ? CWR | ECE : ASK, NOT_ECT);
         peer_expect(peer, SYN | ACK | (is_classic_first ? ECE : ACE(2)), 0, 1, 0);
         send_syn(peer, is_classic_first ? ASK : CWR | ECE, NOT_ECT);
@@ -368,18 +350,14 @@ static void two_questions_in_one_handshake_are_reset(void **state)
 /* [test RFC9768 3.1.5f 3.2.3.2.2a] */
 static void a_lost_syn_ack_goes_plainer_each_time(void **state)
 {
-    struct peer *peer = listening(FOYER_ECN_ACCURATE);
+    struct peer *peer = answered();
 
     (void)state;
-    send_syn(peer, ASK, NOT_ECT);
-    assert_true(peer_expect(peer, SYN | ACK | ACE(2), 0, 1, 0).options.has_accecn);
     peer_advance(peer, 1100 * MS);
     assert_false(peer_expect(peer, SYN | ACK | ACE(2), 0, 1, 0).options.has_accecn);
     peer_advance(peer, 2100 * MS);
     peer_expect(peer, SYN | ACK, 0, 1, 0);
-    send_ack(peer, 2, 1, 1); /* of the first or second one */
-    peer_events(peer);
-    peer_drain(peer);
+    send_last_ack(peer, 2); /* of the first or second one */
     assert_true(peer_info(peer).has_accurate_ecn);
     assert_int_equal(ecn_of_new_data(peer), NOT_ECT);
     peer_destroy(peer);
@@ -394,10 +372,7 @@ static void crossing_syns_agree(void **state)
     peer_expect(peer, SYN | ASK, 0, 0, 0);
     send_syn(peer, ASK, ECT_0);
     peer_expect(peer, SYN | ACK | ACE(4), 0, 1, 0);
-    peer_send(peer, (struct seg){.flags = SYN | ACK | ACE(2),
-                                 .ack = 1,
-                                 .window = 60000,
-                                 .options = plain_options});
+    send_syn_ack(peer, 2, NOT_ECT);
     peer_events(peer);
     peer_drain(peer);
     assert_int_equal(peer_state(peer), FOYER_STATE_ESTABLISHED);
@@ -812,9 +787,7 @@ static void super_segments_keep_the_count(void **state)
     foyer_socket_set_option(peer->host, peer->listener, FOYER_OPT_ECN, FOYER_ECN_ACCURATE);
     send_syn(peer, ASK, NOT_ECT);
     peer_expect(peer, SYN | ACK | ACE(2), 0, 1, 0);
-    send_ack(peer, 2, 1, 1);
-    peer_events(peer);
-    peer_drain(peer);
+    send_last_ack(peer, 2);
     for (uint32_t marks = 0; marks < 3; marks++) {
         peer_write(peer, 4000);
         unsigned largest = 0;

@@ -90,16 +90,8 @@ static struct peer *establish(void)
 {
     static const struct wire_tcp_options options = {
         .has_mss = true, .mss = MSS, .has_sack_permitted = true};
-    struct peer *peer = peer_create();
-    struct foyer_endpoint remote = {foyer_addr_v4(10, 0, 0, 2), PEER_PORT};
+    struct peer *peer = peer_connecting(FOYER_OPT_CONGESTION, FOYER_CONGESTION_DCTCP);
 
-    assert_int_equal(foyer_socket_open(peer->host, FOYER_FAMILY_V4, FOYER_TCP, 1, &peer->socket),
-                     0);
-    assert_int_equal(foyer_socket_set_option(peer->host, peer->socket, FOYER_OPT_CONGESTION,
-                                             FOYER_CONGESTION_DCTCP),
-                     0);
-    foyer_socket_connect(peer->host, peer->socket, &remote, peer->now);
-    peer->host_port = peer_info(peer).local.port;
     peer_expect(peer, SYN | ECE | CWR, 0, 0, 0); /* it asks for ECN by itself */
     peer_send(peer, (struct seg){
                         .flags = SYN | ACK | ECE, .ack = 1, .window = 60000, .options = options});

@@ -4,8 +4,6 @@
  */
 #include "unit/stack/tcp_peer.h"
 
-#include <errno.h>
-
 #include "stack/tcp.h"
 
 #define ECE WIRE_TCP_ECE
@@ -20,23 +18,9 @@ static const struct wire_tcp_options plain_options = {
 
 /* ---- who speaks it ------------------------------------------------------------------------- */
 
-static struct peer *connecting_ecn(void)
-{
-    struct peer *peer = peer_create();
-    struct foyer_endpoint remote = {foyer_addr_v4(10, 0, 0, 2), PEER_PORT};
-
-    assert_int_equal(foyer_socket_open(peer->host, FOYER_FAMILY_V4, FOYER_TCP, 1, &peer->socket),
-                     0);
-    assert_int_equal(
-        foyer_socket_set_option(peer->host, peer->socket, FOYER_OPT_ECN, FOYER_ECN_REQUEST), 0);
-    foyer_socket_connect(peer->host, peer->socket, &remote, peer->now);
-    peer->host_port = peer_info(peer).local.port;
-    return peer;
-}
-
 static struct peer *establish_ecn(void)
 {
-    struct peer *peer = connecting_ecn();
+    struct peer *peer = peer_connecting(FOYER_OPT_ECN, FOYER_ECN_REQUEST);
 
     peer_expect(peer, SYN | ECE | CWR, 0, 0, 0);
     peer_send(peer,
@@ -120,7 +104,7 @@ static void ecn_given_up_by_the_client_is_given_up(void **state)
 static void ecn_is_given_up_with_a_lost_syn(void **state)
 {
     (void)state;
-    struct peer *peer = connecting_ecn();
+    struct peer *peer = peer_connecting(FOYER_OPT_ECN, FOYER_ECN_REQUEST);
     peer_expect(peer, SYN | ECE | CWR, 0, 0, 0);
     peer_advance(peer, 1 * S);
     peer_expect(peer, SYN, 0, 0, 0);

@@ -30,14 +30,6 @@ static void set_option(struct peer *peer, foyer_socket socket, enum foyer_option
 
 /* ---- server --------------------------------------------------------------------------------- */
 
-static struct peer *serving(int pending)
-{
-    struct peer *peer = peer_create();
-    peer_listen(peer, 8);
-    set_option(peer, peer->listener, FOYER_OPT_FASTOPEN, pending);
-    return peer;
-}
-
 /* Asks for a cookie from another port. */
 static struct wire_tcp_options get_cookie(struct peer *peer)
 {
@@ -81,7 +73,7 @@ static void congestion_control_may_be_chosen_before_the_handshake_ends(void **st
 {
     (void)state;
     for (int id = FOYER_CONGESTION_CUBIC; id <= FOYER_CONGESTION_BBR; id++) {
-        struct peer *peer = serving(2);
+        struct peer *peer = peer_listening(8, FOYER_OPT_FASTOPEN, 2);
         struct wire_tcp_options options = get_cookie(peer);
 
         fast_syn(peer, 0, &options, 100);
@@ -102,7 +94,7 @@ static void congestion_control_may_be_chosen_before_the_handshake_ends(void **st
 static void syn_data_is_read_and_answered_before_the_handshake_ends(void **state)
 {
     (void)state;
-    struct peer *peer = serving(2);
+    struct peer *peer = peer_listening(8, FOYER_OPT_FASTOPEN, 2);
     struct wire_tcp_options options = get_cookie(peer);
     uint8_t bytes[200];
 
@@ -138,7 +130,7 @@ static void syn_without_a_good_cookie_is_an_ordinary_one(void **state)
 {
     (void)state;
     for (int kind = 0; kind < 4; kind++) {
-        struct peer *peer = serving(kind == 3 ? 0 : 2);
+        struct peer *peer = peer_listening(8, FOYER_OPT_FASTOPEN, kind == 3 ? 0 : 2);
         struct wire_tcp_options options = kind == 3 ? with_cookie(NULL, 0) : get_cookie(peer);
         if (kind == 0)
             options.fastopen[7] ^= 1;
@@ -165,7 +157,7 @@ static void syn_without_a_good_cookie_is_an_ordinary_one(void **state)
 static void cookies_of_the_key_before_count_and_are_replaced(void **state)
 {
     (void)state;
-    struct peer *peer = serving(9);
+    struct peer *peer = peer_listening(8, FOYER_OPT_FASTOPEN, 9);
     static const uint8_t old_key[16] = "old key", new_key[16] = "new key";
     foyer_host_set_fastopen_keys(peer->host, old_key, NULL);
     struct wire_tcp_options old = get_cookie(peer);
@@ -187,7 +179,7 @@ static void cookies_of_the_key_before_count_and_are_replaced(void **state)
 static void pending_fast_opens_are_bounded(void **state)
 {
     (void)state;
-    struct peer *peer = serving(2);
+    struct peer *peer = peer_listening(8, FOYER_OPT_FASTOPEN, 2);
     struct wire_tcp_options options = get_cookie(peer);
 
     fast_syn(peer, 1001, &options, 10);
@@ -222,7 +214,7 @@ static void pending_fast_opens_are_bounded(void **state)
 static void syn_again_brings_no_data_twice(void **state)
 {
     (void)state;
-    struct peer *peer = serving(2);
+    struct peer *peer = peer_listening(8, FOYER_OPT_FASTOPEN, 2);
     struct wire_tcp_options options = get_cookie(peer);
 
     fast_syn(peer, 0, &options, 100);
@@ -246,7 +238,7 @@ static void syn_again_brings_no_data_twice(void **state)
 static void syn_ack_of_a_fast_open_is_sent_again_and_given_up(void **state)
 {
     (void)state;
-    struct peer *peer = serving(1);
+    struct peer *peer = peer_listening(8, FOYER_OPT_FASTOPEN, 1);
     struct wire_tcp_options options = get_cookie(peer);
 
     fast_syn(peer, 0, &options, 10);
@@ -271,7 +263,7 @@ static void syn_ack_of_a_fast_open_is_sent_again_and_given_up(void **state)
 static void early_data_that_was_lost_comes_again(void **state)
 {
     (void)state;
-    struct peer *peer = serving(1);
+    struct peer *peer = peer_listening(8, FOYER_OPT_FASTOPEN, 1);
     struct wire_tcp_options options = get_cookie(peer);
 
     fast_syn(peer, 0, &options, 10);
@@ -290,7 +282,7 @@ static void socket_closed_or_listener_closed_before_the_handshake_ends(void **st
 {
     (void)state;
     for (int kind = 0; kind < 3; kind++) {
-        struct peer *peer = serving(1);
+        struct peer *peer = peer_listening(8, FOYER_OPT_FASTOPEN, 1);
         struct wire_tcp_options options = get_cookie(peer);
         fast_syn(peer, 0, &options, 10);
         peer_expect(peer, SYN | ACK, 0, 11, 0);
@@ -552,7 +544,7 @@ static void simultaneous_fast_open(void **state)
 static void server_and_client_need_no_cookie_where_none_is_wanted(void **state)
 {
     (void)state;
-    struct peer *peer = serving(1);
+    struct peer *peer = peer_listening(8, FOYER_OPT_FASTOPEN, 1);
     set_option(peer, peer->listener, FOYER_OPT_FASTOPEN_WITHOUT_COOKIE, 1);
     fast_syn(peer, 0, &plain, 100);
     peer_expect(peer, SYN | ACK, 0, 101, 0);

@@ -350,14 +350,6 @@ static void flood_costs_no_memory(void **state)
 
 /* ---- requests that wait for the caller ------------------------------------------------------------------- */
 
-static struct peer *holding(uint32_t backlog)
-{
-    struct peer *peer = peer_create();
-    peer_listen(peer, backlog);
-    assert_int_equal(foyer_socket_set_option(peer->host, peer->listener, FOYER_OPT_HOLD, 1), 0);
-    return peer;
-}
-
 static foyer_request next_request(struct peer *peer)
 {
     foyer_request request = {0};
@@ -368,7 +360,7 @@ static foyer_request next_request(struct peer *peer)
 static void held_is_told_and_silent(void **state)
 {
     (void)state;
-    struct peer *peer = holding(4);
+    struct peer *peer = peer_listening(4, FOYER_OPT_HOLD, 1);
     foyer_request none;
     assert_int_equal(foyer_request_next(peer->host, peer->listener, &none), -EAGAIN);
     for (int i = 0; i < 3; i++) { /* its SYN comes again: still one request */
@@ -404,7 +396,7 @@ static void held_is_told_and_silent(void **state)
 static void refused_and_dropped(void **state)
 {
     (void)state;
-    struct peer *peer = holding(4);
+    struct peer *peer = peer_listening(4, FOYER_OPT_HOLD, 1);
     peer_send(peer, (struct seg){.flags = SYN, .window = 60000});
     foyer_request request = next_request(peer);
     assert_int_equal(foyer_request_refuse(peer->host, request, peer->now), 0);
@@ -429,7 +421,7 @@ static void held_ends_by_time_reset_or_close(void **state)
 {
     (void)state;
     struct foyer_request_info info;
-    struct peer *peer = holding(4);
+    struct peer *peer = peer_listening(4, FOYER_OPT_HOLD, 1);
     peer_send(peer, (struct seg){.flags = SYN, .window = 60000});
     foyer_request request = next_request(peer);
     peer_advance(peer, 59 * S);
@@ -455,7 +447,7 @@ static void held_ends_by_time_reset_or_close(void **state)
 static void held_are_bounded_without_cookies(void **state)
 {
     (void)state;
-    struct peer *peer = holding(20);
+    struct peer *peer = peer_listening(20, FOYER_OPT_HOLD, 1);
     for (uint32_t i = 0; i < 30; i++)
         syn_from(peer, (uint16_t)(1000 + i), NULL);
     peer_expect_nothing(peer);

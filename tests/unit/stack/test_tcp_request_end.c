@@ -15,14 +15,6 @@
 #define S FOYER_NS_PER_S
 #define NAME 0x1234567890abcdefu
 
-static struct peer *holding(uint32_t backlog)
-{
-    struct peer *peer = peer_create();
-    peer_listen(peer, backlog);
-    assert_int_equal(foyer_socket_set_option(peer->host, peer->listener, FOYER_OPT_HOLD, 1), 0);
-    return peer;
-}
-
 static uint32_t request_count(struct peer *peer)
 {
     struct foyer_socket_info info;
@@ -111,7 +103,7 @@ static void unreachable(struct peer *peer, uint8_t code, uint32_t seq)
 static void user_comes_with_the_socket(void **state)
 {
     (void)state;
-    struct peer *peer = holding(4);
+    struct peer *peer = peer_listening(4, FOYER_OPT_HOLD, 1);
     struct foyer_socket_info info;
     struct foyer_event event;
     foyer_socket_set_owner(peer->host, peer->listener, 5);
@@ -142,7 +134,7 @@ static void user_comes_with_the_socket(void **state)
 static void user_comes_with_a_socket_that_was_reset(void **state)
 {
     (void)state;
-    struct peer *peer = holding(4);
+    struct peer *peer = peer_listening(4, FOYER_OPT_HOLD, 1);
     struct foyer_socket_info info;
     struct foyer_event event;
     answered(peer, NAME);
@@ -240,7 +232,7 @@ static void end_is_told_with_its_reason(void **state)
         {icmp_says_no, -ECONNREFUSED},    {icmp_explains_the_silence, -EHOSTUNREACH},
     };
     for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
-        struct peer *peer = holding(4);
+        struct peer *peer = peer_listening(4, FOYER_OPT_HOLD, 1);
         ways[i].end(peer);
         print_message("way %zu\n", i);
         expect_end(peer, NAME, ways[i].error);
@@ -252,7 +244,7 @@ static void end_is_told_with_its_reason(void **state)
 static void end_is_not_told_to_who_does_not_ask(void **state)
 {
     (void)state;
-    struct peer *peer = holding(4);
+    struct peer *peer = peer_listening(4, FOYER_OPT_HOLD, 1);
     answered(peer, 0);
     peer_send(peer, (struct seg){.flags = RST, .seq = 1});
     expect_no_end(peer);
@@ -276,7 +268,7 @@ static void end_is_not_told_to_who_does_not_ask(void **state)
 static void ended_count_in_the_backlog(void **state)
 {
     (void)state;
-    struct peer *peer = holding(20);
+    struct peer *peer = peer_listening(20, FOYER_OPT_HOLD, 1);
     for (unsigned i = 0; i < 20; i++) {
         held(peer, i + 1);
         peer_send(peer, (struct seg){.flags = RST, .seq = 1});
@@ -327,7 +319,7 @@ static void icmp_that_ends_nothing(void **state)
 static void icmp_does_not_end_a_held_request(void **state)
 {
     (void)state;
-    struct peer *peer = holding(4);
+    struct peer *peer = peer_listening(4, FOYER_OPT_HOLD, 1);
     held(peer, NAME);
     peer->host_iss = 0;
     unreachable(peer, 3, 0);

@@ -10,25 +10,12 @@
 
 #define RTT (20 * MS)
 
-/* A connection over a path of 20 ms whose first 2000 bytes have made the round trip. */
-static struct peer *establish(bool has_ts)
-{
-    struct peer *peer = peer_establish_far(RTT, has_ts);
-
-    peer_write(peer, 2000);
-    peer_drain(peer);
-    peer_advance(peer, RTT);
-    peer_send(peer, (struct seg){.flags = ACK, .seq = 1, .ack = 2001, .window = 60000});
-    peer_drain(peer);
-    return peer;
-}
-
 /* ---- the window's edges ---------------------------------------------------------------------------- */
 
 /* RFC 9293 section 3.10.7.4: nothing of an unacceptable segment is believed, its ACK neither. */
 static void ack_of_a_segment_beyond_the_window_is_not_taken(void **state)
 {
-    struct peer *peer = establish(false);
+    struct peer *peer = peer_establish_warm(RTT, false);
 
     (void)state;
     peer_write(peer, 500);
@@ -45,7 +32,7 @@ static void ack_of_a_segment_beyond_the_window_is_not_taken(void **state)
 /* Text that comes while we send nothing echoes what is old. [test RFC7323 4.1a] */
 static void echo_gives_no_round_trip_where_nothing_is_acknowledged(void **state)
 {
-    struct peer *peer = establish(true);
+    struct peer *peer = peer_establish_warm(RTT, true);
     uint32_t rtt_us = peer_info(peer).rtt_us;
 
     (void)state;
@@ -68,7 +55,7 @@ static struct seg with_ts(struct seg seg, uint32_t value)
 /* [test RFC7323 4.3b] */
 static void earliest_timestamp_is_echoed(void **state)
 {
-    struct peer *peer = establish(true);
+    struct peer *peer = peer_establish_warm(RTT, true);
     uint32_t now = (uint32_t)(peer->now / MS) + peer->ts_offset;
 
     (void)state;
@@ -87,7 +74,7 @@ static void earliest_timestamp_is_echoed(void **state)
 /* [test RFC7323 5.4a] */
 static void timestamp_clock_ticks_in_milliseconds(void **state)
 {
-    struct peer *peer = establish(true);
+    struct peer *peer = peer_establish_warm(RTT, true);
     uint32_t before = peer->last_ts;
     foyer_time_ns start = peer->now;
 
@@ -109,7 +96,7 @@ static void timestamp_clock_ticks_in_milliseconds(void **state)
 /* The same again tells nothing, however often. [test RFC6675 2a] */
 static void acks_without_news_are_no_duplicate_acks(void **state)
 {
-    struct peer *peer = establish(false);
+    struct peer *peer = peer_establish_warm(RTT, false);
 
     (void)state;
     peer_write(peer, 8000);
@@ -127,7 +114,7 @@ static void acks_without_news_are_no_duplicate_acks(void **state)
 /* What the timer measured was the retransmission's wait. [test RFC9293 MUST-18] */
 static void fast_retransmission_gives_no_round_trip(void **state)
 {
-    struct peer *peer = establish(false);
+    struct peer *peer = peer_establish_warm(RTT, false);
     uint32_t rtt_us = peer_info(peer).rtt_us;
 
     (void)state;
@@ -148,7 +135,7 @@ static void fast_retransmission_gives_no_round_trip(void **state)
  * delivery, or all that was sent in between were lost at once. [test RFC8985 6.2b] */
 static void early_ack_of_a_retransmission_is_the_originals(void **state)
 {
-    struct peer *peer = establish(false);
+    struct peer *peer = peer_establish_warm(RTT, false);
 
     (void)state;
     peer_write(peer, 12000);
@@ -168,7 +155,7 @@ static void early_ack_of_a_retransmission_is_the_originals(void **state)
 /* [test RFC8985 7.2b 7.3b] */
 static void one_probe_then_a_whole_timeout(void **state)
 {
-    struct peer *peer = establish(false);
+    struct peer *peer = peer_establish_warm(RTT, false);
 
     (void)state;
     peer_write(peer, 5000);
@@ -189,7 +176,7 @@ static void one_probe_then_a_whole_timeout(void **state)
 /* What the congestion window holds back goes first. [test RFC8985 7.3a] */
 static void probe_is_new_text_where_there_is_some(void **state)
 {
-    struct peer *peer = establish(false);
+    struct peer *peer = peer_establish_warm(RTT, false);
     struct seg seg = {0};
 
     (void)state;
@@ -208,7 +195,7 @@ static void probe_is_new_text_where_there_is_some(void **state)
 /* Both copies arrive, and a D-SACK says so. [test RFC8985 7.4b] */
 static void needless_probe_reduces_nothing(void **state)
 {
-    struct peer *peer = establish(false);
+    struct peer *peer = peer_establish_warm(RTT, false);
 
     (void)state;
     peer_write(peer, 5000);
@@ -230,7 +217,7 @@ static void needless_probe_reduces_nothing(void **state)
  * waited for twice as long. [test RFC8985 6.2f] */
 static void dsack_widens_the_reordering_window(void **state)
 {
-    struct peer *peer = establish(false);
+    struct peer *peer = peer_establish_warm(RTT, false);
 
     (void)state;
     peer_write(peer, 6000);
@@ -261,7 +248,7 @@ static void dsack_widens_the_reordering_window(void **state)
  * [test RFC8985 6.2a] */
 static void least_round_trip_is_of_the_last_five_minutes(void **state)
 {
-    struct peer *peer = establish(false);
+    struct peer *peer = peer_establish_warm(RTT, false);
     const struct tcb *tcb = sock_from_handle(peer->host, peer->socket)->tcb;
 
     (void)state;
@@ -282,7 +269,7 @@ static void least_round_trip_is_of_the_last_five_minutes(void **state)
 /* [test RFC9438 4.6b] */
 static void ssthresh_is_two_segments_at_least(void **state)
 {
-    struct peer *peer = establish(false);
+    struct peer *peer = peer_establish_warm(RTT, false);
 
     (void)state;
     peer_write(peer, 1000);

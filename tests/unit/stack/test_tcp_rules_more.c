@@ -4,23 +4,9 @@
  */
 #include "unit/stack/tcp_peer.h"
 
-#include <errno.h>
-
 #include "stack/tcp.h"
 
 #define RTT (20 * MS)
-
-static struct peer *establish(bool has_ts)
-{
-    struct peer *peer = peer_establish_far(RTT, has_ts);
-
-    peer_write(peer, 2000);
-    peer_drain(peer);
-    peer_advance(peer, RTT);
-    peer_send(peer, (struct seg){.flags = ACK, .seq = 1, .ack = 2001, .window = 60000});
-    peer_drain(peer);
-    return peer;
-}
 
 /* ---- window scale (RFC 7323 section 2) -------------------------------------------------------------- */
 
@@ -90,7 +76,7 @@ static void echo_without_ack_is_ignored(void **state)
 /* [test RFC7323 3.2i] */
 static void timestamps_that_were_not_agreed_on_are_ignored(void **state)
 {
-    struct peer *peer = establish(false);
+    struct peer *peer = peer_establish_warm(RTT, false);
     static const uint32_t values[] = {9000, 100, 0x90000000u}; /* also what PAWS would drop */
 
     (void)state;
@@ -117,7 +103,7 @@ static void timestamps_that_were_not_agreed_on_are_ignored(void **state)
  * genuine were old. [test RFC7323 5.2b] */
 static void timestamp_of_a_reset_is_not_kept(void **state)
 {
-    struct peer *peer = establish(true);
+    struct peer *peer = peer_establish_warm(RTT, true);
     uint32_t now_ms = (uint32_t)(peer->now / MS) + peer->ts_offset;
 
     (void)state;
@@ -139,7 +125,7 @@ static void timestamp_of_a_reset_is_not_kept(void **state)
 /* [test RFC7323 5.3d] */
 static void old_timestamps_are_found_before_wrong_numbers(void **state)
 {
-    struct peer *peer = establish(true);
+    struct peer *peer = peer_establish_warm(RTT, true);
     uint32_t now_ms = (uint32_t)(peer->now / MS) + peer->ts_offset;
 
     (void)state;
@@ -179,7 +165,7 @@ static void progress_forgets_duplicate_acks(void **state)
 /* [test RFC6675 5.1c 5.1d] */
 static void a_timeout_ends_recovery_until_all_is_acknowledged(void **state)
 {
-    struct peer *peer = establish(false);
+    struct peer *peer = peer_establish_warm(RTT, false);
 
     (void)state;
     peer_write(peer, 8000);
@@ -221,7 +207,7 @@ static void wait_for_timeouts(struct peer *peer, uint64_t count)
  * is left to the timer, and only a new measure makes probes possible. [test RFC8985 7.3c] */
 static void no_probe_without_a_round_trip_since_the_last(void **state)
 {
-    struct peer *peer = establish(false);
+    struct peer *peer = peer_establish_warm(RTT, false);
 
     (void)state;
     peer_write(peer, 3000);
@@ -252,7 +238,7 @@ static void no_probe_without_a_round_trip_since_the_last(void **state)
  * [test RFC8257 3.5b] */
 static void a_second_timeout_begins_anew(void **state)
 {
-    struct peer *peer = establish(false);
+    struct peer *peer = peer_establish_warm(RTT, false);
     struct seg seg;
 
     (void)state;
@@ -279,16 +265,10 @@ static void a_second_timeout_begins_anew(void **state)
 /* [test RFC3168 6.1.6a] */
 static void window_probes_carry_no_marks(void **state)
 {
-    struct peer *peer = peer_create();
-    struct foyer_endpoint remote = {foyer_addr_v4(10, 0, 0, 2), PEER_PORT};
+    struct peer *peer = peer_connecting(FOYER_OPT_ECN, FOYER_ECN_REQUEST);
     struct seg seg;
 
     (void)state;
-    assert_int_equal(foyer_socket_open(peer->host, FOYER_FAMILY_V4, FOYER_TCP, 1, &peer->socket),
-                     0);
-    foyer_socket_set_option(peer->host, peer->socket, FOYER_OPT_ECN, FOYER_ECN_REQUEST);
-    foyer_socket_connect(peer->host, peer->socket, &remote, peer->now);
-    peer->host_port = peer_info(peer).local.port;
     peer_drain(peer);
     peer_send(peer, (struct seg){.flags = SYN | ACK | WIRE_TCP_ECE, .ack = 1, .window = 0});
     peer_events(peer);
