@@ -4,7 +4,7 @@
  *     entry points   io.c socket.c option.c fd.c poll.c epoll*.c resolve.c process.c stdio.c syscall.c
  *          |
  *     table.c        descriptor -> counted object, without locks
- *     keep.c         connections that serve again; spare.c sockets prepared
+ *     keep*.c        connections that serve again; spare.c sockets prepared
  *     session.c      requests to foyerd, one at a time
  *     wait.c         readiness from shared memory, sleeping, the doorbell, locks of a slot
  *          |

@@ -21,6 +21,8 @@
 #include "preload/address.c"
 #include "preload/data.c"
 #include "preload/keep.c"
+#include "preload/keep_accept.c"
+#include "preload/keep_connect.c"
 #include "preload/table.c"
 #include "preload/wait.c"
 
