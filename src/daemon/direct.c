@@ -7,12 +7,11 @@
 
 #include "daemon/daemon.h"
 #include "daemon/local.h"
-#include "daemon/log.h"
 #include "daemon/relay.h"
 
 #define SWEEP_NS (10 * FOYER_NS_PER_S)
 #define IDLE_SWEEPS 2u     /* without a datagram, until a ring is let go */
-#define PER_HOST_MAX 4096u /* rings that lead to one host: two descriptors here in all */
+#define PER_HOST_MAX 4096u /* rings that lead to one host: a descriptor here for each */
 #define FLUSH_ROUNDS 4u    /* of the sender's host, before the ring takes over */
 
 struct direct {

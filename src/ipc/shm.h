@@ -74,14 +74,13 @@ static inline bool foyer_keep_change(struct foyer_keep *keep, enum foyer_keep_st
            atomic_compare_exchange_strong(&keep->word, &word, after);
 }
 
+#define FOYER_CHANNEL_NOOK_SIZE 1760u
+
 /*
  * rings[0] is written by side 0, rings[1] by side 1. Side 0 is the program that connected (or
  * the program, where foyerd is the other end: UDP and relayed TCP opened from inside); side 1
  * the one that accepted. data of rings[i] begins at FOYER_CHANNEL_DATA_OFFSET + i * ring_size.
- */
-#define FOYER_CHANNEL_NOOK_SIZE 1760u
-
-/*
+ *
  * Local carrier: bytes origin to origin + FOYER_CHANNEL_NOOK_SIZE - 1 of a ring are in its nook,
  * those behind in data, from its begin on and round and round. A writer that finds the ring drained
  * moves origin to head when the next bytes would leave the nook. So a connection of small requests

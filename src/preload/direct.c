@@ -614,7 +614,8 @@ static bool peek(struct direct_ring *ring, struct foyer_direct_header *ret_heade
     uint32_t used = (is_closing ? ring->end : foyer_ring_head(&ring->ring)) - tail;
     if (used == 0 || atomic_load_explicit(&ring->is_spoilt, memory_order_relaxed))
         return false;
-    if (used >= HEADER_SIZE && used <= (is_closing ? ring->closing_left : ring->ring.size)) {
+    if (used >= HEADER_SIZE && used <= ring->ring.size &&
+        (!is_closing || used <= ring->closing_left)) {
         foyer_ring_get(&ring->ring, tail, ret_header, HEADER_SIZE);
         if (ret_header->payload_size <= PAYLOAD_MAX_V6 &&
             foyer_direct_record_size(ret_header->payload_size) <= used) {

@@ -449,11 +449,14 @@ static struct socket_object *object_from_accept(const struct foyer_accept *accep
     struct socket_object *sock = slot == NULL ? NULL : socket_object_create();
     if (bell >= 0)
         bell = table_hide(bell);
-    if (sock != NULL && memfd >= 0 && (bell >= 0 || !accept->is_local))
+    if (sock != NULL && memfd >= 0 && (bell >= 0 || !accept->is_local)) {
         channel =
             channel_create_kept(slot->channel_id, memfd, accept->ring_size, accept->side & 1, bell);
-    else
+    } else {
         table_close_hidden(bell);
+        if (memfd >= 0)
+            raw_close(memfd);
+    }
     if (channel == NULL) {
         if (sock != NULL)
             socket_release(sock);
@@ -639,10 +642,12 @@ static int attach_connection(struct socket_object *sock, const struct foyer_repl
             return bell;
         }
     }
-    struct channel *channel = memfd < 0
-                                  ? NULL
-                                  : channel_create_kept(sock->slot->channel_id, memfd,
-                                                        reply->ring_size, reply->side & 1, bell);
+    if (memfd < 0) {
+        table_close_hidden(bell);
+        return -ENOBUFS;
+    }
+    struct channel *channel = channel_create_kept(sock->slot->channel_id, memfd, reply->ring_size,
+                                                  reply->side & 1, bell);
     if (channel == NULL)
         return -ENOBUFS;
     if (sock->slot->peer_arena != 0)

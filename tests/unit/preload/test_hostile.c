@@ -252,6 +252,25 @@ static void direct_ring_ends_where_it_was_taken_back(void **state)
     fixture_destroy(fixture);
 }
 
+/* Its writer has moved the tail before foyerd said where the ring ends. */
+static void direct_ring_holds_no_more_than_its_size(void **state)
+{
+    (void)state;
+    struct fixture *fixture = fixture_create(SOCK_DGRAM);
+    struct direct_ring *ring = direct_to(fixture);
+    struct foyer_reply_inbox reply = {.state_count = 1, .states = {{1, 48, 1}}};
+    char bytes[64];
+    for (int i = 0; i < 3; i++)
+        direct_write(ring, 5, 24);
+    atomic_store(&ring->shared->ring.tail, 48 - 2 * FOYER_DIRECT_RING_SIZE_MIN);
+    update_states(box_now(&fixture->sock), &reply);
+    assert_false(direct_has_data(&fixture->sock, fixture->ends[0]));
+    assert_int_equal(receive(fixture, bytes, sizeof(bytes)), -EAGAIN);
+    assert_int_equal(atomic_load(&ring->shared->ring.reader_state), FOYER_RING_RESET);
+    direct_destroy(&fixture->sock);
+    fixture_destroy(fixture);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -265,6 +284,7 @@ int main(void)
         cmocka_unit_test(datagram_without_a_whole_header_is_dropped),
         cmocka_unit_test(direct_ring_of_nonsense_is_left_alone),
         cmocka_unit_test(direct_ring_ends_where_it_was_taken_back),
+        cmocka_unit_test(direct_ring_holds_no_more_than_its_size),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
