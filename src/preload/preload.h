@@ -1,7 +1,8 @@
 /*
  * libfoyer-preload.so: foyer's sockets behind the libc calls of an unmodified program.
  *
- *     entry points   io.c socket.c option.c fd.c poll.c epoll*.c resolve.c process.c stdio.c syscall.c
+ *     entry points   io.c socket.c accept.c option.c fd.c poll.c epoll*.c resolve.c process.c stdio.c
+ *          |         syscall.c
  *          |
  *     table.c        descriptor -> counted object, without locks
  *     keep*.c        connections that serve again; spare.c sockets prepared
@@ -463,6 +464,10 @@ void spare_fork_child(void);
 int socket_autobind(struct socket_object *sock);
 bool socket_is_nonblocking(const struct socket_object *sock, int flags);
 void socket_set_nonblocking(struct socket_object *sock, int fd, bool is_on);
+/* Enters a program end under its descriptor; flags are SOCK_CLOEXEC and SOCK_NONBLOCK. */
+int socket_install(struct socket_object *sock, int fd, int flags);
+/* Its own doorbell, for others who sleep on it: by foyerd, since this end cannot ring it. */
+void socket_ring_own_bell(const struct socket_object *sock);
 /* A descriptor the program can be given; -EMFILE above what it believes of its limit. */
 int socket_check_limit(int fd);
 
