@@ -437,12 +437,45 @@ static void send_some(struct fuzz *fuzz)
         (void)foyer_socket_send(fuzz->host, socket, zeros, size, fuzz->now);
 }
 
+static void filter_sources(struct fuzz *fuzz, foyer_socket socket, const struct foyer_addr *group)
+{
+    struct foyer_addr sources[80];
+    enum foyer_filter_mode mode;
+    uint8_t how = take(fuzz), count = take(fuzz) % 80;
+    for (uint32_t i = 0; i < 80; i++)
+        sources[i] = foyer_addr_is_v4(group) ? foyer_addr_v4(10, 0, (uint8_t)i, how & 7)
+                                             : addr6((uint8_t)((how & 7) + i));
+    switch (how >> 4 & 7) {
+    case 0:
+        (void)foyer_socket_join_source(fuzz->host, socket, group, sources, fuzz->now);
+        break;
+    case 1:
+        (void)foyer_socket_leave_source(fuzz->host, socket, group, sources, fuzz->now);
+        break;
+    case 2:
+        (void)foyer_socket_block_source(fuzz->host, socket, group, sources, fuzz->now);
+        break;
+    case 3:
+        (void)foyer_socket_unblock_source(fuzz->host, socket, group, sources, fuzz->now);
+        break;
+    case 4:
+        if (foyer_socket_source_filter(fuzz->host, socket, group, &mode, sources, 80) > 64)
+            abort();
+        break;
+    default:
+        (void)foyer_socket_set_source_filter(fuzz->host, socket, group, how >> 4 & 1, sources,
+                                             count, fuzz->now);
+    }
+}
+
 static void join_or_leave(struct fuzz *fuzz, foyer_socket socket)
 {
     uint8_t how = take(fuzz);
     struct foyer_addr group = how & 1 ? foyer_addr_v4(224, 0, 0, how & 15)
                                       : (struct foyer_addr){{0xff, 2, [15] = how & 15}};
-    if (how & 16)
+    if (how & 32)
+        filter_sources(fuzz, socket, &group);
+    else if (how & 16)
         (void)foyer_socket_leave_group(fuzz->host, socket, &group, fuzz->now);
     else
         (void)foyer_socket_join_group(fuzz->host, socket, &group, fuzz->now);

@@ -36,6 +36,8 @@ TITLES = {
     9293: "TCP",
     1122: "Host requirements: IP, ICMP, UDP",
     3168: "Explicit congestion notification",
+    3376: "IGMPv3, for hosts",
+    3810: "MLDv2, for listeners",
     4861: "Neighbour discovery",
     4862: "Stateless address autoconfiguration",
     5682: "F-RTO",

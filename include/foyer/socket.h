@@ -306,6 +306,58 @@ FOYER_API int foyer_socket_join_group(struct foyer_host *host, foyer_socket sock
 FOYER_API int foyer_socket_leave_group(struct foyer_host *host, foyer_socket socket,
                                        const struct foyer_addr *group, foyer_time_ns now);
 
+/*
+ * The same from some sources alone (RFC 3376, RFC 3810; the calls of RFC 3678). A member's filter is
+ * EXCLUDE with a list, which may be empty (as foyer_socket_join_group makes it), or INCLUDE with a list
+ * of at least one. Datagrams to the group from other sources are not given to the socket; routers are
+ * told of all sockets' filters together. source: unicast, of the group's family.
+ *
+ * join_source: the socket becomes a member for the source (IP_ADD_SOURCE_MEMBERSHIP), or adds it to
+ * its INCLUDE list; a list EXCLUDE without sources gives way to it. leave_source takes one from the
+ * INCLUDE list; with the last one the socket leaves. block_source and unblock_source change the
+ * EXCLUDE list of a member.
+ *
+ * -EINVAL: the list is of the other mode, no member (but for join_source), no source or no group;
+ * -EADDRNOTAVAIL: it is in the list already, or is not; -ENOBUFS: beyond 64 sources in a list or 256
+ * of all lists of the group, or as join_group; -ENOMEM. After an error all is as before. Others as
+ * foyer_socket_join_group. O(sources of the group) per source of the list.
+ */
+#define FOYER_GROUP_SOURCES_MAX 64
+
+enum foyer_filter_mode {
+    FOYER_FILTER_INCLUDE = 0,
+    FOYER_FILTER_EXCLUDE = 1,
+};
+
+FOYER_API int foyer_socket_join_source(struct foyer_host *host, foyer_socket socket,
+                                       const struct foyer_addr *group,
+                                       const struct foyer_addr *source, foyer_time_ns now);
+FOYER_API int foyer_socket_leave_source(struct foyer_host *host, foyer_socket socket,
+                                        const struct foyer_addr *group,
+                                        const struct foyer_addr *source, foyer_time_ns now);
+FOYER_API int foyer_socket_block_source(struct foyer_host *host, foyer_socket socket,
+                                        const struct foyer_addr *group,
+                                        const struct foyer_addr *source, foyer_time_ns now);
+FOYER_API int foyer_socket_unblock_source(struct foyer_host *host, foyer_socket socket,
+                                          const struct foyer_addr *group,
+                                          const struct foyer_addr *source, foyer_time_ns now);
+/*
+ * Puts a whole filter in the place of the old one (IPMulticastListen of RFC 3376 section 2, IP_MSFILTER);
+ * a socket that is no member becomes one. sources may be NULL where count is 0. INCLUDE of nothing
+ * leaves: -EADDRNOTAVAIL where it is no member. Other errors as above.
+ */
+FOYER_API int foyer_socket_set_source_filter(struct foyer_host *host, foyer_socket socket,
+                                             const struct foyer_addr *group,
+                                             enum foyer_filter_mode mode,
+                                             const struct foyer_addr *sources, size_t count,
+                                             foyer_time_ns now);
+/* How many sources the filter has, of which up to max are written, and its mode. -EADDRNOTAVAIL: no
+ * member; others as above. */
+FOYER_API int foyer_socket_source_filter(struct foyer_host *host, foyer_socket socket,
+                                         const struct foyer_addr *group,
+                                         enum foyer_filter_mode *ret_mode,
+                                         struct foyer_addr *ret_sources, size_t max);
+
 enum foyer_shutdown {
     FOYER_SHUTDOWN_READ = 1,
     FOYER_SHUTDOWN_WRITE = 2,

@@ -14,6 +14,7 @@
 #include <errno.h>
 
 #include "stack/dhcp.h"
+#include "stack/group.h"
 #include "stack/ip.h"
 
 #define DAD_TRANSMITS 1u       /* RFC 4862 section 5.1, DupAddrDetectTransmits */
@@ -139,6 +140,8 @@ static void assign(struct foyer_host *host, struct host_address *address, foyer_
     /* RFC 5227 section 2.3: an address that was probed for is announced. IPv6 has no need to. */
     if (foyer_addr_is_v4(&address->addr) || (host->config.behaviour & FOYER_HOST_ANNOUNCE))
         start_announcing(address, now);
+    if (!foyer_addr_is_v4(&address->addr) && foyer_addr_is_link_local_v6(&address->addr))
+        group_tell_all_v6(host, now);
     dhcp_address_changed(host, address);
 }
 

@@ -1,37 +1,33 @@
 /*
- * Groups: who of the host's sockets listens to which, and what multicast routers and snooping
- * switches are told of it: IGMPv3 (RFC 9776) and MLDv2 (RFC 9777), and their predecessors while
- * a querier that speaks no better was heard.
+ * Groups: who of the host's sockets listens to which, and to which sources in it.
  *
- *     join, leave -> a report at once, repeated within a second (the first may be lost)
- *     query       -> a report after a random while, so that not all hosts speak together
+ *     socket's call -> set_filter (the member's own list) -> update (the interface's state of the
+ *     group) -> group_changed (group_report.c: routers are told)
  *
- * All memberships are for any source (EXCLUDE of nothing), so a report has no source lists, and a
- * query about sources is answered with the state of the whole group.
+ * Each member has a filter: INCLUDE of some sources or EXCLUDE of some (RFC 9776 section 3.1). Of
+ * each source that is named, the group counts by whom, so that the interface's state (section 3.2)
+ * is known without going through the members.
  *
  * The host itself listens to the solicited-node groups of its addresses. It answers for them, and
  * announces them where it lives among strangers (enum foyer_host_behaviour); reception does not
  * depend on their entries here.
  */
+#include "stack/group.h"
+
 #include <errno.h>
 
 #include "stack/ip.h"
-#include "wire/membership.h"
 
 #define GROUPS_MAX 256u
-#define MEMBERSHIPS_MAX 32u /* per socket; Linux allows 20 */
+#define GROUP_SOURCES_MAX 256u /* all members' together */
+#define MEMBERSHIPS_MAX 32u    /* per socket; Linux allows 20 */
 
-#define ROBUSTNESS 2u                         /* RFC 9776 section 8.1 */
-#define UNSOLICITED_INTERVAL_MS 1000u         /* section 8.11, RFC 9777 section 9.11 */
-#define OLD_QUERIER_NS (260 * FOYER_NS_PER_S) /* section 8.12, 2 * 125 s + 10 s */
-#define RESPONSE_MIN_MS 100u /* so that queries without delay do not make a host a loudspeaker */
-
-static const struct foyer_addr all_igmpv3 = {
-    {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 224, 0, 0, 22}};
-static const struct foyer_addr all_routers4 = {
-    {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 224, 0, 0, 2}};
-static const struct foyer_addr all_mldv2 = {{0xff, 2, [15] = 0x16}};
-static const struct foyer_addr all_routers6 = {{0xff, 2, [15] = 2}};
+/* What a socket wants of a group. */
+struct filter {
+    bool is_exclude;
+    uint8_t count;
+    struct foyer_addr sources[FOYER_GROUP_SOURCES_MAX];
+};
 
 /* ---- the table ------------------------------------------------------------------------------------ */
 
@@ -43,12 +39,6 @@ bool group_is_everybodys(const struct foyer_addr *addr)
                addr->bytes[15] == 1;
     return addr->bytes[0] == 0xff && (addr->bytes[1] == 1 || addr->bytes[1] == 2) &&
            memcmp(addr->bytes + 2, all6, 13) == 0 && addr->bytes[15] == 1;
-}
-
-/* RFC 9776 section 5, RFC 9777 section 6: all-nodes and what stays inside a host is not told. */
-static bool is_told(const struct foyer_addr *addr)
-{
-    return !group_is_everybodys(addr) && (foyer_addr_is_v4(addr) || (addr->bytes[1] & 15) > 1);
 }
 
 struct group *group_find(const struct foyer_host *host, const struct foyer_addr *addr)
@@ -68,8 +58,18 @@ void groups_init(struct foyer_host *host)
     host->general_answer_ns[0] = host->general_answer_ns[1] = FOYER_TIME_NEVER;
 }
 
+void group_forget_asked(struct foyer_host *host, struct group *group)
+{
+    host_free(host, group->asked, sizeof(*group->asked));
+    group->asked = NULL;
+}
+
 static void group_free(struct foyer_host *host, struct group *group)
 {
+    struct list_node *node;
+    while ((node = list_pop_front(&group->sources)) != NULL)
+        host_free(host, LIST_ENTRY(node, struct group_source, node), sizeof(struct group_source));
+    group_forget_asked(host, group);
     list_remove(&group->node);
     host->group_count--;
     host_free(host, group, sizeof(*group));
@@ -80,24 +80,6 @@ void groups_finish(struct foyer_host *host)
     struct list_node *node;
     while ((node = list_first(&host->groups)) != NULL)
         group_free(host, LIST_ENTRY(node, struct group, node));
-}
-
-static void arm(struct foyer_host *host)
-{
-    foyer_time_ns first = host->general_answer_ns[0] < host->general_answer_ns[1]
-                              ? host->general_answer_ns[0]
-                              : host->general_answer_ns[1];
-    LIST_FOREACH (&host->groups, node) {
-        const struct group *group = LIST_ENTRY(node, struct group, node);
-        first = group->answer_ns < first ? group->answer_ns : first;
-        first = group->change_ns < first ? group->change_ns : first;
-    }
-    timer_set(&host->timers, &host->group_timer, first);
-}
-
-static bool is_wanted(const struct group *group)
-{
-    return group->own_count > 0 || !list_is_empty(&group->members);
 }
 
 static struct group *group_get(struct foyer_host *host, const struct foyer_addr *addr)
@@ -111,262 +93,109 @@ static struct group *group_get(struct foyer_host *host, const struct foyer_addr 
     group->addr = *addr;
     group->answer_ns = group->change_ns = FOYER_TIME_NEVER;
     list_init(&group->members);
+    list_init(&group->sources);
     list_push_back(&host->groups, &group->node);
     host->group_count++;
     return group;
 }
 
-/* The host began or ceased to listen: to be told now and once more. */
-static void changed(struct foyer_host *host, struct group *group, foyer_time_ns now)
+void group_tidy(struct foyer_host *host, struct group *group)
 {
-    if (!is_told(&group->addr)) {
-        if (!is_wanted(group))
-            group_free(host, group);
-        return;
-    }
-    group->changes_left = ROBUSTNESS;
-    group->change_ns = now;
-    if (!is_wanted(group))
-        group->answer_ns = FOYER_TIME_NEVER;
-    arm(host);
-}
-
-/* ---- messages --------------------------------------------------------------------------------------- */
-
-static unsigned version_of(const struct foyer_host *host, bool is_v4, foyer_time_ns now)
-{
-    /* RFC 9776 section 7.2.1, RFC 9777 section 8.2.1: the oldest querier heard of late decides. */
-    if (!is_v4)
-        return now < host->old_querier_until_ns[2] ? 1 : 2;
-    if (now < host->old_querier_until_ns[0])
-        return 1;
-    return now < host->old_querier_until_ns[1] ? 2 : 3;
-}
-
-static void send_message(struct foyer_host *host, const struct foyer_addr *dst, uint8_t *bytes,
-                         size_t size)
-{
-    struct foyer_addr src;
-    bool has_source = ip_choose_source(host, dst, &src);
-    if (foyer_addr_is_v4(dst)) {
-        if (!has_source)
-            src = foyer_addr_v4(0, 0, 0, 0); /* RFC 9776 section 4.2.14 */
-        wire_igmp_seal(bytes, size);
-        ip4_send_to_group(host, &src, dst, WIRE_PROTOCOL_IGMP, bytes, size);
-        return;
-    }
-    /* RFC 9777 section 5.2.14: link-local, or unspecified while there is none. */
-    if (!has_source || !foyer_addr_is_link_local_v6(&src))
-        memset(&src, 0, sizeof(src));
-    ip6_send_to_group(host, &src, dst, 1, true, bytes, size);
-}
-
-static void send_record(struct foyer_host *host, const struct foyer_addr *addr, uint8_t type)
-{
-    uint8_t bytes[WIRE_MEMBERSHIP_REPORT_SIZE + WIRE_MEMBERSHIP_RECORD_MAX];
-    bool is_v4 = foyer_addr_is_v4(addr);
-    size_t size = wire_membership_begin(bytes, is_v4);
-    size = wire_membership_add(bytes, size, type, addr);
-    send_message(host, is_v4 ? &all_igmpv3 : &all_mldv2, bytes, size);
-}
-
-/* By the older versions a report goes to the group itself, where other members hear it. */
-static void send_old(struct foyer_host *host, const struct group *group, unsigned version,
-                     bool is_leave)
-{
-    uint8_t bytes[24];
-    bool is_v4 = foyer_addr_is_v4(&group->addr);
-    uint8_t type =
-        is_v4 ? (version == 1 ? WIRE_IGMP_REPORT_V1 : WIRE_IGMP_REPORT_V2) : WIRE_MLD_REPORT_V1;
-    const struct foyer_addr *dst = &group->addr;
-    if (is_leave) {
-        if (is_v4 && version == 1)
-            return; /* RFC 1112 has no such message */
-        type = is_v4 ? WIRE_IGMP_LEAVE_V2 : WIRE_MLD_DONE_V1;
-        dst = is_v4 ? &all_routers4 : &all_routers6;
-    }
-    size_t size = wire_membership_old(bytes, type, &group->addr);
-    send_message(host, dst, bytes, size);
-}
-
-static bool is_current(const struct foyer_host *host, bool is_v4, foyer_time_ns now)
-{
-    return version_of(host, is_v4, now) == (is_v4 ? 3 : 2);
-}
-
-static void send_change(struct foyer_host *host, struct group *group, foyer_time_ns now)
-{
-    bool is_v4 = foyer_addr_is_v4(&group->addr);
-    bool is_leave = !is_wanted(group);
-    if (is_current(host, is_v4, now)) {
-        send_record(host, &group->addr, is_leave ? WIRE_GROUP_TO_INCLUDE : WIRE_GROUP_TO_EXCLUDE);
-    } else {
-        send_old(host, group, version_of(host, is_v4, now), is_leave);
-        if (is_leave)
-            group->changes_left = 1; /* RFC 2236 section 3: once */
-    }
-    group->changes_left--;
-    group->change_ns = group->changes_left > 0
-                           ? now + ip_random_ms(host, 1, UNSOLICITED_INTERVAL_MS)
-                           : FOYER_TIME_NEVER;
-}
-
-static void send_answer(struct foyer_host *host, struct group *group, foyer_time_ns now)
-{
-    bool is_v4 = foyer_addr_is_v4(&group->addr);
-    group->answer_ns = FOYER_TIME_NEVER;
-    if (is_current(host, is_v4, now))
-        send_record(host, &group->addr, WIRE_GROUP_IS_EXCLUDE);
-    else
-        send_old(host, group, version_of(host, is_v4, now), false);
-}
-
-/* All groups of the family, in as few reports as hold them. */
-static void send_general_answer(struct foyer_host *host, bool is_v4)
-{
-    const struct foyer_addr *dst = is_v4 ? &all_igmpv3 : &all_mldv2;
-    uint8_t bytes[IP6_GROUP_MESSAGE_MAX];
-    size_t size = wire_membership_begin(bytes, is_v4);
-    LIST_FOREACH (&host->groups, node) {
-        const struct group *group = LIST_ENTRY(node, struct group, node);
-        if (foyer_addr_is_v4(&group->addr) != is_v4 || !is_wanted(group) || !is_told(&group->addr))
+    LIST_FOREACH_SAFE (&group->sources, node) {
+        struct group_source *source = LIST_ENTRY(node, struct group_source, node);
+        if (source->include_count > 0 || source->exclude_count > 0 || source->changes_left > 0)
             continue;
-        if (size + WIRE_MEMBERSHIP_RECORD_MAX > sizeof(bytes)) {
-            send_message(host, dst, bytes, size);
-            size = wire_membership_begin(bytes, is_v4);
+        list_remove(&source->node);
+        group->source_count--;
+        host_free(host, source, sizeof(*source));
+    }
+    if (!group->is_wanted && group->mode_changes_left == 0 && group->presence_changes_left == 0 &&
+        list_is_empty(&group->sources) && list_is_empty(&group->members))
+        group_free(host, group);
+}
+
+/* ---- the interface's state (RFC 9776 section 3.2, RFC 9777 section 4.2) ------------------------------ */
+
+static struct group_source *source_find(const struct group *group, const struct foyer_addr *addr)
+{
+    LIST_FOREACH (&group->sources, node) {
+        struct group_source *source = LIST_ENTRY(node, struct group_source, node);
+        if (foyer_addr_eq(&source->addr, addr))
+            return source;
+    }
+    return NULL;
+}
+
+/* Nobody counts it yet. NULL: no memory, or more sources than a group may have. */
+static struct group_source *source_get(struct foyer_host *host, struct group *group,
+                                       const struct foyer_addr *addr)
+{
+    struct group_source *source = source_find(group, addr);
+    if (source != NULL || group->source_count == GROUP_SOURCES_MAX)
+        return source;
+    source = host_alloc(host, sizeof(*source));
+    if (source == NULL)
+        return NULL;
+    source->addr = *addr;
+    source->is_passed = group->is_exclude;
+    list_push_back(&group->sources, &source->node);
+    group->source_count++;
+    return source;
+}
+
+static bool is_passed(const struct group *group, const struct group_source *source)
+{
+    uint32_t any_source_count = group->own_count + group->exclude_count;
+    /* [RFC3376 3.2a 3.2b] EXCLUDE: what all exclude who exclude anything, but what somebody includes. */
+    return source->include_count > 0 ||
+           (any_source_count > 0 && source->exclude_count < any_source_count);
+}
+
+bool group_passes(const struct group *group, const struct foyer_addr *addr)
+{
+    const struct group_source *source = source_find(group, addr);
+    return source != NULL ? source->is_passed : group->is_exclude;
+}
+
+/*
+ * After members came, went or changed their minds. is_silent: routers need not know.
+ * May free the group.
+ */
+static void update(struct foyer_host *host, struct group *group, bool is_silent)
+{
+    bool is_wanted = group->own_count > 0 || !list_is_empty(&group->members);
+    bool is_exclude = group->own_count + group->exclude_count > 0;
+    bool is_news = false;
+    uint8_t robustness = is_silent || !group_is_told(&group->addr) ? 0 : GROUP_ROBUSTNESS;
+    if (is_exclude != group->is_exclude) {
+        group->mode_changes_left = robustness;
+        is_news = true;
+    }
+    if (is_wanted != group->is_wanted)
+        group->presence_changes_left = robustness;
+    LIST_FOREACH (&group->sources, node) {
+        struct group_source *source = LIST_ENTRY(node, struct group_source, node);
+        bool passes = is_passed(group, source);
+        if (passes != source->is_passed) {
+            source->changes_left = robustness;
+            is_news = true;
         }
-        size = wire_membership_add(bytes, size, WIRE_GROUP_IS_EXCLUDE, &group->addr);
+        source->is_passed = passes;
     }
-    if (size > WIRE_MEMBERSHIP_REPORT_SIZE)
-        send_message(host, dst, bytes, size);
-}
-
-void group_timer(struct foyer_host *host, foyer_time_ns now)
-{
-    for (unsigned v6 = 0; v6 < 2; v6++) {
-        if (host->general_answer_ns[v6] <= now) {
-            host->general_answer_ns[v6] = FOYER_TIME_NEVER;
-            send_general_answer(host, v6 == 0);
-        }
-    }
-    struct list_node *next;
-    for (struct list_node *node = list_first(&host->groups); node != NULL; node = next) {
-        struct group *group = LIST_ENTRY(node, struct group, node);
-        next = list_next(&host->groups, node);
-        if (group->answer_ns <= now)
-            send_answer(host, group, now);
-        if (group->change_ns <= now)
-            send_change(host, group, now);
-        if (!is_wanted(group) && group->changes_left == 0)
-            group_free(host, group);
-    }
-    arm(host);
-}
-
-/* ---- queries and others' reports ------------------------------------------------------------------------ */
-
-static void note_querier(struct foyer_host *host, bool is_v4, unsigned version, foyer_time_ns now)
-{
-    if (version >= (is_v4 ? 3u : 2u))
-        return;
-    unsigned slot = is_v4 ? version - 1 : 2;
-    host->old_querier_until_ns[slot] = now + OLD_QUERIER_NS;
-    /* RFC 9776 section 7.2.1: what was to be said in the newer version is not said any more. */
-    host->general_answer_ns[!is_v4] = FOYER_TIME_NEVER;
-}
-
-static void sooner(foyer_time_ns *time, foyer_time_ns wanted)
-{
-    *time = wanted < *time ? wanted : *time;
-}
-
-/* RFC 9776 section 5.2, RFC 9777 section 6.2. */
-static void query_input(struct foyer_host *host, const struct wire_membership *query, bool is_v4,
-                        foyer_time_ns now)
-{
-    uint32_t max_ms = query->max_response_ms;
-    bool is_general = foyer_addr_is_any(&query->group);
-    note_querier(host, is_v4, query->version, now);
-    if (max_ms < RESPONSE_MIN_MS)
-        max_ms = RESPONSE_MIN_MS;
-    if (is_general && is_current(host, is_v4, now)) {
-        sooner(&host->general_answer_ns[!is_v4], now + ip_random_ms(host, 1, max_ms));
-        arm(host);
-        return;
-    }
-    LIST_FOREACH (&host->groups, node) {
-        struct group *group = LIST_ENTRY(node, struct group, node);
-        if (foyer_addr_is_v4(&group->addr) == is_v4 && is_wanted(group) && is_told(&group->addr) &&
-            (is_general || foyer_addr_eq(&group->addr, &query->group)))
-            sooner(&group->answer_ns, now + ip_random_ms(host, 1, max_ms));
-    }
-    arm(host);
-}
-
-/* RFC 2236 section 3, RFC 2710 section 4: another member has said it. */
-static void report_input(struct foyer_host *host, const struct foyer_addr *addr, foyer_time_ns now)
-{
-    struct group *group = group_find(host, addr);
-    if (group != NULL && !is_current(host, foyer_addr_is_v4(addr), now))
-        group->answer_ns = FOYER_TIME_NEVER;
-}
-
-void igmp_input(struct foyer_host *host, const struct rx *rx, foyer_time_ns now)
-{
-    struct wire_membership igmp;
-    int parsed = rx->transport_contiguous == rx->size
-                     ? wire_igmp_parse(rx->transport, rx->size, &igmp)
-                     : -EINVAL;
-    if (parsed == -EBADMSG) {
-        host->stats.in_dropped_checksum++;
-        return;
-    }
-    /* RFC 9776 sections 4 and 9.1: from this link, to the group in question or to all. */
-    bool is_general = parsed == 0 && foyer_addr_is_any(&igmp.group);
-    if (parsed < 0 || rx->ttl != 1 ||
-        !(group_is_everybodys(&rx->dst) || (!is_general && foyer_addr_eq(&rx->dst, &igmp.group)))) {
-        host->stats.in_dropped_malformed++;
-        return;
-    }
-    if (igmp.type == WIRE_IGMP_QUERY)
-        query_input(host, &igmp, true, now);
+    group->is_exclude = is_exclude;
+    group->is_wanted = is_wanted;
+    if (is_news && robustness > 0)
+        group_changed(host, group, host->now_ns);
     else
-        report_input(host, &igmp.group, now);
-}
-
-/* RFC 9777 section 6.2 wants the Router Alert option in what is sent to MLD. */
-static bool has_router_alert(const struct rx *rx)
-{
-    const uint8_t *ip = rx->ip_header;
-    if (rx->ip_contiguous < WIRE_IPV6_SIZE + 8 || ip[6] != 0)
-        return false;
-    size_t end = WIRE_IPV6_SIZE + 8 + (size_t)ip[WIRE_IPV6_SIZE + 1] * 8;
-    if (end > rx->ip_contiguous)
-        return false;
-    for (size_t at = WIRE_IPV6_SIZE + 2; at + 1 < end; at += ip[at] == 0 ? 1 : 2u + ip[at + 1]) {
-        if (ip[at] == 5)
-            return true;
-    }
-    return false;
-}
-
-void mld_input(struct foyer_host *host, const struct rx *rx, foyer_time_ns now)
-{
-    struct wire_membership mld;
-    if (rx->transport_contiguous != rx->size || rx->ttl != 1 || !has_router_alert(rx) ||
-        wire_mld_parse(rx->transport, rx->size, &mld) < 0) {
-        host->stats.in_dropped_malformed++;
-        return;
-    }
-    if (mld.type == WIRE_MLD_REPORT_V1)
-        report_input(host, &mld.group, now);
-    else if (foyer_addr_is_link_local_v6(&rx->src)) /* RFC 9777 section 5.1.14, MUST */
-        query_input(host, &mld, false, now);
-    else
-        host->stats.in_dropped_malformed++;
+        group_tidy(host, group);
 }
 
 /* ---- the host's own groups --------------------------------------------------------------------------------- */
+
+static bool is_announced(const struct foyer_host *host)
+{
+    return (host->config.behaviour & (FOYER_HOST_SLAAC | FOYER_HOST_ANNOUNCE)) != 0;
+}
 
 void group_own_join(struct foyer_host *host, const struct foyer_addr *unicast)
 {
@@ -376,10 +205,8 @@ void group_own_join(struct foyer_host *host, const struct foyer_addr *unicast)
     struct group *group = group_get(host, &addr);
     if (group == NULL)
         return; /* heard nevertheless, only not told of */
-    bool was_wanted = is_wanted(group);
     group->own_count++;
-    if (!was_wanted && (host->config.behaviour & (FOYER_HOST_SLAAC | FOYER_HOST_ANNOUNCE)))
-        changed(host, group, host->now_ns);
+    update(host, group, !is_announced(host));
 }
 
 void group_own_leave(struct foyer_host *host, const struct foyer_addr *unicast)
@@ -389,17 +216,12 @@ void group_own_leave(struct foyer_host *host, const struct foyer_addr *unicast)
     if (group == NULL || group->own_count == 0)
         return;
     group->own_count--;
-    if (is_wanted(group))
-        return;
-    if (host->config.behaviour & (FOYER_HOST_SLAAC | FOYER_HOST_ANNOUNCE))
-        changed(host, group, host->now_ns);
-    else
-        group_free(host, group);
+    update(host, group, !is_announced(host));
 }
 
-/* ---- sockets' groups ------------------------------------------------------------------------------------------ */
+/* ---- members ------------------------------------------------------------------------------------------------- */
 
-static struct membership *find_membership(const struct group *group, const struct sock *sock)
+static struct membership *membership_find(const struct group *group, const struct sock *sock)
 {
     LIST_FOREACH (&group->members, node) {
         struct membership *membership = LIST_ENTRY(node, struct membership, node);
@@ -409,8 +231,136 @@ static struct membership *find_membership(const struct group *group, const struc
     return NULL;
 }
 
-static int check_socket(const struct sock *sock, const struct foyer_addr *addr)
+static bool has_source(const struct foyer_addr *sources, uint32_t count,
+                       const struct foyer_addr *addr)
 {
+    for (uint32_t i = 0; i < count; i++) {
+        if (foyer_addr_eq(&sources[i], addr))
+            return true;
+    }
+    return false;
+}
+
+bool membership_passes(const struct membership *membership, const struct foyer_addr *source)
+{
+    return has_source(membership->sources, membership->source_count, source) !=
+           membership->is_exclude;
+}
+
+/* Adds the member's list to the group's counts, or takes it away: by is 1 or -1. */
+static void count_member(struct group *group, const struct membership *membership, int by)
+{
+    if (membership->is_exclude)
+        group->exclude_count += (uint32_t)by;
+    for (uint32_t i = 0; i < membership->source_count; i++) {
+        struct group_source *source = source_find(group, &membership->sources[i]);
+        if (membership->is_exclude)
+            source->exclude_count += (uint32_t)by;
+        else
+            source->include_count += (uint32_t)by;
+    }
+}
+
+static void membership_free(struct foyer_host *host, struct membership *membership)
+{
+    host_free(host, membership->sources, membership->source_count * sizeof(struct foyer_addr));
+    host_free(host, membership, sizeof(*membership));
+}
+
+static void leave(struct foyer_host *host, struct group *group, struct membership *membership)
+{
+    membership->sock->membership_count--;
+    list_remove(&membership->node);
+    count_member(group, membership, -1);
+    membership_free(host, membership);
+    update(host, group, false);
+}
+
+/* A copy of the filter that is not the group's yet, with a place for each source in the group. */
+static struct membership *membership_create(struct foyer_host *host, struct group *group,
+                                            struct sock *sock, const struct filter *filter)
+{
+    size_t size = filter->count * sizeof(struct foyer_addr);
+    struct membership *membership = host_alloc(host, sizeof(*membership));
+    if (membership == NULL)
+        return NULL;
+    membership->sock = sock;
+    membership->is_exclude = filter->is_exclude;
+    if (size > 0) {
+        membership->sources = host_alloc(host, size);
+        if (membership->sources == NULL) {
+            membership_free(host, membership);
+            return NULL;
+        }
+        membership->source_count = filter->count;
+        memcpy(membership->sources, filter->sources, size);
+    }
+    for (uint32_t i = 0; i < filter->count; i++) {
+        if (source_get(host, group, &filter->sources[i]) == NULL) {
+            membership_free(host, membership);
+            return NULL;
+        }
+    }
+    return membership;
+}
+
+/* RFC 9776 section 2, IPMulticastListen: what the socket wants of the group from now on. */
+static int set_filter(struct foyer_host *host, struct sock *sock, const struct foyer_addr *addr,
+                      const struct filter *filter)
+{
+    struct group *group = group_find(host, addr);
+    struct membership *old = group != NULL ? membership_find(group, sock) : NULL;
+    if (!filter->is_exclude && filter->count == 0) {
+        if (old == NULL)
+            return -EADDRNOTAVAIL;
+        leave(host, group, old);
+        return 0;
+    }
+    if ((old == NULL && sock->membership_count == MEMBERSHIPS_MAX) ||
+        (group == NULL && host->group_count == GROUPS_MAX))
+        return -ENOBUFS;
+    group = group_get(host, addr);
+    if (group == NULL)
+        return -ENOMEM;
+    struct membership *membership = membership_create(host, group, sock, filter);
+    if (membership == NULL) {
+        /* [RFC3376 3.2c] The old filter stands. */
+        int error = group->source_count == GROUP_SOURCES_MAX ? -ENOBUFS : -ENOMEM;
+        group_tidy(host, group);
+        return error;
+    }
+    if (old != NULL) {
+        list_remove(&old->node);
+        count_member(group, old, -1);
+        membership_free(host, old);
+    } else {
+        sock->membership_count++;
+    }
+    list_push_back(&group->members, &membership->node);
+    count_member(group, membership, 1);
+    update(host, group, false);
+    return 0;
+}
+
+void group_leave_all(struct foyer_host *host, struct sock *sock)
+{
+    LIST_FOREACH_SAFE (&host->groups, node) {
+        struct group *group = LIST_ENTRY(node, struct group, node);
+        struct membership *membership = membership_find(group, sock);
+        if (membership != NULL)
+            leave(host, group, membership);
+        if (sock->membership_count == 0)
+            return;
+    }
+}
+
+/* ---- sockets' calls -------------------------------------------------------------------------------------------- */
+
+/* The socket, and what it wants of the group so far: INCLUDE of nothing where it is no member. */
+static int look_up(struct foyer_host *host, foyer_socket socket, const struct foyer_addr *addr,
+                   struct sock **ret_sock, struct filter *ret_filter)
+{
+    struct sock *sock = sock_from_handle(host, socket);
     if (sock == NULL)
         return -EBADF;
     if (sock->protocol != FOYER_UDP)
@@ -419,73 +369,170 @@ static int check_socket(const struct sock *sock, const struct foyer_addr *addr)
     if (!addr_is_spoken(addr) || !foyer_addr_is_multicast(addr) ||
         (is_v4 && (sock->flags & SOCK_V6ONLY)) || (!is_v4 && sock->family == FOYER_FAMILY_V4))
         return -EINVAL;
+    const struct group *group = group_find(host, addr);
+    const struct membership *membership = group != NULL ? membership_find(group, sock) : NULL;
+    *ret_sock = sock;
+    ret_filter->is_exclude = membership != NULL && membership->is_exclude;
+    ret_filter->count = membership != NULL ? membership->source_count : 0;
+    if (ret_filter->count > 0)
+        memcpy(ret_filter->sources, membership->sources,
+               ret_filter->count * sizeof(struct foyer_addr));
     return 0;
+}
+
+static bool is_member(const struct filter *filter)
+{
+    return filter->is_exclude || filter->count > 0;
+}
+
+static bool is_source_for(const struct foyer_addr *group, const struct foyer_addr *source)
+{
+    return addr_is_spoken(source) && foyer_addr_is_v4(source) == foyer_addr_is_v4(group) &&
+           !foyer_addr_is_any(source) && !foyer_addr_is_multicast(source);
 }
 
 int foyer_socket_join_group(struct foyer_host *host, foyer_socket socket,
                             const struct foyer_addr *addr, foyer_time_ns now)
 {
+    struct filter filter;
+    struct sock *sock;
     host_begin(host, now);
-    struct sock *sock = sock_from_handle(host, socket);
-    int error = check_socket(sock, addr);
+    int error = look_up(host, socket, addr, &sock, &filter);
     if (error != 0)
         return error;
-    struct group *group = group_find(host, addr);
-    if (group != NULL && find_membership(group, sock) != NULL)
+    if (is_member(&filter))
         return -EADDRINUSE;
-    if (sock->membership_count == MEMBERSHIPS_MAX ||
-        (group == NULL && host->group_count == GROUPS_MAX))
-        return -ENOBUFS;
-    struct membership *membership = host_alloc(host, sizeof(*membership));
-    if (membership != NULL)
-        group = group_get(host, addr);
-    if (membership == NULL || group == NULL) {
-        host_free(host, membership, sizeof(*membership));
-        return -ENOMEM;
-    }
-    bool was_wanted = is_wanted(group);
-    membership->sock = sock;
-    list_push_back(&group->members, &membership->node);
-    sock->membership_count++;
-    if (!was_wanted)
-        changed(host, group, host->now_ns);
-    return 0;
-}
-
-static void leave(struct foyer_host *host, struct group *group, struct membership *membership)
-{
-    membership->sock->membership_count--;
-    list_remove(&membership->node);
-    host_free(host, membership, sizeof(*membership));
-    if (!is_wanted(group))
-        changed(host, group, host->now_ns);
+    filter.is_exclude = true;
+    return set_filter(host, sock, addr, &filter);
 }
 
 int foyer_socket_leave_group(struct foyer_host *host, foyer_socket socket,
                              const struct foyer_addr *addr, foyer_time_ns now)
 {
+    struct filter filter;
+    struct sock *sock;
     host_begin(host, now);
-    struct sock *sock = sock_from_handle(host, socket);
-    int error = check_socket(sock, addr);
+    int error = look_up(host, socket, addr, &sock, &filter);
     if (error != 0)
         return error;
-    struct group *group = group_find(host, addr);
-    struct membership *membership = group != NULL ? find_membership(group, sock) : NULL;
-    if (membership == NULL)
+    filter.is_exclude = false;
+    filter.count = 0;
+    return set_filter(host, sock, addr, &filter);
+}
+
+static int add_source(struct filter *filter, const struct foyer_addr *source)
+{
+    if (has_source(filter->sources, filter->count, source))
         return -EADDRNOTAVAIL;
-    leave(host, group, membership);
+    if (filter->count == FOYER_GROUP_SOURCES_MAX)
+        return -ENOBUFS; /* [RFC3376 3.1a] */
+    filter->sources[filter->count++] = *source;
     return 0;
 }
 
-void group_leave_all(struct foyer_host *host, struct sock *sock)
+static int remove_source(struct filter *filter, const struct foyer_addr *source)
 {
-    struct list_node *next;
-    for (struct list_node *node = list_first(&host->groups);
-         node != NULL && sock->membership_count > 0; node = next) {
-        struct group *group = LIST_ENTRY(node, struct group, node);
-        next = list_next(&host->groups, node);
-        struct membership *membership = find_membership(group, sock);
-        if (membership != NULL)
-            leave(host, group, membership);
+    for (uint32_t i = 0; i < filter->count; i++) {
+        if (!foyer_addr_eq(&filter->sources[i], source))
+            continue;
+        filter->sources[i] = filter->sources[--filter->count];
+        return 0;
     }
+    return -EADDRNOTAVAIL;
+}
+
+/* One source in or out of a list of the mode (RFC 3678 section 4.1.2 and 4.1.3). */
+static int change_source(struct foyer_host *host, foyer_socket socket,
+                         const struct foyer_addr *addr, const struct foyer_addr *source,
+                         bool is_exclude, bool is_added)
+{
+    struct filter filter;
+    struct sock *sock;
+    int error = look_up(host, socket, addr, &sock, &filter);
+    if (error != 0)
+        return error;
+    if (!is_source_for(addr, source))
+        return -EINVAL;
+    bool is_joining = is_added && !is_exclude;
+    /* As on Linux: who listens to any source may begin to name those that it wants. */
+    if (is_joining && filter.count == 0)
+        filter.is_exclude = false;
+    if (filter.is_exclude != is_exclude || (!is_member(&filter) && !is_joining))
+        return -EINVAL;
+    error = is_added ? add_source(&filter, source) : remove_source(&filter, source);
+    return error != 0 ? error : set_filter(host, sock, addr, &filter);
+}
+
+int foyer_socket_join_source(struct foyer_host *host, foyer_socket socket,
+                             const struct foyer_addr *group, const struct foyer_addr *source,
+                             foyer_time_ns now)
+{
+    host_begin(host, now);
+    return change_source(host, socket, group, source, false, true);
+}
+
+int foyer_socket_leave_source(struct foyer_host *host, foyer_socket socket,
+                              const struct foyer_addr *group, const struct foyer_addr *source,
+                              foyer_time_ns now)
+{
+    host_begin(host, now);
+    return change_source(host, socket, group, source, false, false);
+}
+
+int foyer_socket_block_source(struct foyer_host *host, foyer_socket socket,
+                              const struct foyer_addr *group, const struct foyer_addr *source,
+                              foyer_time_ns now)
+{
+    host_begin(host, now);
+    return change_source(host, socket, group, source, true, true);
+}
+
+int foyer_socket_unblock_source(struct foyer_host *host, foyer_socket socket,
+                                const struct foyer_addr *group, const struct foyer_addr *source,
+                                foyer_time_ns now)
+{
+    host_begin(host, now);
+    return change_source(host, socket, group, source, true, false);
+}
+
+int foyer_socket_set_source_filter(struct foyer_host *host, foyer_socket socket,
+                                   const struct foyer_addr *group, enum foyer_filter_mode mode,
+                                   const struct foyer_addr *sources, size_t count,
+                                   foyer_time_ns now)
+{
+    struct filter filter;
+    struct sock *sock;
+    host_begin(host, now);
+    int error = look_up(host, socket, group, &sock, &filter);
+    if (error != 0)
+        return error;
+    if (mode != FOYER_FILTER_INCLUDE && mode != FOYER_FILTER_EXCLUDE)
+        return -EINVAL;
+    filter.is_exclude = mode == FOYER_FILTER_EXCLUDE;
+    filter.count = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (!is_source_for(group, &sources[i]))
+            return -EINVAL;
+        /* Twice the same is once. */
+        if (add_source(&filter, &sources[i]) == -ENOBUFS)
+            return -ENOBUFS;
+    }
+    return set_filter(host, sock, group, &filter);
+}
+
+int foyer_socket_source_filter(struct foyer_host *host, foyer_socket socket,
+                               const struct foyer_addr *group, enum foyer_filter_mode *ret_mode,
+                               struct foyer_addr *ret_sources, size_t max)
+{
+    struct filter filter;
+    struct sock *sock;
+    int error = look_up(host, socket, group, &sock, &filter);
+    if (error != 0)
+        return error;
+    if (!is_member(&filter))
+        return -EADDRNOTAVAIL;
+    *ret_mode = filter.is_exclude ? FOYER_FILTER_EXCLUDE : FOYER_FILTER_INCLUDE;
+    for (size_t i = 0; i < filter.count && i < max; i++)
+        ret_sources[i] = filter.sources[i];
+    return filter.count;
 }

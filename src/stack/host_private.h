@@ -208,12 +208,13 @@ struct foyer_host {
     struct dhcp6 *dhcp6;
     uint16_t link_mtu_v4;
 
-    /* group.c; the index says the family: 0 IPv4, 1 IPv6 */
+    /* group.c, group_report.c; the index says the family: 0 IPv4, 1 IPv6 */
     struct list_node groups;
     uint32_t group_count;
     struct timer group_timer;
     foyer_time_ns general_answer_ns[2];
     foyer_time_ns old_querier_until_ns[3]; /* IGMPv1, IGMPv2, MLDv1 */
+    uint32_t query_interval_s[2];          /* as queries tell; 0: none has yet */
 
     /* ip.c */
     struct host_route routes[HOST_ROUTES_MAX];

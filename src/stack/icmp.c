@@ -9,6 +9,7 @@
 
 #include "base/bytes.h"
 #include "base/checksum.h"
+#include "stack/group.h"
 #include "stack/ip.h"
 #include "wire/icmp.h"
 #include "wire/membership.h"

@@ -15,6 +15,7 @@
 #include "base/bytes.h"
 #include "base/checksum.h"
 #include "stack/dhcp.h"
+#include "stack/group.h"
 #include "stack/ip.h"
 #include "stack/ports.h"
 #include "wire/dhcp4.h"

@@ -208,7 +208,7 @@ struct ip_out {
  * Queues an ICMPv6 message to a group of the link as a whole frame: src may be the unspecified
  * address, which has no way. bytes: the message, checksum 0; at most IP6_GROUP_MESSAGE_MAX.
  */
-#define IP6_GROUP_MESSAGE_MAX 512u
+#define IP6_GROUP_MESSAGE_MAX 1232u /* 1280 without IPv6 header and router alert */
 void ip6_send_to_group(struct foyer_host *host, const struct foyer_addr *src,
                        const struct foyer_addr *group, uint8_t hop_limit, bool router_alert,
                        const uint8_t *bytes, size_t size);
@@ -249,37 +249,6 @@ void ip4_send_to_group(struct foyer_host *host, const struct foyer_addr *src,
 /* The same from 0.0.0.0 to 255.255.255.255; bytes: a UDP header and all, checksum 0. */
 void ip4_broadcast_unconfigured(struct foyer_host *host, uint8_t protocol, const uint8_t *bytes,
                                 size_t size);
-
-/* ---- group.c: multicast membership ------------------------------------------------------------------ */
-
-struct membership {
-    struct list_node node; /* group.members */
-    struct sock *sock;
-};
-
-struct group {
-    struct list_node node;    /* host->groups */
-    struct list_node members; /* of struct membership */
-    struct foyer_addr addr;
-    uint32_t own_count; /* addresses whose solicited-node group it is */
-    uint8_t changes_left;
-    foyer_time_ns change_ns; /* when a join or leave is to be told (again) */
-    foyer_time_ns answer_ns; /* when a query is to be answered */
-};
-
-void groups_init(struct foyer_host *host);
-void groups_finish(struct foyer_host *host); /* all sockets are freed already */
-void group_timer(struct foyer_host *host, foyer_time_ns now);
-struct group *group_find(const struct foyer_host *host, const struct foyer_addr *addr);
-/* All hosts of the link: everybody is a member without having joined. */
-bool group_is_everybodys(const struct foyer_addr *addr);
-/* The solicited-node group of an IPv6 address that comes or goes; others have none. */
-void group_own_join(struct foyer_host *host, const struct foyer_addr *unicast);
-void group_own_leave(struct foyer_host *host, const struct foyer_addr *unicast);
-/* The socket is closed. */
-void group_leave_all(struct foyer_host *host, struct sock *sock);
-void igmp_input(struct foyer_host *host, const struct rx *rx, foyer_time_ns now);
-void mld_input(struct foyer_host *host, const struct rx *rx, foyer_time_ns now);
 
 /* ---- frag.c ---------------------------------------------------------------------------------------- */
 

@@ -8,6 +8,7 @@
 #include <errno.h>
 
 #include "base/bytes.h"
+#include "stack/group.h"
 #include "stack/ip.h"
 #include "stack/ports.h"
 

@@ -15,6 +15,7 @@
  */
 #include "base/bytes.h"
 #include "stack/dhcp.h"
+#include "stack/group.h"
 #include "stack/ip.h"
 
 /* RFC 4861 section 10 */

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 
+#include "stack/group.h"
 #include "stack/ip.h"
 #include "stack/ports.h"
 #include "stack/tcp_time_wait.h"

@@ -16,6 +16,7 @@
 #include <errno.h>
 
 #include "stack/dhcp.h"
+#include "stack/group.h"
 #include "stack/ip.h"
 #include "stack/ports.h"
 #include "wire/dhcp4.h"
@@ -117,7 +118,7 @@ static bool is_receiver(const struct sock *sock, const struct foyer_endpoint *lo
            (sock->remote.port == remote->port && foyer_addr_eq(&sock->remote.addr, &remote->addr));
 }
 
-/* RFC 1112 section 7.1: only to those who joined. */
+/* RFC 1112 section 7.1: only to those who joined, [RFC3376 3.2d] and want its source. */
 static void deliver_to_members(struct foyer_host *host, const struct rx *rx,
                                const struct wire_udp *udp, const struct foyer_endpoint *local,
                                const struct foyer_endpoint *remote)
@@ -127,8 +128,9 @@ static void deliver_to_members(struct foyer_host *host, const struct rx *rx,
     if (group == NULL)
         return;
     LIST_FOREACH (&group->members, node) {
-        struct sock *sock = LIST_ENTRY(node, struct membership, node)->sock;
-        if (!is_receiver(sock, local, remote))
+        const struct membership *membership = LIST_ENTRY(node, struct membership, node);
+        struct sock *sock = membership->sock;
+        if (!is_receiver(sock, local, remote) || !membership_passes(membership, &rx->src))
             continue;
         if (count++ == GROUP_RECEIVERS_MAX)
             return;

@@ -25,6 +25,12 @@ static uint32_t mld_response_ms(uint16_t code)
     return code < 32768 ? code : ((code & 0xfffu) | 0x1000u) << ((code >> 12 & 7u) + 3);
 }
 
+/* RFC 9776 section 4.1.7, RFC 9777 section 5.1.9. */
+static uint32_t query_interval_s(uint8_t code)
+{
+    return code < 128 ? code : ((code & 15u) | 16u) << ((code >> 4 & 7u) + 3);
+}
+
 /* RFC 9776 section 7.1: the version shows in the length. */
 static int parse_igmp_query(const uint8_t *bytes, size_t size, struct wire_membership *igmp)
 {
@@ -37,6 +43,9 @@ static int parse_igmp_query(const uint8_t *bytes, size_t size, struct wire_membe
         return -EINVAL;
     igmp->version = 3;
     igmp->max_response_ms = igmp_response_ms(bytes[1]);
+    igmp->query_interval_s = query_interval_s(bytes[9]);
+    igmp->source_count = load_be16(bytes + 10);
+    igmp->sources = bytes + IGMP_QUERY_V3_SIZE;
     return 0;
 }
 
@@ -72,6 +81,9 @@ int wire_mld_parse(const uint8_t *bytes, size_t size, struct wire_membership *re
             return -EINVAL;
         mld.version = 2;
         mld.max_response_ms = mld_response_ms(code);
+        mld.query_interval_s = query_interval_s(bytes[25]);
+        mld.source_count = load_be16(bytes + 26);
+        mld.sources = bytes + MLD_QUERY_V2_SIZE;
     } else if (mld.type == WIRE_MLD_QUERY) {
         mld.max_response_ms = code;
     } else if (mld.type != WIRE_MLD_REPORT_V1) {
@@ -81,6 +93,17 @@ int wire_mld_parse(const uint8_t *bytes, size_t size, struct wire_membership *re
     return 0;
 }
 
+struct foyer_addr wire_membership_source(const struct wire_membership *membership, uint32_t index)
+{
+    struct foyer_addr addr;
+    if (foyer_addr_is_v4(&membership->group)) {
+        const uint8_t *v4 = membership->sources + (size_t)index * 4;
+        return foyer_addr_v4(v4[0], v4[1], v4[2], v4[3]);
+    }
+    memcpy(addr.bytes, membership->sources + (size_t)index * 16, 16);
+    return addr;
+}
+
 size_t wire_membership_begin(uint8_t *bytes, bool is_v4)
 {
     memset(bytes, 0, WIRE_MEMBERSHIP_REPORT_SIZE);
@@ -88,22 +111,26 @@ size_t wire_membership_begin(uint8_t *bytes, bool is_v4)
     return WIRE_MEMBERSHIP_REPORT_SIZE;
 }
 
-static size_t put_group(uint8_t *bytes, const struct foyer_addr *group)
+static size_t put_addr(uint8_t *bytes, const struct foyer_addr *addr)
 {
-    if (foyer_addr_is_v4(group)) {
-        memcpy(bytes, group->bytes + 12, 4);
-        return 4;
-    }
-    memcpy(bytes, group->bytes, 16);
-    return 16;
+    size_t size = wire_membership_source_size(foyer_addr_is_v4(addr));
+    memcpy(bytes, addr->bytes + 16 - size, size);
+    return size;
 }
 
 size_t wire_membership_add(uint8_t *bytes, size_t at, uint8_t type, const struct foyer_addr *group)
 {
-    const uint8_t head[4] = {type, 0, 0, 0}; /* neither auxiliary data nor sources */
+    const uint8_t head[4] = {type, 0, 0, 0}; /* no auxiliary data; no source yet */
     memcpy(bytes + at, head, 4);
     store_be16(bytes + 6, (uint16_t)(load_be16(bytes + 6) + 1));
-    return at + 4 + put_group(bytes + at + 4, group);
+    return at + 4 + put_addr(bytes + at + 4, group);
+}
+
+size_t wire_membership_add_source(uint8_t *bytes, size_t at, size_t record,
+                                  const struct foyer_addr *source)
+{
+    store_be16(bytes + record + 2, (uint16_t)(load_be16(bytes + record + 2) + 1));
+    return at + put_addr(bytes + at, source);
 }
 
 size_t wire_membership_old(uint8_t *bytes, uint8_t type, const struct foyer_addr *group)
@@ -111,7 +138,7 @@ size_t wire_membership_old(uint8_t *bytes, uint8_t type, const struct foyer_addr
     size_t head = foyer_addr_is_v4(group) ? 4 : 8;
     memset(bytes, 0, head);
     bytes[0] = type;
-    return head + put_group(bytes + head, group);
+    return head + put_addr(bytes + head, group);
 }
 
 void wire_igmp_seal(uint8_t *bytes, size_t size)
