@@ -20,6 +20,9 @@
 #include "preload/raw.h"
 #include "preload/real.h"
 
+#define SPIN_DEFAULT_US 30
+#define SPIN_MAX_US 1000
+
 #define HIDDEN_BASE_MAX 32768
 #define CAPACITY_MAX (1u << 20)
 
@@ -244,9 +247,10 @@ static bool read_environment(void)
     const char *keep = getenv("FOYER_KEEP");
     config->keeps = keep == NULL || strcmp(keep, "0") != 0;
     const char *spin = getenv("FOYER_SPIN_US");
-    config->spin_us = -1;
-    if (spin != NULL)
-        config->spin_us = strtol(spin, NULL, 10);
+    config->spin_us = spin != NULL ? strtol(spin, NULL, 10) : SPIN_DEFAULT_US;
+    if (config->spin_us < 0 || config->spin_us > SPIN_MAX_US ||
+        REAL(sysconf)(_SC_NPROCESSORS_ONLN) < 2)
+        config->spin_us = 0;
     return true;
 }
 

@@ -190,8 +190,8 @@ struct preload_config {
     bool is_sandboxed;            /* the program has installed a seccomp filter */
     struct rlimit program_nofile; /* what the program believes of RLIMIT_NOFILE */
     rlim_t real_nofile;
-    long spin_us;
-    bool keeps; /* connections serve again: keep.c */
+    long spin_us; /* how long waits look at memory at most; 0: not at all */
+    bool keeps;   /* connections serve again: keep.c */
     /* The environment as it was given, "NAME=value", for programs that this one executes. */
     char env_preload[PRELOAD_PATH_MAX];
     char env_socket[160], env_host[FOYER_NAME_MAX + 16], env_fd[32];

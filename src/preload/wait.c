@@ -480,34 +480,20 @@ bool bell_drain(struct socket_object *sock, int fd, unsigned rounds)
  * a wake-up cost. Each thread learns from its last tries whether that is so. Where there are more
  * threads to run than cores, a thread that spins keeps the core from the very one that would
  * answer. The scheduler then takes the core away in the middle of a spin, and the clock shows it
- * as a gap between two looks: such a thread does not spin again for a while.
+ * as a gap between two looks: such a thread does not spin again for a while. In proportion to the gap:
+ * another thread's turn takes milliseconds, an interrupt or the machine under a virtual one tens of
+ * microseconds, some fifty times a second.
  */
-#define SPIN_DEFAULT_US 30
 #define SPIN_GAP_NS 15000 /* no look takes so long by itself */
 #define SPIN_CLOCK_NS 300 /* between two looks at the clock, about */
-#define SPIN_PAUSE_NS 20000000
+#define SPIN_PAUSE_GAPS 8 /* how long: so many gaps */
 static __thread unsigned spin_credit __attribute__((tls_model("initial-exec"))) = 4;
 static __thread unsigned spin_skipped __attribute__((tls_model("initial-exec")));
 static __thread int64_t spin_again_ns __attribute__((tls_model("initial-exec")));
 
-static int64_t spin_limit_ns(void)
-{
-    static _Atomic long limit_us = -1;
-    long limit = atomic_load_explicit(&limit_us, memory_order_relaxed);
-    if (unlikely(preload_config.is_sandboxed))
-        return 0; /* sysconf() would open files */
-    if (unlikely(limit < 0)) {
-        limit = preload_config.spin_us >= 0 ? preload_config.spin_us : SPIN_DEFAULT_US;
-        if (REAL(sysconf)(_SC_NPROCESSORS_ONLN) < 2)
-            limit = 0;
-        atomic_store(&limit_us, limit);
-    }
-    return limit * 1000;
-}
-
 bool wait_spin(bool (*holds)(void *context), void *context)
 {
-    int64_t limit = spin_limit_ns();
+    int64_t limit = preload_config.spin_us * 1000;
     if (limit == 0)
         return false;
     if (spin_credit == 0 && ++spin_skipped < 32)
@@ -529,7 +515,7 @@ bool wait_spin(bool (*holds)(void *context), void *context)
         int64_t before = now;
         now = clock_ns();
         if (now - before > SPIN_GAP_NS) {
-            spin_again_ns = now + SPIN_PAUSE_NS;
+            spin_again_ns = now + SPIN_PAUSE_GAPS * (now - before);
             break;
         }
         if (now - before < SPIN_CLOCK_NS && looks < 16)

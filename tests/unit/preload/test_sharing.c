@@ -548,6 +548,64 @@ static void a_file_goes_into_the_nook_and_on(void **state)
     stream_destroy(&stream);
 }
 
+/* ---- spinning ------------------------------------------------------------------------------ */
+
+struct spin_scene {
+    int64_t look_ns; /* how long a look takes */
+    unsigned looks, ready_after;
+};
+
+static bool scene_holds(void *context)
+{
+    struct spin_scene *scene = context;
+    harness_clock_ns += scene->look_ns;
+    return ++scene->looks > scene->ready_after;
+}
+
+static bool spins_after(int64_t pause_ns)
+{
+    struct spin_scene scene = {.look_ns = 20, .ready_after = 8};
+    harness_clock_ns += pause_ns;
+    return wait_spin(scene_holds, &scene);
+}
+
+/* The core is away now and then on any machine: what was lost is not to be lost a hundred times. */
+static void a_short_gap_stops_spinning_shortly(void **state)
+{
+    (void)state;
+    harness_clock_ns = 1000000000;
+    preload_config.spin_us = 30;
+    assert_true(spins_after(0));
+    struct spin_scene gap = {.look_ns = 25000, .ready_after = 1000};
+    assert_false(wait_spin(scene_holds, &gap));
+    assert_int_equal(gap.looks, 1);
+    assert_false(spins_after(1000));
+    assert_true(spins_after(1000000));
+    /* Another thread's turn. */
+    gap = (struct spin_scene){.look_ns = 3000000, .ready_after = 1000};
+    assert_false(wait_spin(scene_holds, &gap));
+    assert_false(spins_after(10000000));
+    assert_true(spins_after(100000000));
+    preload_config.spin_us = 0;
+    harness_clock_ns = 0;
+}
+
+/* A look at many connections takes microseconds, and sixteen of them no gap make. */
+static void slow_looks_are_no_gap(void **state)
+{
+    (void)state;
+    harness_clock_ns = 2000000000;
+    preload_config.spin_us = 30;
+    struct spin_scene slow = {.look_ns = 1500, .ready_after = 15};
+    assert_true(wait_spin(scene_holds, &slow));
+    slow = (struct spin_scene){.look_ns = 1500, .ready_after = 1000};
+    assert_false(wait_spin(scene_holds, &slow));
+    assert_in_range(slow.looks, 20, 40); /* until the time was over */
+    assert_true(spins_after(0));
+    preload_config.spin_us = 0;
+    harness_clock_ns = 0;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -569,6 +627,8 @@ int main(void)
         cmocka_unit_test(bytes_come_as_they_went),
         cmocka_unit_test(a_wild_origin_spoils_the_bytes_alone),
         cmocka_unit_test(a_file_goes_into_the_nook_and_on),
+        cmocka_unit_test(a_short_gap_stops_spinning_shortly),
+        cmocka_unit_test(slow_looks_are_no_gap),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
