@@ -621,6 +621,9 @@ void tcp_recovery_on_rto(struct foyer_host *host, struct sock *sock, foyer_time_
 void tcp_recovery_on_reorder_timer(struct foyer_host *host, struct sock *sock, foyer_time_ns now);
 /* The path takes only smaller segments: all goes out again, and that is no congestion. */
 void tcp_recovery_on_too_big(struct foyer_host *host, struct tcb *tcb);
+/* Data of our SYN, size bytes from SND.UNA on, was not acknowledged with it. */
+void tcp_recovery_on_refused(struct foyer_host *host, struct tcb *tcb, uint32_t size,
+                             foyer_time_ns now);
 /* A tail loss probe repaired a loss. */
 void tcp_recovery_on_repaired(struct foyer_host *host, struct tcb *tcb, foyer_time_ns now);
 /* The peer echoes congestion (RFC 3168). */

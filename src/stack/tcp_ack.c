@@ -30,7 +30,8 @@ void tcp_established(struct foyer_host *host, struct sock *sock, const struct tc
 {
     struct tcb *tcb = sock->tcb;
     bool was_fast_child = tcp_is_fast_child(sock);
-    uint32_t syn_data_bytes = fastopen_syn_acked(host, sock, seg, now);
+    uint32_t refused_bytes;
+    uint32_t syn_data_bytes = fastopen_syn_acked(host, sock, seg, &refused_bytes, now);
 
     fastopen_leave(host, tcb, false, now);
     if (was_fast_child && seq_eq(tcb->rcv_nxt, seq_add(tcb->irs, 1)))
@@ -60,6 +61,7 @@ void tcp_established(struct foyer_host *host, struct sock *sock, const struct tc
         take_syn_data(host, sock, syn_data_bytes);
     if (!was_fast_child)
         tcp_cc_init(host, tcb);
+    tcp_recovery_on_refused(host, tcb, refused_bytes, now);
     tcp_keepalive_restart(sock, now);
     /* A close that came early: FIN is queued behind the data (RFC 9293 section 3.10.4). */
     if ((tcb->flags & TCPF_FIN_QUEUED) != 0)

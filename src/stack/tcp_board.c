@@ -456,6 +456,17 @@ static bool is_company(const struct tcb *tcb, const struct tcp_sent *sent, bool 
            sent->is_again == is_again && now_us - sent->sent_us <= tcp_board_grain_us(tcb);
 }
 
+/* Hosts send many segments at one time, and among new ones sequence numbers tell their order. New
+ * ones and those sent again do not share a microsecond. */
+static uint32_t time_for(const struct tcp_board *board, bool is_again, uint32_t now_us)
+{
+    const struct tcp_sent *latest = board->latest;
+
+    if (latest == NULL || is_later(now_us, latest->sent_us))
+        return now_us;
+    return latest->sent_us + (latest->is_again != is_again);
+}
+
 /* [RFC8985 5.1b] */
 void tcp_board_sent(struct foyer_host *host, struct tcb *tcb, seq_t start, seq_t end,
                     uint32_t now_us)
@@ -463,6 +474,7 @@ void tcp_board_sent(struct foyer_host *host, struct tcb *tcb, seq_t start, seq_t
     struct tcp_board *board = tcb->board;
     struct tcp_sent *last = board->last;
 
+    now_us = time_for(board, false, now_us);
     if (is_company(tcb, last, false, now_us)) {
         last->end = end;
         tcp_rate_on_sent(tcb, last, seq_distance(end, start), false, now_us);
@@ -511,6 +523,7 @@ void tcp_board_sent_again(struct foyer_host *host, struct tcb *tcb, seq_t start,
 
     if (sent == NULL)
         return;
+    now_us = time_for(board, true, now_us);
     if (seq_lt(sent->start, start)) { /* a loss probe: the last bytes of the record */
         if (split(host, board, sent, start))
             sent = sent->next;
@@ -528,6 +541,23 @@ void tcp_board_sent_again(struct foyer_host *host, struct tcb *tcb, seq_t start,
     sent->is_again = true;
     sent->sent_us = now_us;
     board->newest = sent;
+}
+
+/* Lost, but nobody is told of a loss: congestion control and the rate know nothing of a SYN. */
+void tcp_board_refused(struct foyer_host *host, struct tcb *tcb, uint32_t size)
+{
+    struct tcp_sent *sent = take_record(host, tcb->board);
+
+    if (sent == NULL)
+        return;
+    *sent = (struct tcp_sent){.start = tcb->snd_una,
+                              .end = seq_add(tcb->snd_una, size),
+                              .state = TCP_SENT_LOST,
+                              .is_again = true};
+    link_record(tcb->board, sent, NULL);
+    count_bytes(tcb->board, TCP_SENT_LOST, size, true);
+    tcb->board->lost_hint = sent;
+    tcb->snd_nxt = sent->end;
 }
 
 /* ---- what comes back ----------------------------------------------------------------------------------- */

@@ -106,7 +106,6 @@ struct tcp_board {
 
     foyer_time_ns loss_deadline_ns;
     uint8_t loss_timer; /* enum tcp_loss_timer */
-    bool rack_is_again; /* rack_* are of a retransmission */
 
     /* RFC 8985 section 5.3. */
     uint32_t rack_sent_us, rack_rtt_us;
@@ -164,6 +163,8 @@ struct tcp_delivery {
     seq_t reordered_start;    /* of the first such */
     uint32_t rtt_us;          /* of what was sent last and never again; 0: none */
     seq_t fack_before;        /* RACK.fack before this ACK */
+    bool has_rack;            /* RACK.rtt is of this ACK: of what was sent at rack_sent_us */
+    uint32_t rack_sent_us;
     struct tcp_rate_sample rate;
     bool has_dsack;
     seq_t dsack_start, dsack_end; /* RFC 2883 */
@@ -190,6 +191,9 @@ void tcp_board_sent(struct foyer_host *host, struct tcb *tcb, seq_t start, seq_t
 /* Bytes of one record, from its start or up to its end, went out again. */
 void tcp_board_sent_again(struct foyer_host *host, struct tcb *tcb, seq_t start, seq_t end,
                           uint32_t now_us);
+/* Bytes from SND.UNA on that a SYN carried, and the peer refused, are the first to be sent again.
+ * There is a board, and nothing on it. */
+void tcp_board_refused(struct foyer_host *host, struct tcb *tcb, uint32_t size);
 /* Everything before una is the peer's. */
 void tcp_board_ack(struct tcb *tcb, seq_t una, struct tcp_delivery *delivery);
 /* Bytes start .. end - 1, all in flight, are held by the peer. */

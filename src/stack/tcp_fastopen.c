@@ -9,10 +9,10 @@
  * option (section 5.1); what the socket has to know for that stands in tcb->handshake.
  *
  * Client: cookies are kept by pairs of addresses in a table of fixed size, allocated with the
- * first socket that wants them. The SYN takes what the ring holds when it leaves. That data
- * counts as sent only where the SYN-ACK acknowledges it; else it goes out after the handshake, as
- * if for the first time (section 4.2.1). A SYN that is sent again has neither data nor option, and
- * where that helped, the path is left alone for a while (section 4.1.3, 7.1).
+ * first socket that wants them. The SYN takes what the ring holds when it leaves. What the SYN-ACK
+ * does not acknowledge of it is sent again at once (section 4.2.1). A SYN that is sent again has
+ * neither data nor option, and where that helped, the path is left alone for a while (section 4.1.3,
+ * 7.1).
  */
 #include "stack/tcp_fastopen.h"
 
@@ -261,21 +261,24 @@ seq_t fastopen_highest_ack(const struct tcb *tcb)
 }
 
 uint32_t fastopen_syn_acked(struct foyer_host *host, struct sock *sock,
-                            const struct tcp_segment *seg, foyer_time_ns now)
+                            const struct tcp_segment *seg, uint32_t *ret_refused_bytes,
+                            foyer_time_ns now)
 {
     const struct wire_tcp_options *options = &seg->options;
     struct tcb *tcb = sock->tcb;
     bool was_lost = (tcb->flags & TCPF_SYN_LOST) != 0;
 
+    *ret_refused_bytes = 0;
     if ((tcb->flags & (TCPF_FASTOPEN | TCPF_PASSIVE)) != TCPF_FASTOPEN)
         return 0;
     uint32_t sent_bytes = tcb->handshake.syn_data_bytes;
     uint32_t acked_bytes = seq_distance(seg->tcp.ack, tcb->snd_nxt);
+    *ret_refused_bytes = sent_bytes - acked_bytes;
     if (acked_bytes > 0)
         host->stats.tcp_fastopen_active++;
     else if (sent_bytes > 0)
         host->stats.tcp_fastopen_active_fails++;
-    if (acked_bytes == 0)
+    if (acked_bytes == 0 || *ret_refused_bytes > 0)
         tcb->flags &= ~(uint32_t)TCPF_FASTOPEN;
     /* RFC 7413 section 4.1.2: a cookie is the answer to a request, and who sends without one makes
      * none. */

@@ -70,8 +70,10 @@ uint32_t fastopen_fill_syn(struct foyer_host *host, struct sock *sock,
                            struct wire_tcp_options *options, foyer_time_ns now);
 /* What an ACK may acknowledge before the handshake is complete. */
 seq_t fastopen_highest_ack(const struct tcb *tcb);
-/* Our SYN is acknowledged, snd_una not moved yet: how many bytes of data with it. */
+/* Our SYN is acknowledged, snd_una not moved yet: how many bytes of data with it, and how many that
+ * it carried were not. */
 uint32_t fastopen_syn_acked(struct foyer_host *host, struct sock *sock,
-                            const struct tcp_segment *seg, foyer_time_ns now);
+                            const struct tcp_segment *seg, uint32_t *ret_refused_bytes,
+                            foyer_time_ns now);
 
 #endif

@@ -269,6 +269,16 @@ static void note_sent_again(struct foyer_host *host, struct tcb *tcb, seq_t star
     tcb->retransmissions += segments;
 }
 
+/* As of new data; and where what was out when recovery began, or what is lost of it, ends: nothing
+ * follows that it could be coalesced with. */
+static bool is_push_again(const struct tcb *tcb, seq_t end, uint32_t size)
+{
+    if (size == 0)
+        return false;
+    return seq_eq(end, tcb->snd_end) || seq_eq(end, tcb->board->recovery_point) ||
+           (size > tcb->mss && tcb->board->lost_bytes == size);
+}
+
 static bool output_lost(struct foyer_host *host, struct sock *sock, struct tx *tx,
                         foyer_time_ns now)
 {
@@ -294,7 +304,7 @@ static bool output_lost(struct foyer_host *host, struct sock *sock, struct tx *t
         size = tcb->mss, has_fin = false;
 
     uint16_t flags = (uint16_t)(has_fin ? WIRE_TCP_FIN : 0);
-    if (size > 0 && seq_eq(seq_add(run.start, size), tcb->snd_end))
+    if (is_push_again(tcb, seq_add(run.start, size), size))
         flags |= WIRE_TCP_PSH;
     fill_segment(host, sock, tx, run.start, size, flags, now);
     note_sent_again(host, tcb, run.start, size, has_fin, now);

@@ -30,14 +30,12 @@ static bool is_later(const struct tcp_board *board, const struct tcp_sent *sent,
     return later_us > 0 || (later_us == 0 && seq_gt(end, board->rack_end));
 }
 
-/* And before it? Not where one of them was sent again in the same microsecond: sequence numbers
- * do not tell which was first then. */
+/* And before it? */
 static bool is_earlier(const struct tcp_board *board, const struct tcp_sent *sent)
 {
     int32_t later_us = (int32_t)(sent->sent_us - board->rack_sent_us);
 
-    return later_us < 0 || (later_us == 0 && sent->is_again == board->rack_is_again &&
-                            seq_lt(sent->end, board->rack_end));
+    return later_us < 0 || (later_us == 0 && seq_lt(sent->end, board->rack_end));
 }
 
 /* ---- what an ACK delivers ------------------------------------------------------------------------- */
@@ -72,13 +70,17 @@ void tcp_rack_note(struct tcb *tcb, const struct tcp_sent *sent, seq_t end,
     board->rack_fack = seq_max(board->rack_fack, end);
     if (is_ambiguous(tcb, sent, rtt_us, delivery))
         return;
+    /* Step 2 goes through each ACK's segments in the order of transmission: the last one's stays. */
+    if (!delivery->has_rack || (int32_t)(sent->sent_us - delivery->rack_sent_us) >= 0) {
+        delivery->has_rack = true;
+        delivery->rack_sent_us = sent->sent_us;
+        board->rack_rtt_us = rtt_us;
+    }
     if ((board->flags & TCPB_RACK) != 0 && !is_later(board, sent, end))
         return;
     board->flags |= TCPB_RACK;
     board->rack_sent_us = sent->sent_us;
-    board->rack_is_again = sent->is_again;
     board->rack_end = end;
-    board->rack_rtt_us = rtt_us;
 }
 
 static void update_min_rtt(struct tcb *tcb, uint32_t rtt_us, uint32_t now_ms)

@@ -103,14 +103,14 @@ uint32_t tcp_syn_window(const struct sock *sock)
 }
 
 /*
- * What of the buffer the peer can have been shown. Until text is acknowledged that may be no more
- * than the unscaled window of our SYN, which alone is no reason for a segment of its own.
+ * What of the buffer the peer can have been shown. Our SYN's window is not scaled (and no scaled one
+ * is an odd number); that it told no more is no reason for a segment of its own.
  */
 static uint32_t shown_size(const struct sock *sock)
 {
-    bool is_fresh = seq_eq(sock->tcb->rcv_acked, seq_add(sock->tcb->irs, 1));
+    bool is_syns = seq_distance(sock->tcb->rcv_adv, sock->tcb->rcv_acked) == UINT16_MAX;
 
-    return is_fresh ? min_u32(sock->rings->rx.size, UINT16_MAX) : sock->rings->rx.size;
+    return is_syns ? min_u32(sock->rings->rx.size, UINT16_MAX) : sock->rings->rx.size;
 }
 
 bool tcp_window_look(struct foyer_host *host, struct sock *sock)

@@ -445,6 +445,24 @@ void tcp_recovery_on_too_big(struct foyer_host *host, struct tcb *tcb)
     tcb->flags |= TCPF_FORCE_RXT;
 }
 
+/*
+ * RFC 7413 section 4.2.1: it is sent again. As what it is, a retransmission: the server may have kept
+ * what it did not acknowledge, so the answer times no round trip (RFC 6298 section 3). But the path
+ * lost nothing. What window or cwnd would not take now waits as if it had never been sent.
+ */
+void tcp_recovery_on_refused(struct foyer_host *host, struct tcb *tcb, uint32_t size,
+                             foyer_time_ns now)
+{
+    size = min_u32(size, min_u32(tcb->snd_wnd, tcb->cwnd_bytes));
+    if (size == 0 || !tcp_board_need(host, tcb))
+        return;
+    tcp_board_refused(host, tcb, size);
+    tcb->recovery = TCP_LOSS;
+    tcb->board->recovery_point = tcb->snd_nxt;
+    tcb->stalled_ms = tcp_ms(now);
+    tcb->flags |= TCPF_FORCE_RXT;
+}
+
 /* ---- an ACK -------------------------------------------------------------------------------------- */
 
 /* Whether loss is found in the OPEN or CWR state; it is marked on the board then. */

@@ -44,6 +44,7 @@ void tcp_send_rst(struct foyer_host *host, struct sock *sock)
         .seq = tcb->snd_nxt,
         .ack = tcb->rcv_nxt,
         .flags = WIRE_TCP_RST | WIRE_TCP_ACK,
+        .window = (uint16_t)(seq_distance(tcb->rcv_adv, tcb->rcv_nxt) >> tcb->rcv_scale),
     };
 
     /* RFC 7323 section 3.2: timestamps SHOULD be in a RST, too. */

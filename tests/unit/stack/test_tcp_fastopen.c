@@ -124,6 +124,29 @@ static void syn_data_is_read_and_answered_before_the_handshake_ends(void **state
     peer_destroy(peer);
 }
 
+/* The SYN-ACK could tell 65535 bytes of a larger buffer: that alone is worth no segment. */
+static void buffer_beyond_the_syn_acks_window_costs_no_segment(void **state)
+{
+    (void)state;
+    struct peer *peer = peer_create_with(0, 1 << 20);
+
+    peer_listen(peer, 8);
+    set_option(peer, peer->listener, FOYER_OPT_FASTOPEN, 2);
+    struct wire_tcp_options options = get_cookie(peer);
+    options.has_window_scale = true;
+    options.window_scale = 7;
+    fast_syn(peer, 0, &options, 1000);
+    assert_int_equal(peer_expect(peer, SYN | ACK, 0, 1001, 0).window, 65535);
+    peer->socket = take(peer);
+    peer_send(peer, (struct seg){.flags = ACK, .seq = 1001, .ack = 1, .window = 1000});
+    assert_int_equal(peer_read(peer, 1000), 1000);
+    peer_expect_nothing(peer);
+    peer_send(peer,
+              (struct seg){.flags = ACK, .seq = 1001, .ack = 1, .window = 1000, .size = 1000});
+    assert_in_range(peer_expect(peer, ACK, 1, 2001, 0).window, ((1 << 20) - 2000) >> 7, 1 << 13);
+    peer_destroy(peer);
+}
+
 /* Section 4.1.2: without a good cookie the data is left to the handshake, and a cookie given.
  * [test RFC7413 2a 4.2a] */
 static void syn_without_a_good_cookie_is_an_ordinary_one(void **state)
@@ -445,6 +468,53 @@ static void syn_data_not_acknowledged_is_sent_again_at_once(void **state)
     }
 }
 
+/* It was out before: no round trip is timed by it (RFC 6298 section 3), and Nagle's rule is not about
+ * it. It was refused, not lost: cwnd stays. */
+static void syn_data_sent_again_is_a_retransmission_but_no_loss(void **state)
+{
+    (void)state;
+    struct peer *peer = with_known_cookie();
+    connect_send(peer, 100);
+    peer_expect(peer, SYN, 0, 0, 100);
+    peer_advance(peer, 20 * MS);
+    answer_syn(peer, 1, &plain);
+    uint32_t cwnd_bytes = peer_info(peer).cwnd_bytes, rtt_us = peer_info(peer).rtt_us;
+    peer_expect(peer, ACK | PSH, 1, 1, 100);
+    assert_int_equal(peer_info(peer).retransmissions, 1);
+    assert_int_equal(peer_info(peer).retransmitting_bytes, 100);
+    peer_write(peer, 50);
+    peer_expect(peer, ACK | PSH, 101, 1, 50);
+    peer_write(peer, 50);
+    peer_expect_nothing(peer); /* this one waits: a short one that is new is out */
+    peer_advance(peer, 90 * MS);
+    peer_send(peer, (struct seg){.flags = ACK, .seq = 1, .ack = 101, .window = 60000});
+    assert_int_equal(peer_info(peer).rtt_us, rtt_us);
+    assert_int_equal(peer_info(peer).recovery, FOYER_RECOVERY_NONE);
+    assert_true(peer_info(peer).cwnd_bytes >= cwnd_bytes);
+    peer_destroy(peer);
+}
+
+/* The server speaks before anything went again, and its window takes a part only. */
+static void refused_syn_data_keeps_to_the_window_and_is_no_loss_to_acks(void **state)
+{
+    (void)state;
+    struct peer *peer = with_known_cookie();
+    connect_send(peer, 100);
+    peer_expect(peer, SYN, 0, 0, 100);
+    peer_send(peer, (struct seg){.flags = SYN | ACK, .ack = 1, .window = 30, .options = plain});
+    uint32_t cwnd_bytes = peer_info(peer).cwnd_bytes;
+    peer_send(peer, (struct seg){.flags = ACK, .seq = 1, .ack = 1, .window = 30, .size = 10});
+    peer_expect(peer, ACK | PSH, 1, 11, 30);
+    assert_int_equal(peer_info(peer).retransmissions, 1);
+    peer_expect_nothing(peer);
+    peer_send(peer, (struct seg){.flags = ACK, .seq = 11, .ack = 31, .window = 60000});
+    peer_expect(peer, ACK | PSH, 31, 11, 70);
+    assert_int_equal(peer_info(peer).retransmissions, 1);
+    assert_true(peer_info(peer).cwnd_bytes >= cwnd_bytes);
+    assert_true(peer_info(peer).ssthresh_bytes >= 1u << 30);
+    peer_destroy(peer);
+}
+
 /* Section 4.1.3: not more than the server's MSS has room for, all options taken off. */
 static void syn_data_is_bounded_by_the_cached_mss(void **state)
 {
@@ -557,6 +627,7 @@ int main(void)
         cmocka_unit_test(cookie_that_was_not_asked_for_is_not_kept),
         cmocka_unit_test(syn_data_is_read_and_answered_before_the_handshake_ends),
         cmocka_unit_test(congestion_control_may_be_chosen_before_the_handshake_ends),
+        cmocka_unit_test(buffer_beyond_the_syn_acks_window_costs_no_segment),
         cmocka_unit_test(syn_without_a_good_cookie_is_an_ordinary_one),
         cmocka_unit_test(cookies_of_the_key_before_count_and_are_replaced),
         cmocka_unit_test(pending_fast_opens_are_bounded),
@@ -567,6 +638,8 @@ int main(void)
         cmocka_unit_test(first_connection_asks_for_a_cookie),
         cmocka_unit_test(second_connection_sends_data_with_the_syn),
         cmocka_unit_test(syn_data_not_acknowledged_is_sent_again_at_once),
+        cmocka_unit_test(syn_data_sent_again_is_a_retransmission_but_no_loss),
+        cmocka_unit_test(refused_syn_data_keeps_to_the_window_and_is_no_loss_to_acks),
         cmocka_unit_test(syn_data_is_bounded_by_the_cached_mss),
         cmocka_unit_test(lost_syn_goes_again_plain_and_the_path_is_left_alone),
         cmocka_unit_test(data_of_the_first_syn_is_acknowledged_after_the_second),

@@ -50,6 +50,42 @@ static void lost_retransmission_is_found_without_a_timeout(void **state)
     peer_destroy(peer);
 }
 
+/* Hosts ask for output once and with one time for all of it: the order still counts. */
+static void lost_retransmission_is_found_by_data_of_the_same_moment(void **state)
+{
+    struct peer *peer = send_ten(false);
+
+    (void)state;
+    peer_sack(peer, 2001, 3001, 9001);
+    assert_int_equal(count_sent(peer, 2001), 1);
+    assert_true(peer_info(peer).flight_bytes > 10000); /* new data went with it */
+    peer_advance(peer, RTT);
+    peer_sack(peer, 2001, 3001, 13001);
+    assert_int_equal(count_sent(peer, 2001), 1);
+    assert_int_equal(peer_stats(peer).tcp_rto_fired, 0);
+    assert_int_equal(peer_stats(peer).tcp_lost_retransmits, 1);
+    peer_destroy(peer);
+}
+
+/* Each delivery tells the round trip, though others that were sent after it came before it: what is
+ * still out is waited for as long, and the window of a quarter. */
+static void late_segment_tells_the_round_trip(void **state)
+{
+    struct peer *peer = send_ten(false);
+
+    (void)state;
+    peer_sack(peer, 2001, 11001, 12001);
+    peer_advance(peer, 3 * MS);
+    peer_sack(peer, 2001, 3001, 4001);
+    assert_int_equal(count_sent(peer, 2001), 0);
+    peer_advance(peer, 4 * MS);
+    assert_int_equal(count_sent(peer, 2001), 0);
+    peer_advance(peer, 2 * MS);
+    assert_int_equal(count_sent(peer, 2001), 1);
+    assert_int_equal(peer_stats(peer).tcp_rto_fired, 0);
+    peer_destroy(peer);
+}
+
 /* [test RFC8985 6.2e 6.2h 6.2j] */
 static void single_sack_loses_after_the_reordering_window(void **state)
 {
@@ -205,6 +241,8 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(lost_retransmission_is_found_without_a_timeout),
+        cmocka_unit_test(lost_retransmission_is_found_by_data_of_the_same_moment),
+        cmocka_unit_test(late_segment_tells_the_round_trip),
         cmocka_unit_test(single_sack_loses_after_the_reordering_window),
         cmocka_unit_test(reordering_seen_widens_the_threshold),
         cmocka_unit_test(tail_is_probed_and_repaired_without_a_timeout),
