@@ -35,20 +35,22 @@ FAMILY_ARGS = {
     "4": [
         "--ip_version=ipv4", "--local_ip=192.168.0.1", "--gateway_ip=192.168.0.1",
         "--netmask_ip=255.255.0.0", "--remote_ip=192.0.2.1",
-        "-D", "TFO_COOKIE=3021b9d889017eeb", "-D", "CODE=host_unreachable",
+        "-D", "TFO_COOKIE=3021b9d889017eeb", "-D", "TFO_COOKIE_ZERO=b7c12350a90dc8f5",
+        "-D", "CODE=host_unreachable",
         "-D", "CMSG_LEVEL_IP=SOL_IP", "-D", "CMSG_TYPE_RECVERR=IP_RECVERR",
     ],
     # IPv4 through sockets of IPv6.
     "mapped": [
         "--ip_version=ipv4-mapped-ipv6", "--local_ip=192.168.0.1", "--gateway_ip=192.168.0.1",
         "--netmask_ip=255.255.0.0", "--remote_ip=192.0.2.1",
-        "-D", "TFO_COOKIE=3021b9d889017eeb", "-D", "CODE=host_unreachable",
+        "-D", "TFO_COOKIE=3021b9d889017eeb", "-D", "TFO_COOKIE_ZERO=b7c12350a90dc8f5",
+        "-D", "CODE=host_unreachable",
         "-D", "CMSG_LEVEL_IP=SOL_IPV6", "-D", "CMSG_TYPE_RECVERR=IPV6_RECVERR",
     ],
     "6": [
         "--ip_version=ipv6", "--mtu=1520", "--local_ip=fd3d:0a0b:17d6::1",
         "--gateway_ip=fd3d:0a0b:17d6:8888::1", "--remote_ip=fd3d:fa7b:d17d::1",
-        "-D", "TFO_COOKIE=c1d1e9742a47a9bc",
+        "-D", "TFO_COOKIE=c1d1e9742a47a9bc", "-D", "TFO_COOKIE_ZERO=82af1a8f9a205c34",
         "-D", "CMSG_LEVEL_IP=SOL_IPV6", "-D", "CMSG_TYPE_RECVERR=IPV6_RECVERR",
     ],
 }  # fmt: skip
@@ -73,8 +75,12 @@ def find_scripts(folders):
     return found
 
 
-def families_of(name):
-    """Scripts for one family say so in their name."""
+def families_of(name, path):
+    """Scripts for one family say so in their name, or by an option of packetdrill's."""
+    with open(path, encoding="utf-8", errors="replace") as text:
+        for line in text:
+            if line.startswith("--ip_version=ipv"):
+                return [line.split("=ipv", 1)[1].strip()]
     if name.endswith("v6.pkt"):
         return ["6"]
     if name.endswith("v4.pkt"):
@@ -135,6 +141,8 @@ def stack_flags_of(path):
                 flags.append(f"local{6 if ':' in address else 4}={address}")
             if line.startswith("ethtool -K") and "tso off" in line:
                 flags.append("tso=off")
+            if line.startswith("ip link set dev tun0 mtu "):
+                flags.append("mtu=" + line.split()[6])
     return flags
 
 
@@ -143,12 +151,18 @@ def command_for(program, library, path, family):
     if library:
         flags = ",".join([STACK_FLAGS[family], *stack_flags_of(path)])
         args += [f"--so_filename={library}", f"--so_flags={flags}"]
-    # Scripts set a queue discipline on the device that packetdrill would have made.
-    setup = "ip link set lo up; ip tuntap add tun0 mode tun; " if library else ""
+    # Scripts set a queue discipline on the device that packetdrill would have made. tcp_ecn is a
+    # file of ours: a kernel without RFC 9768 refuses the values that ask for it.
+    setup = (
+        "ip link set lo up; ip tuntap add tun0 mode tun; file=$(mktemp); echo 2 >$file; "
+        "mount --bind $file /proc/sys/net/ipv4/tcp_ecn; rm $file; "
+        if library
+        else ""
+    )
     # Preloaded, the stack also answers the calls that packetdrill makes past its table.
     preload = f"export LD_PRELOAD={library}; " if library else ""
     return [
-        "unshare", "--net", "sh", "-c", f'{setup}{preload}exec "$@"', "sh",
+        "unshare", "--net", "--mount", "sh", "-c", f'{setup}{preload}exec "$@"', "sh",
         *args, os.path.basename(path),
     ]  # fmt: skip
 
@@ -178,7 +192,7 @@ def run_all(options, program, library, scripts):
     results = {}
     regressions = 0
     for name, path in scripts:
-        for family in families_of(name):
+        for family in families_of(name, path):
             if options.family not in (None, family) or options.only not in name:
                 continue
             passed, said = run_one(program, library, path, family)

@@ -59,7 +59,8 @@ struct pd_socket {
     bool has_more;  /* corked by MSG_MORE, not by TCP_CORK */
     bool is_corked; /* by TCP_CORK */
     bool has_shut_read, has_shut_write;
-    bool has_error; /* there is one to take */
+    bool has_error;    /* there is one to take */
+    bool has_own_keys; /* TCP_FASTOPEN_KEY: the host's, as long as the socket lives */
     bool is_v6;
     foyer_socket handle;
     struct foyer_ring rx, tx; /* unset: none yet */
@@ -134,6 +135,8 @@ void pd_returned(struct pd *pd);
 bool pd_host_start(struct pd *pd);
 void pd_wire_output(struct pd *pd);
 void pd_wire_input(struct pd *pd, const uint8_t *bytes, size_t size);
+/* Back to the namespace's. */
+void pd_fastopen_keys_reset(struct pd *pd);
 /* The first number of a file under /proc/sys/net/ipv4, at the given place; or the fallback. */
 long pd_sysctl(const char *name, unsigned place, long fallback);
 

@@ -159,13 +159,16 @@ bool pd_has_eof(const struct pd_socket *socket)
 
 /* ---- the calls ------------------------------------------------------------------------------ */
 
+/* A fresh socket, with the namespace's defaults. */
 static int open_handle(struct pd *pd, struct pd_socket *socket)
 {
     int error = foyer_socket_open(pd->host, socket->is_v6 ? FOYER_FAMILY_V6 : FOYER_FAMILY_V4,
                                   socket->is_tcp ? FOYER_TCP : FOYER_UDP, 0, &socket->handle);
 
-    if (error == 0)
+    if (error == 0) {
         foyer_socket_set_user(pd->host, socket->handle, user_of(pd, socket));
+        pd_options_init(pd, socket);
+    }
     return error;
 }
 
@@ -191,7 +194,6 @@ int pd_open(struct pd *pd, int domain, int type, int protocol)
         socket->is_open = false;
         return error;
     }
-    pd_options_init(pd, socket);
     return pd_socket_fd(pd, socket);
 }
 
@@ -740,6 +742,8 @@ int pd_close(struct pd *pd, int fd)
         free(socket->watches);
     else
         error = foyer_socket_close(pd->host, socket->handle, pd->now);
+    if (socket->has_own_keys)
+        pd_fastopen_keys_reset(pd);
     pd_poll_closed(pd, socket);
     free(socket->held);
     ring_free(&socket->rx);

@@ -174,11 +174,13 @@ static bool is_without_effect(int level, int name)
            (level == SOL_SOCKET && name == SO_MARK);
 }
 
-static int set_fastopen_keys(struct pd *pd, const uint8_t *value, socklen_t size)
+static int set_fastopen_keys(struct pd *pd, struct pd_socket *socket, const uint8_t *value,
+                             socklen_t size)
 {
     if (size != 16 && size != 32)
         return -EINVAL;
     foyer_host_set_fastopen_keys(pd->host, value, size == 32 ? value + 16 : NULL);
+    socket->has_own_keys = true;
     return 0;
 }
 
@@ -198,7 +200,7 @@ int pd_setsockopt(struct pd *pd, int fd, int level, int name, const void *value,
     if (is_without_effect(level, name))
         return 0;
     if (level == IPPROTO_TCP && name == TCP_FASTOPEN_KEY)
-        return set_fastopen_keys(pd, value, size);
+        return set_fastopen_keys(pd, socket, value, size);
     if (size >= sizeof(number)) {
         memcpy(&number, value, sizeof(number));
         int result = set_own_option(socket, level, name, number);

@@ -71,7 +71,7 @@ static bool add_addresses(struct pd *pd)
 }
 
 /* tcp_fastopen_key: four words in hexadecimal, each in little-endian order in the key. */
-static void set_fastopen_key(struct pd *pd)
+void pd_fastopen_keys_reset(struct pd *pd)
 {
     FILE *file = fopen("/proc/sys/net/ipv4/tcp_fastopen_key", "r");
     unsigned words[4];
@@ -87,6 +87,14 @@ static void set_fastopen_key(struct pd *pd)
     fclose(file);
 }
 
+/* What goes in a millisecond, on the paths of scripts tcp_min_tso_segs; 0: the most there is. */
+static uint32_t super_segment_bytes(void)
+{
+    long segments = pd_sysctl("tcp_min_tso_segs", 0, 2);
+
+    return segments > 0 && segments < 45 ? (uint32_t)segments * 1460u : 0;
+}
+
 /* Buffer sizes are those of the namespace that packetdrill runs in, as its scripts set them. */
 bool pd_host_start(struct pd *pd)
 {
@@ -96,8 +104,7 @@ bool pd_host_start(struct pd *pd)
         /* Linux's packets are seen before they are cut, too. */
         .link_capabilities =
             FOYER_LINK_TX_CHECKSUM | (pd->is_without_tso ? 0u : FOYER_LINK_TSO4 | FOYER_LINK_TSO6),
-        /* And they are what goes in a millisecond, on the paths of scripts tcp_min_tso_segs. */
-        .gso_max_size = (uint32_t)pd_sysctl("tcp_min_tso_segs", 0, 2) * 1460u,
+        .gso_max_size = super_segment_bytes(),
         .receive_buffer_size = ring_size_for(pd_sysctl("tcp_rmem", 2, 6 << 20)),
         .send_buffer_size = ring_size_for(pd_sysctl("tcp_wmem", 2, 4 << 20)),
         .behaviour = FOYER_HOST_TOLERATE_MISSING_TIMESTAMPS, /* as Linux; scripts rely on it */
@@ -107,7 +114,7 @@ bool pd_host_start(struct pd *pd)
     memcpy(config.mac, host_mac, sizeof(config.mac));
     pd->host = foyer_host_create(&config, pd->now);
     if (pd->host != NULL)
-        set_fastopen_key(pd);
+        pd_fastopen_keys_reset(pd);
     return pd->host != NULL && add_addresses(pd);
 }
 
