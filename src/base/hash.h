@@ -69,10 +69,16 @@ struct hash_node *hash_table_next(const struct hash_node *node);
 
 /*
  * For callers that have several hashes to look up: prefetch asks for the bucket's memory, peek
- * tells the address of its first node (NULL: there is none) without looking at the node.
+ * tells the address of its first node (NULL: there is none) without looking at the node, and step
+ * looks at a node and tells which one to look at: itself, or the next one if its hash is another.
  */
 void hash_table_prefetch(const struct hash_table *table, uint32_t hash);
 const struct hash_node *hash_table_peek(const struct hash_table *table, uint32_t hash);
+
+static inline const struct hash_node *hash_node_step(const struct hash_node *node, uint32_t hash)
+{
+    return node == NULL || node->hash == hash ? node : node->next;
+}
 
 /* All nodes, in no order; node NULL: the first. No insert meanwhile. O(buckets) for a walk. */
 struct hash_node *hash_table_walk(const struct hash_table *table, const struct hash_node *node);

@@ -17,6 +17,7 @@
 /* Two cache lines at most, wherever they begin. */
 #define SOCK_HOT_BYTES (offsetof(struct sock, events) - offsetof(struct sock, connected_node))
 #define TCB_HOT_BYTES offsetof(struct tcb, ts_offset)
+#define CHAIN_STEPS 2 /* nodes of a bucket that are looked at before the right one, at most */
 _Static_assert(SOCK_HOT_BYTES <= 80 && TCB_HOT_BYTES <= 80, "two lines");
 
 /* A TCP frame's addresses and ports, which stand in one run: from the source address on. */
@@ -74,6 +75,7 @@ void host_look_ahead(struct foyer_host *host, const struct foyer_packet *packets
 {
     struct tuple tuples[HOST_LOOK_AHEAD];
     uint32_t hashes[HOST_LOOK_AHEAD];
+    const struct hash_node *nodes[HOST_LOOK_AHEAD];
 
     host->hint_count = 0;
     if (count < 2)
@@ -92,18 +94,22 @@ void host_look_ahead(struct foyer_host *host, const struct foyer_packet *packets
         hash_table_prefetch(&host->connected, hashes[i]);
     }
     for (size_t i = 0; i < count; i++) {
-        if (tuples[i].bytes == NULL)
-            continue;
-        const struct hash_node *node = hash_table_peek(&host->connected, hashes[i]);
-        if (node != NULL)
-            prefetch(node, SOCK_HOT_BYTES);
+        nodes[i] = tuples[i].bytes != NULL ? hash_table_peek(&host->connected, hashes[i]) : NULL;
+        if (nodes[i] != NULL)
+            prefetch(nodes[i], SOCK_HOT_BYTES);
+    }
+    for (size_t step = 0; step < CHAIN_STEPS; step++) {
+        for (size_t i = 0; i < count; i++) {
+            const struct hash_node *node = hash_node_step(nodes[i], hashes[i]);
+            if (node != nodes[i] && node != NULL)
+                prefetch(node, SOCK_HOT_BYTES);
+            nodes[i] = node;
+        }
     }
     for (size_t i = 0; i < count; i++) {
-        const struct hash_node *node =
-            tuples[i].bytes != NULL ? hash_table_first(&host->connected, hashes[i]) : NULL;
-        if (node == NULL)
+        if (nodes[i] == NULL || nodes[i]->hash != hashes[i])
             continue;
-        struct sock *sock = HASH_ENTRY(node, struct sock, connected_node);
+        struct sock *sock = HASH_ENTRY(nodes[i], struct sock, connected_node);
         host->hints[i] = sock;
         if (sock->tcb != NULL)
             prefetch(sock->tcb, TCB_HOT_BYTES);
