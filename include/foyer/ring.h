@@ -46,7 +46,11 @@ struct foyer_ring_shared {
     _Atomic uint32_t writer_state;     /* enum foyer_ring_state, stored by the writer */
     _Atomic uint32_t
         origin; /* stored by the writer before head; foyer_ring itself has no use for it */
-    _Atomic uint32_t send_limit;       /* stored by the writer: foyer_ring_limit */
+    _Atomic uint32_t send_limit; /* stored by the writer: foyer_ring_limit */
+    /* Stored by the writer before head, for sockets of programs: which byte is urgent, its number <<
+     * 32 | its position, 0 while none was. And where a reader who stands before bytes that were
+     * urgent, until this one came, goes on: that number << 32 | the position. */
+    _Atomic uint64_t urgent, urgent_left;
     alignas(64) _Atomic uint32_t tail; /* stored by the reader: bytes ever consumed */
     _Atomic uint32_t reader_state;     /* enum foyer_ring_state, stored by the reader */
     _Atomic uint32_t receive_limit;    /* stored by the reader: foyer_ring_limit */

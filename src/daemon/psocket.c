@@ -268,6 +268,10 @@ int psocket_renew(struct psocket *psocket)
         psocket->channel->is_spoiled = true;
     psocket->slot->channel_id = 0;
     psocket->slot->peer_arena = 0;
+    psocket->seen_urgent = 0;
+    psocket->put_urgent = 0;
+    atomic_store(&psocket->slot->urgent_taken, 0);
+    atomic_store(&psocket->slot->urgent_passed, 0);
     atomic_fetch_and(&psocket->slot->options,
                      ~(uint32_t)(FOYER_SLOT_PEER_GONE | FOYER_SLOT_RESET_SEEN));
     detach(psocket, true);
@@ -348,15 +352,26 @@ static void daemon_end_ready(struct watch *watch, uint32_t events)
     }
 }
 
-void psocket_ring_bell(struct psocket *psocket)
+static void ring(struct psocket *psocket, int flags)
 {
     char bell = 0;
     if (psocket->is_listening)
         return;
     atomic_store(&psocket->slot->bell_dirty, 1);
     /* EAGAIN: the queue is full of bells, so nobody has missed one. EPIPE: hang-up follows. */
-    ssize_t sent = send(psocket->watch.fd, &bell, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+    ssize_t sent = send(psocket->watch.fd, &bell, 1, flags | MSG_DONTWAIT | MSG_NOSIGNAL);
     (void)sent;
+}
+
+void psocket_ring_bell(struct psocket *psocket)
+{
+    ring(psocket, 0);
+}
+
+void psocket_ring_urgent(struct psocket *psocket)
+{
+    ring(psocket, MSG_OOB);
+    ring(psocket, 0);
 }
 
 /* ---- the slot -------------------------------------------------------------------------------------- */

@@ -57,6 +57,8 @@ struct psocket {
     struct psocket *peer;                       /* local carrier */
     struct list_node active_node;               /* on daemon.active (relay) */
     uint32_t seen_head, seen_tail, seen_states; /* of the rings when last poked */
+    uint32_t seen_urgent;                       /* number of the last urgent byte sent */
+    uint64_t put_urgent; /* of the last one received: its position in the ring + 1; 0: none */
 
     /* UDP: direct.c. */
     struct list_node direct_out, direct_in;
@@ -111,6 +113,8 @@ bool psocket_reap(struct psocket *psocket);
 
 /* Tells the program's waiters to look at shared memory. Not on listeners. */
 void psocket_ring_bell(struct psocket *psocket);
+/* Urgent data has come: the kernel also sends SIGURG to whom the program has named (F_SETOWN). */
+void psocket_ring_urgent(struct psocket *psocket);
 /* Addresses into the slot, then state, then bell (unless quiet: a reply tells as well). */
 void psocket_set_state(struct psocket *psocket, enum foyer_slot_state state);
 /* The slot's pending error, positive errno; keeps an earlier one. */

@@ -160,11 +160,25 @@ static void activate(struct psocket *psocket)
         list_push_back(&psocket->daemon->active, &psocket->active_node);
 }
 
+/* The program has sent something by MSG_OOB. */
+static void tell_urgent(struct psocket *psocket)
+{
+    struct foyer_ring tx = tx_ring(psocket);
+    uint64_t urgent = atomic_load_explicit(&tx.shared->urgent, memory_order_acquire);
+    if ((uint32_t)(urgent >> 32) == psocket->seen_urgent)
+        return;
+    psocket->seen_urgent = (uint32_t)(urgent >> 32);
+    foyer_socket_mark_urgent(psocket->host->stack, psocket->stack, (uint32_t)urgent + 1,
+                             psocket->daemon->loop.now_ns);
+}
+
 void relay_poke(struct psocket *psocket)
 {
     if (psocket->channel == NULL)
         return;
     has_moved(psocket); /* what the stack sees now needs no second poke */
+    if (psocket->protocol == FOYER_TCP)
+        tell_urgent(psocket);
     foyer_socket_poke(psocket->host->stack, psocket->stack, psocket->daemon->loop.now_ns);
     building_host_touch(psocket->host);
     activate(psocket);
@@ -241,6 +255,26 @@ static void failed(struct psocket *psocket)
     psocket_ring_bell(psocket);
 }
 
+#define MARK_TRIES 8u
+
+/* Where the urgent byte is that the stack was told of, or has received. */
+static void put_urgent(struct psocket *psocket)
+{
+    struct foyer_ring rx = rx_ring(psocket);
+    uint32_t tail, ahead, tries = 0;
+    do { /* the stack counts from the reader, which moves on meanwhile */
+        tail = foyer_ring_tail(&rx);
+        if (foyer_socket_urgent_mark(psocket->host->stack, psocket->stack, &ahead) != 0)
+            return;
+    } while (foyer_ring_tail(&rx) != tail && ++tries < MARK_TRIES);
+    uint64_t place = (uint64_t)(uint32_t)(tail + ahead) + 1;
+    if (place == psocket->put_urgent)
+        return;
+    psocket->put_urgent = place;
+    foyer_ring_put_urgent(&rx, tail + ahead);
+    psocket_ring_urgent(psocket);
+}
+
 static void serve_event(struct psocket *psocket, uint32_t events)
 {
     if (psocket->is_listening) {
@@ -256,6 +290,8 @@ static void serve_event(struct psocket *psocket, uint32_t events)
         connected(psocket);
     if ((events & FOYER_EVENT_ERROR) != 0)
         failed(psocket);
+    if ((events & FOYER_EVENT_URGENT) != 0)
+        put_urgent(psocket);
     if ((events & FOYER_EVENT_CLOSED) != 0)
         psocket_ring_bell(psocket);
     else

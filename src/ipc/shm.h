@@ -118,6 +118,26 @@ static inline struct foyer_ring foyer_channel_ring(void *memory, uint32_t ring_s
     return ring;
 }
 
+/*
+ * Marks the byte at a position of the ring as urgent, in the place of the one before. A reader that
+ * stands before that one shall pass over it: as Linux's tcp_check_urg.
+ */
+static inline void foyer_ring_put_urgent(const struct foyer_ring *ring, uint32_t position)
+{
+    uint64_t last = atomic_load_explicit(&ring->shared->urgent, memory_order_relaxed);
+    uint64_t left = atomic_load_explicit(&ring->shared->urgent_left, memory_order_relaxed);
+    uint64_t number = (uint32_t)(last >> 32) == UINT32_MAX ? 1 : (last >> 32) + 1;
+    uint32_t tail = foyer_ring_tail(ring), reader = tail;
+    if (left >> 32 == last >> 32 && (int32_t)((uint32_t)left - tail) > 0)
+        reader = (uint32_t)left;
+    if (last != 0 && (uint32_t)last == reader && (int32_t)(foyer_ring_head(ring) - reader) > 0)
+        reader++;
+    if (reader != tail)
+        atomic_store_explicit(&ring->shared->urgent_left, number << 32 | reader,
+                              memory_order_relaxed);
+    atomic_store_explicit(&ring->shared->urgent, number << 32 | position, memory_order_release);
+}
+
 /* ---- direct rings ---------------------------------------------------------------------------- */
 
 #define FOYER_DIRECT_DATA_OFFSET 4096u
@@ -277,6 +297,8 @@ struct foyer_slot {
     _Atomic uint32_t bell_threads[FOYER_SLOT_BELL_PLACES];
     /* Of a listener: names the one process that has accepted from it; 0: none yet. */
     _Atomic uint64_t acceptor;
+    /* Numbers of urgent bytes (foyer_ring_shared.urgent). foyerd clears them for a new connection. */
+    _Atomic uint32_t urgent_taken, urgent_passed;
 };
 
 _Static_assert(sizeof(struct foyer_slot) <= FOYER_SLOT_SIZE, "slots are 256 bytes apart");

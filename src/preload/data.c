@@ -62,6 +62,13 @@ static uint8_t *store_at(const struct store *store, uint32_t position, uint32_t 
     return store->ring->data + offset;
 }
 
+void store_get(const struct foyer_ring *ring, uint8_t *nook, uint32_t position, void *ret_byte)
+{
+    struct store store = store_of(ring, nook);
+    uint32_t size = 1;
+    memcpy(ret_byte, store_at(&store, position, &size), 1);
+}
+
 /* Copies size bytes between the cursor's buffers and the store. */
 static void copy(struct cursor *cursor, const struct store *store, uint32_t position, uint32_t size,
                  bool is_into_store)
@@ -226,7 +233,11 @@ static ssize_t send_some(struct socket_object *sock, int fd, const struct channe
             *ret_is_over = true;
             return done > 0 ? (ssize_t)done : filled;
         }
+        if (unlikely((flags & MSG_OOB) != 0))
+            foyer_ring_put_urgent(&channel->tx, head + (uint32_t)filled - 1);
         foyer_ring_publish_head(&channel->tx, head + (uint32_t)filled);
+        if (unlikely((flags & MSG_OOB) != 0))
+            urgent_signal(channel, fd);
         channel_wake(sock, fd, channel, &channel->tx.shared->reader_waiter);
         done += (size_t)filled;
     }
@@ -280,7 +291,7 @@ ssize_t stream_send(struct socket_object *sock, int fd, const struct iovec *iov,
     ssize_t size = iov_total(iov, count);
     if (size < 0)
         return size;
-    if ((flags & (MSG_OOB | MSG_FASTOPEN)) != 0)
+    if ((flags & MSG_FASTOPEN) != 0)
         return -EOPNOTSUPP;
     struct source source = {.fill = fill_from_iov, .cursor = {.iov = iov, .count = count}};
     return send_from(sock, fd, &source, (size_t)size, flags);
@@ -365,6 +376,7 @@ struct recv_job {
     size_t target;   /* below this a blocking call waits for more */
     uint32_t peeked; /* MSG_PEEK: bytes behind tail that were copied */
     int flags;
+    bool is_stopped; /* at urgent data, with what was before it */
 };
 
 /* The reader made room: a writer that sleeps is woken once there is enough for it to go on. */
@@ -389,20 +401,25 @@ static bool recv_some(struct socket_object *sock, int fd, const struct channel *
         }
         if (used <= job->peeked)
             break;
-        uint32_t part = used - job->peeked;
+        uint32_t part = used - job->peeked, skip = 0;
+        if (unlikely(urgent_was_seen(&channel->rx)) &&
+            !urgent_cut(sock, channel, tail + job->peeked, job->done > 0, &part, &skip)) {
+            job->is_stopped = true;
+            break;
+        }
         if (part > PIECE_SIZE)
             part = PIECE_SIZE;
         if (part > job->size - job->done)
             part = (uint32_t)(job->size - job->done);
         if ((job->flags & MSG_TRUNC) == 0) { /* tcp(7): with it, bytes are thrown away */
             struct store store = store_of(&channel->rx, channel->rx_nook);
-            copy(&job->cursor, &store, tail + job->peeked, part, false);
+            copy(&job->cursor, &store, tail + job->peeked + skip, part, false);
         }
         job->done += part;
         if ((job->flags & MSG_PEEK) != 0) {
-            job->peeked += part;
+            job->peeked += part + skip;
         } else {
-            foyer_ring_publish_tail(&channel->rx, tail + part);
+            foyer_ring_publish_tail(&channel->rx, tail + part + skip);
             released_space(sock, channel, fd);
         }
     }
@@ -418,7 +435,7 @@ static ssize_t recv_loop(struct socket_object *sock, int fd, struct channel *cha
             return job->done > 0 ? (ssize_t)job->done : -EAGAIN;
         bool has_more = recv_some(sock, fd, channel, job);
         slot_unlock(sock, LOCK_READ);
-        if (likely(job->done >= job->target && job->done > 0))
+        if (likely(job->done >= job->target && job->done > 0) || job->is_stopped)
             return (ssize_t)job->done;
         /* recv of no bytes waits for some all the same; read does not (io.c). */
         if (job->size == 0 && foyer_ring_used(&channel->rx) > 0)
@@ -454,8 +471,8 @@ ssize_t stream_recv(struct socket_object *sock, int fd, const struct iovec *iov,
     ssize_t size = iov_total(iov, count);
     if (size < 0)
         return size;
-    if ((flags & MSG_OOB) != 0)
-        return -EINVAL; /* no urgent data is there, ever */
+    if (unlikely((flags & MSG_OOB) != 0))
+        return urgent_recv(sock, fd, iov, count, flags);
     if ((flags & MSG_ERRQUEUE) != 0)
         return -EAGAIN;
     ssize_t result;

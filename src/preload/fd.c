@@ -173,6 +173,12 @@ static int queue_size(const struct foyer_ring *ring)
     return used == UINT32_MAX ? 0 : (int)used;
 }
 
+static int readable_size(const struct socket_object *sock, const struct channel *channel)
+{
+    uint32_t used = (uint32_t)queue_size(&channel->rx);
+    return (int)(urgent_was_seen(&channel->rx) ? urgent_readable(sock, channel, used) : used);
+}
+
 /* udp(7): the size of the next datagram, 0 for none. */
 static int next_datagram_size(struct socket_object *sock, int fd, const struct foyer_ring *ring)
 {
@@ -211,7 +217,7 @@ static bool ioctl_foyer(struct socket_object *sock, int fd, unsigned long comman
         channel = socket_channel(sock, fd);
         *value = channel == NULL            ? 0
                  : sock->type == SOCK_DGRAM ? next_datagram_size(sock, fd, &channel->rx)
-                                            : queue_size(&channel->rx);
+                                            : readable_size(sock, channel);
         return true;
     case SIOCOUTQ: /* TIOCOUTQ */
     case SIOCOUTQNSD:
@@ -223,7 +229,8 @@ static bool ioctl_foyer(struct socket_object *sock, int fd, unsigned long comman
         *value = channel == NULL ? 0 : queue_size(&channel->tx);
         return true;
     case SIOCATMARK:
-        *value = 0;
+        channel = slot_state(sock) == FOYER_SLOT_CONNECTED ? socket_channel(sock, fd) : NULL;
+        *value = channel != NULL && urgent_is_at_mark(sock, channel);
         return true;
     default:
         return false; /* interfaces and the like: the kernel answers on any socket */

@@ -156,7 +156,9 @@ static ssize_t sock_recvmsg(struct socket_object *sock, int fd, struct msghdr *m
     if (size >= 0) {
         message->msg_namelen = 0;
         message->msg_controllen = 0;
-        message->msg_flags = 0;
+        message->msg_flags = flags & MSG_OOB;
+        if ((flags & MSG_OOB) != 0 && size == 0)
+            message->msg_flags |= MSG_TRUNC;
     }
     return size;
 }

@@ -188,6 +188,8 @@ static void renew_rings(const struct channel *channel)
         atomic_store_explicit(&ring->head, 0, memory_order_relaxed);
         atomic_store_explicit(&ring->tail, 0, memory_order_relaxed);
         atomic_store_explicit(&ring->origin, 0, memory_order_relaxed);
+        atomic_store_explicit(&ring->urgent, 0, memory_order_relaxed);
+        atomic_store_explicit(&ring->urgent_left, 0, memory_order_relaxed);
         atomic_store_explicit(&ring->send_limit, 0, memory_order_relaxed);
         atomic_store_explicit(&ring->receive_limit, 0, memory_order_relaxed);
         atomic_store_explicit(&ring->writer_state, FOYER_RING_OPEN, memory_order_relaxed);
@@ -342,6 +344,8 @@ void kept_renew(struct socket_object *sock, uint32_t options, const struct foyer
     foyer_slot_copy_settings(slot, settings);
     foyer_slot_tell_limits(slot, &channel->tx, &channel->rx);
     atomic_store(&slot->error, 0);
+    atomic_store(&slot->urgent_taken, 0);
+    atomic_store(&slot->urgent_passed, 0);
     atomic_store(&sock->no_space_count, 0);
     atomic_store(&sock->connect_pending, false);
 }

@@ -377,6 +377,37 @@ void direct_fork_prepare(void);
 void direct_fork_parent(void);
 void direct_fork_child(void);
 
+/* ---- urgent.c ------------------------------------------------------------------------------- */
+
+/* data.c: the byte at a position of a stream's ring. */
+void store_get(const struct foyer_ring *ring, uint8_t *nook, uint32_t position, void *ret_byte);
+
+/* Else none of the following has anything to say. */
+static inline bool urgent_was_seen(const struct foyer_ring *ring)
+{
+    return atomic_load_explicit(&ring->shared->urgent, memory_order_relaxed) != 0;
+}
+
+/* An urgent byte has been published: SIGURG, and the doorbell. */
+void urgent_signal(const struct channel *channel, int fd);
+/*
+ * With the read lock: how many of the *io_size bytes from `at` on one recv may give, after having
+ * passed over *ret_skip of them. False: none, since it has_some already.
+ */
+bool urgent_cut(struct socket_object *sock, const struct channel *channel, uint32_t at,
+                bool has_some, uint32_t *io_size, uint32_t *ret_skip);
+ssize_t urgent_recv(struct socket_object *sock, int fd, const struct iovec *iov, size_t count,
+                    int flags);
+/* POLLPRI. */
+bool urgent_is_here(const struct socket_object *sock, const struct channel *channel);
+/* SIOCATMARK. */
+bool urgent_is_at_mark(const struct socket_object *sock, const struct channel *channel);
+/* How many of the next bytes recv passes over, so that POLLIN takes more. */
+uint32_t urgent_skipped(const struct socket_object *sock, const struct channel *channel);
+/* FIONREAD: how many of `used` bytes come before the mark. */
+uint32_t urgent_readable(const struct socket_object *sock, const struct channel *channel,
+                         uint32_t used);
+
 /* ---- address.c ----------------------------------------------------------------------------- */
 
 /* RFC 2133: without sin6_scope_id, as the kernel still accepts. */

@@ -196,6 +196,10 @@ static uint32_t stream_readiness(struct socket_object *sock, const struct channe
         wanted = 1;
     else if (wanted > foyer_ring_limit(&channel->rx) / 2)
         wanted = foyer_ring_limit(&channel->rx) / 2;
+    if (unlikely(urgent_was_seen(&channel->rx))) {
+        wanted += urgent_skipped(sock, channel);
+        bits |= urgent_is_here(sock, channel) ? POLLPRI : 0u;
+    }
     bool is_over = writer != FOYER_RING_OPEN || (options & FOYER_SLOT_SHUT_READ) != 0;
     if (used >= wanted || is_over)
         bits |= POLLIN | POLLRDNORM;

@@ -55,7 +55,8 @@ void tcp_urgent_acked(struct tcb *tcb)
         tcb->flags &= ~(uint32_t)TCPF_URG_OUT;
 }
 
-int foyer_socket_mark_urgent(struct foyer_host *host, foyer_socket socket, foyer_time_ns now)
+int foyer_socket_mark_urgent(struct foyer_host *host, foyer_socket socket, uint32_t end,
+                             foyer_time_ns now)
 {
     struct sock *sock = sock_from_handle(host, socket);
     if (sock == NULL)
@@ -70,9 +71,12 @@ int foyer_socket_mark_urgent(struct foyer_host *host, foyer_socket socket, foyer
     if (!tcp_send_look(host, sock, host->now_ns))
         return -ECONNRESET;
     struct tcb *tcb = sock->tcb;
-    if (seq_le(tcb->snd_end, tcb->snd_una))
+    seq_t up = {end + tcb->tx_offset};
+    if (seq_gt(up, tcb->snd_end))
+        up = tcb->snd_end; /* not written: the ring's owner is not to be believed */
+    if (seq_le(up, tcb->snd_una))
         return 0; /* nothing is there that could be urgent */
-    tcb->extra->snd_up = tcb->snd_end;
+    tcb->extra->snd_up = up;
     /* The news does not wait for the window (MUST-66): where no text can go, an ACK tells it. */
     tcb->flags |= TCPF_URG_OUT | TCPF_ACK_NOW;
     tcp_rto_ensure(host, sock, host->now_ns);
@@ -92,7 +96,7 @@ int64_t foyer_socket_send_urgent(struct foyer_host *host, foyer_socket socket, c
         return -ENOMEM;
     int64_t sent = foyer_socket_send(host, socket, bytes, size, now);
     if (sent > 0)
-        (void)foyer_socket_mark_urgent(host, socket, now);
+        (void)foyer_socket_mark_urgent(host, socket, foyer_ring_head(&sock->rings->tx), now);
     return sent;
 }
 

@@ -115,6 +115,40 @@ class Tap(unittest.TestCase):
                           input=self.bytes, text=False)
         self.digest(got.stdout)
 
+    def test_urgent_data_both_ways(self):
+        """Each end sends the other urgent data in the middle of a stream, and reads it."""
+        dialog = (
+            "import fcntl, os, select, signal, socket, sys\n"
+            "def tell(s):\n"
+            "    for i in range(3):\n"
+            "        s.send(b'12'); s.send(b'!', socket.MSG_OOB); s.send(b'34'); hear(s, b'ok')\n"
+            "def hear(s, what):\n"
+            "    got = b''\n"
+            "    while len(got) < len(what): got += s.recv(len(what) - len(got))\n"
+            "    assert got == what, got\n"
+            "def listen(s):\n"
+            "    for i in range(3):\n"
+            "        assert select.select([], [], [s], 5)[2]\n"
+            "        assert s.recv(1, socket.MSG_OOB) == b'!'\n"
+            "        hear(s, b'12'); hear(s, b'34'); s.send(b'ok')\n"
+            "signals = []\n"
+            "signal.signal(signal.SIGURG, lambda *a: signals.append(a))\n"
+            "if sys.argv[1] == 'serve':\n"
+            "    l = socket.create_server(('', 23)); s = l.accept()[0]\n"
+            "else: s = socket.create_connection((sys.argv[1], 23), 5)\n"
+            "s.settimeout(5); s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)\n"
+            "fcntl.fcntl(s, fcntl.F_SETOWN, os.getpid())\n"
+            "if sys.argv[1] == 'serve': s.send(b'go'); listen(s); tell(s)\n"
+            "else: hear(s, b'go'); tell(s); listen(s)\n"
+            "assert signals, 'SIGURG'\n")
+        server = self.building.serve("urgent", "python3", "-c", dialog, "serve", port=23)
+        got = self.kernel("python3", "-c", dialog, self.building.address("urgent"))
+        self.assertEqual(got.returncode, 0, got.stderr)
+        self.assertEqual(server.wait(5), 0)
+        server = self.kernel_serve("python3", "-c", dialog, "serve", port=23)
+        self.building.run("visitor", "python3", "-c", dialog, self.kernel4)
+        self.assertEqual(server.wait(5), 0)
+
     def test_many_connections(self):
         got = self.kernel("curl", "-sS", "-m", "50", "-Z", "--parallel-max", "50",
                           *[a for i in range(100)

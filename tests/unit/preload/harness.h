@@ -24,6 +24,7 @@
 #include "preload/keep_accept.c"
 #include "preload/keep_connect.c"
 #include "preload/table.c"
+#include "preload/urgent.c"
 
 /* What wait.c takes for the time; 0: the time. */
 static int64_t harness_clock_ns;
