@@ -215,6 +215,8 @@ int foyer_socket_set_rings(struct foyer_host *host, foyer_socket socket,
         error = move_bytes(sock, &sock->rings->rx, rx, true);
     if (error != 0)
         return error;
+    if (sock->protocol == FOYER_TCP)
+        tcp_move_ahead(host, sock, rx);
     drop_bytes(host, sock);
     *own_rings(host, sock) = (struct sock_rings){.rx = *rx, .tx = *tx};
     sock->flags |= SOCK_EXTERNAL_RINGS;

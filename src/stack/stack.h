@@ -363,6 +363,9 @@ void tcp_abort(struct foyer_host *host, struct sock *sock, foyer_time_ns now);
 void tcp_listener_close(struct foyer_host *host, struct sock *sock, foyer_time_ns now);
 /* Forgets the requests of a listener; is_told: with a reset to each peer. */
 void tcp_requests_drop(struct foyer_host *host, struct sock *listener, bool is_told);
+/* Bytes that came out of order go into the ring that takes the old one's place, in which those in
+ * order are already; where they do not fit they are forgotten. */
+void tcp_move_ahead(struct foyer_host *host, struct sock *sock, const struct foyer_ring *to);
 /* The rings were exchanged (bytes already moved, positions may differ): rebase. */
 void tcp_rings_changed(struct foyer_host *host, struct sock *sock);
 /* used bytes wait for the reader: how many of them a recv may give. May move over the mark. */

@@ -113,7 +113,7 @@ uint16_t accecn_syn_ack_flags(uint8_t bits, unsigned nth)
 void accecn_syn_ack_option(struct wire_tcp_options *options)
 {
     options->has_accecn = true;
-    options->accecn_order = ORDER_0;
+    options->accecn_order = ORDER_1;
     options->accecn_count = 3;
     options->accecn[0] = options->accecn[2] = BYTES_BEGIN;
     options->accecn[1] = 0;
@@ -217,7 +217,7 @@ void accecn_syn_again(struct tcb *tcb, const struct tcp_segment *seg)
         accecn->handshake_ip_ecn = (uint8_t)ip_ecn_of(seg);
         if (ace == 0)
             accecn->is_ect_off = true;
-    } else if (ace >= 2 && ace != 7 &&
+    } else if (ace != 1 && ace != 7 &&
                (tcb->flags & (TCPF_ACK_NOW | TCPF_PASSIVE)) == TCPF_ACK_NOW) {
         /* Section 3.2.2.1: its ACK has the same encoding. One mark of them all is counted. */
         accecn->handshake_ip_ecn = (uint8_t)ip_ecn_of(seg);
@@ -283,7 +283,7 @@ void accecn_fill_option(struct tcb *tcb, struct wire_tcp_options *options)
     struct tcp_accecn *accecn = &tcb->extra->accecn;
     const struct accecn_bytes *bytes = &accecn->received;
     bool has_e0 = bytes->e0 != BYTES_BEGIN, has_e1 = bytes->e1 != BYTES_BEGIN;
-    uint8_t order = has_e1 && !has_e0 ? ORDER_1 : ORDER_0;
+    uint8_t order = has_e0 ? ORDER_0 : ORDER_1;
     uint8_t count = has_e0 && has_e1 ? 3 : bytes->ce != 0 ? 2 : 1;
 
     if (!accecn->owes_option && !has_news(accecn))
@@ -291,10 +291,10 @@ void accecn_fill_option(struct tcb *tcb, struct wire_tcp_options *options)
     if (accecn->owes_option)
         count = 3;
     uint8_t sack_count = options->sack_count;
-    if (sack_count > 2)
-        options->sack_count = 2;
-    size_t used = wire_tcp_options_size(options);
-    if (used + ((2u + 3u * count + 3u) & ~3u) > WIRE_TCP_OPTIONS_MAX) {
+    size_t room = WIRE_TCP_OPTIONS_MAX - ((2u + 3u * count + 3u) & ~3u);
+    while (options->sack_count > 2 && wire_tcp_options_size(options) > room)
+        options->sack_count--;
+    if (wire_tcp_options_size(options) > room) {
         options->sack_count = sack_count;
         return;
     }

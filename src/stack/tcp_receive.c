@@ -35,6 +35,33 @@ void tcp_rx_map(struct sock *sock)
                               memory_order_release);
 }
 
+/* Their positions count from the head, which is where the next byte in order goes. */
+void tcp_move_ahead(struct foyer_host *host, struct sock *sock, const struct foyer_ring *to)
+{
+    struct tcb *tcb = sock->tcb;
+    const struct foyer_ring *from = &sock->rings->rx;
+
+    if (tcb == NULL || !tcp_has_gaps(tcb))
+        return;
+    const struct tcp_ranges *ahead = tcb->out_of_order;
+    uint32_t head = foyer_ring_head(to);
+    uint32_t used = foyer_ring_distance(to, head, foyer_ring_tail(to));
+    uint32_t size = seq_distance(ahead->range[ahead->count - 1].end, tcb->rcv_nxt);
+    if (used == UINT32_MAX || size > to->size - used) {
+        tcp_ranges_drop(host, tcb);
+        return;
+    }
+    for (uint32_t i = 0; i < ahead->count; i++) {
+        seq_t at = ahead->range[i].start;
+        while (seq_lt(at, ahead->range[i].end)) {
+            uint32_t place = (at.value - tcb->rx_offset) & (from->size - 1);
+            uint32_t run = min_u32(seq_distance(ahead->range[i].end, at), from->size - place);
+            foyer_ring_put(to, head + seq_distance(at, tcb->rcv_nxt), from->data + place, run);
+            at = seq_add(at, run);
+        }
+    }
+}
+
 static uint32_t buffer_size(const struct sock *sock)
 {
     return foyer_ring_is_set(&sock->rings->rx) ? sock->rings->rx.size

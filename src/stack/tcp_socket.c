@@ -227,8 +227,8 @@ void tcp_rings_changed(struct foyer_host *host, struct sock *sock)
     if (tcb == NULL)
         return;
     tcb->flags &= ~(uint32_t)(TCPF_TX_MAPPED | TCPF_RX_MAPPED);
-    /* Only bytes in order were moved; the peer sends the others again (RFC 2018 section 8). */
-    tcp_ranges_drop(host, tcb);
+    if (!foyer_ring_is_set(&sock->rings->rx))
+        tcp_ranges_drop(host, tcb);
     tcp_tx_map(sock);
     tcp_rx_map(sock);
     if (sock->state > FOYER_STATE_SYN_SENT)

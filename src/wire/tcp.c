@@ -244,22 +244,22 @@ static size_t emit_options(uint8_t *bytes, const struct wire_tcp_options *option
         store_be16(at, options->mss);
         at += 2;
     }
-    if (options->has_sack_permitted || options->has_timestamps) {
-        if (!options->has_sack_permitted || !options->has_timestamps) {
-            *at++ = OPTION_NOP;
-            *at++ = OPTION_NOP;
-        }
-        if (options->has_sack_permitted) {
-            *at++ = OPTION_SACK_PERMITTED;
-            *at++ = 2;
-        }
-        if (options->has_timestamps) {
-            *at++ = OPTION_TIMESTAMPS;
-            *at++ = 10;
-            store_be32(at, options->timestamp_value);
-            store_be32(at + 4, options->timestamp_echo);
-            at += 8;
-        }
+    if (options->has_timestamps) {
+        *at++ = options->has_sack_permitted ? OPTION_SACK_PERMITTED : OPTION_NOP;
+        *at++ = options->has_sack_permitted ? 2 : OPTION_NOP;
+        *at++ = OPTION_TIMESTAMPS;
+        *at++ = 10;
+        store_be32(at, options->timestamp_value);
+        store_be32(at + 4, options->timestamp_echo);
+        at += 8;
+    }
+    if (options->has_accecn)
+        at = emit_accecn(at, options);
+    if (options->has_sack_permitted && !options->has_timestamps) {
+        *at++ = OPTION_NOP;
+        *at++ = OPTION_NOP;
+        *at++ = OPTION_SACK_PERMITTED;
+        *at++ = 2;
     }
     if (options->has_window_scale) {
         *at++ = OPTION_NOP;
@@ -269,8 +269,6 @@ static size_t emit_options(uint8_t *bytes, const struct wire_tcp_options *option
     }
     if (options->has_fastopen)
         at = emit_fastopen(at, options);
-    if (options->has_accecn)
-        at = emit_accecn(at, options);
     unsigned sack_count = sack_count_sent(options);
     if (sack_count > 0) {
         *at++ = OPTION_NOP;

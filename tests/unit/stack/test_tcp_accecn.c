@@ -263,15 +263,16 @@ static void a_client_follows_the_answer(void **state)
     }
 }
 
-/* The SYN-ACK comes again: our ACK was lost. [test RFC9768 3.2.2.1b 3.1.5d] */
+/* The SYN-ACK comes again: our ACK was lost. It may have lost its flags by then (section 3.2.3.2.2).
+ * [test RFC9768 3.2.2.1b 3.1.5d] */
 static void a_syn_ack_again_is_answered_with_the_handshakes_encoding(void **state)
 {
     struct peer *peer = establish();
 
     (void)state;
-    for (unsigned i = 0; i < 2; i++) {
-        send_syn_ack(peer, 2, CE);
-        peer_expect(peer, ACK | ACE(6), 1, 1, 0);
+    for (unsigned i = 0; i < 3; i++) {
+        send_syn_ack(peer, i < 2 ? 2 : 0, i < 2 ? CE : ECT_0);
+        peer_expect(peer, ACK | ACE(i < 2 ? 6 : 4), 1, 1, 0);
         assert_int_equal(peer_info(peer).ecn.received_ce, 1); /* once, however many are marked */
     }
     peer_send(peer, (struct seg){
@@ -546,6 +547,22 @@ static void sack_comes_first(void **state)
     assert_true(peer_recv(peer, &seg));
     assert_true(seg.options.sack_count >= 2);
     assert_false(seg.options.has_accecn);
+    peer_destroy(peer);
+}
+
+/* No block is given up that finds room beside the option. */
+static void sack_keeps_what_there_is_room_for(void **state)
+{
+    struct peer *peer = establish();
+
+    (void)state;
+    for (uint32_t i = 0; i < 4; i++) {
+        struct seg seg;
+        send_data(peer, 1001 + 2000 * i, 1000, ECT_0);
+        assert_true(peer_recv(peer, &seg));
+        assert_true(seg.options.has_accecn);
+        assert_int_equal(seg.options.sack_count, i < 3 ? i + 1 : 3);
+    }
     peer_destroy(peer);
 }
 
@@ -845,6 +862,7 @@ int main(void)
         cmocka_unit_test(marked_acks_are_not_told_beside_a_gap),
         cmocka_unit_test(options_tell_the_bytes_that_changed),
         cmocka_unit_test(sack_comes_first),
+        cmocka_unit_test(sack_keeps_what_there_is_room_for),
         cmocka_unit_test(marks_reduce_once_per_window),
         cmocka_unit_test(overtaken_acks_tell_nothing),
         cmocka_unit_test(a_counter_that_may_have_wrapped),
