@@ -260,6 +260,36 @@ static uint32_t segments(uint32_t bytes, uint32_t mss)
     return (bytes + mss - 1) / mss;
 }
 
+/* What follows tcpi_snd_wnd since Linux 6.2, 6.7 and 6.18, and older headers have not. */
+struct tcp_info_tail {
+    uint32_t rcv_wnd, rehash;
+    uint16_t total_rto, total_rto_recoveries;
+    uint32_t total_rto_time_ms;
+    uint32_t received_ce, delivered_e1_bytes, delivered_e0_bytes, delivered_ce_bytes;
+    uint32_t received_e1_bytes, received_e0_bytes, received_ce_bytes;
+};
+
+#define TCP_INFO_TAIL (offsetof(struct tcp_info, tcpi_snd_wnd) + sizeof(uint32_t))
+
+static void put_tcp_info_tail(const struct foyer_socket_info *info, uint8_t *ret_value,
+                              socklen_t size)
+{
+    const struct foyer_ecn_counters *ecn = &info->ecn;
+    struct tcp_info_tail tail = {
+        .received_ce = ecn->received_ce,
+        .delivered_e1_bytes = ecn->delivered_e1_bytes,
+        .delivered_e0_bytes = ecn->delivered_e0_bytes,
+        .delivered_ce_bytes = ecn->delivered_ce_bytes,
+        .received_e1_bytes = ecn->received_e1_bytes,
+        .received_e0_bytes = ecn->received_e0_bytes,
+        .received_ce_bytes = ecn->received_ce_bytes,
+    };
+
+    if (size > TCP_INFO_TAIL)
+        memcpy(ret_value + TCP_INFO_TAIL, &tail,
+               size - TCP_INFO_TAIL < sizeof(tail) ? size - TCP_INFO_TAIL : sizeof(tail));
+}
+
 /* What libfoyer tells; everything else of the structure is 0. */
 static int get_tcp_info(struct pd *pd, struct pd_socket *socket, void *ret_value, socklen_t size)
 {
@@ -276,7 +306,7 @@ static int get_tcp_info(struct pd *pd, struct pd_socket *socket, void *ret_value
         .tcpi_options = (uint8_t)((info.has_timestamps ? TCPI_OPT_TIMESTAMPS : 0) |
                                   (info.has_sack ? TCPI_OPT_SACK : 0) |
                                   (info.has_window_scale ? TCPI_OPT_WSCALE : 0) |
-                                  (info.has_ecn ? TCPI_OPT_ECN : 0) |
+                                  (info.has_ecn || info.has_accurate_ecn ? TCPI_OPT_ECN : 0) |
                                   (info.has_syn_data ? TCPI_OPT_SYN_DATA : 0)),
         .tcpi_snd_wscale = info.send_scale & 15u,
         .tcpi_rcv_wscale = info.receive_scale & 15u,
@@ -302,7 +332,8 @@ static int get_tcp_info(struct pd *pd, struct pd_socket *socket, void *ret_value
         .tcpi_rwnd_limited = info.statistics.window_limited_us,
         .tcpi_sndbuf_limited = info.statistics.buffer_limited_us,
         .tcpi_delivered = info.statistics.delivered_segments,
-        .tcpi_delivered_ce = info.statistics.delivered_ce_segments,
+        .tcpi_delivered_ce =
+            info.has_accurate_ecn ? info.ecn.delivered_ce : info.statistics.delivered_ce_segments,
         .tcpi_reordering = info.statistics.reorder_segments,
         .tcpi_reord_seen = info.statistics.reorder_events,
         .tcpi_rto = info.rto_us,
@@ -318,6 +349,7 @@ static int get_tcp_info(struct pd *pd, struct pd_socket *socket, void *ret_value
     };
     memset(ret_value, 0, size);
     memcpy(ret_value, &out, size < sizeof(out) ? size : sizeof(out));
+    put_tcp_info_tail(&info, ret_value, size);
     return 0;
 }
 
