@@ -416,6 +416,11 @@ void psocket_apply_options(struct psocket *psocket)
         set_option(psocket, FOYER_OPT_TOS, slot->tos);
     if (psocket->protocol == FOYER_UDP) {
         set_option(psocket, FOYER_OPT_BROADCAST, (options & FOYER_SLOT_BROADCAST) != 0);
+        set_option(psocket, FOYER_OPT_MULTICAST_LOOP,
+                   (options & FOYER_SLOT_NO_MULTICAST_LOOP) == 0);
+        int64_t hops = slot->multicast_ttl == 0 ? 1 : slot->multicast_ttl - 1;
+        bool stays = slot->multicast_interface == FOYER_INTERFACE_LOOPBACK;
+        set_option(psocket, FOYER_OPT_MULTICAST_TTL, stays ? 0 : hops);
         return;
     }
     int64_t linger_s = slot->linger_s;

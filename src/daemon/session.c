@@ -18,6 +18,7 @@
 #include "daemon/control.h"
 #include "daemon/daemon.h"
 #include "daemon/direct.h"
+#include "daemon/group.h"
 #include "daemon/keep.h"
 #include "daemon/log.h"
 #include "daemon/process.h"
@@ -411,6 +412,16 @@ static void serve_options(struct session *session, const struct request *request
     building_host_touch(psocket->host);
 }
 
+static void serve_group(struct session *session, const struct request *request)
+{
+    struct foyer_reply_group reply;
+    memset(&reply, 0, sizeof(reply));
+    struct psocket *psocket = find_socket(session, request->id);
+    int error = psocket == NULL ? EBADF : group_request(psocket, &request->body.group, &reply);
+    reply.header = reply_header(request, error);
+    answer(session, &reply, sizeof(reply), NULL);
+}
+
 static void serve_kept(struct session *session, const struct request *request)
 {
     struct psocket *psocket = find_socket(session, request->id);
@@ -488,6 +499,9 @@ static void serve(struct session *session, const struct request *request, struct
         break;
     case FOYER_REQUEST_INBOX:
         serve_inbox(session, request, fds);
+        break;
+    case FOYER_REQUEST_GROUP:
+        serve_group(session, request);
         break;
     case FOYER_REQUEST_KEPT:
         serve_kept(session, request);

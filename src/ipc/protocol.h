@@ -69,6 +69,7 @@ enum foyer_request_type {
                                 that leads from this socket to whoever has the endpoint */
     FOYER_REQUEST_INBOX,   /* foyer_request_inbox + [program end]; foyer_reply_inbox + [directs].
                                 The rings that lead to this socket */
+    FOYER_REQUEST_GROUP,   /* foyer_request_group; foyer_reply_group. UDP: multicast membership */
     FOYER_REQUEST_KEPT,    /* foyer_request; no reply. The connecting end has left a connection that
                                 may be parked: foyerd is to look after it */
 };
@@ -252,6 +253,35 @@ struct foyer_reply_inbox {
         struct foyer_endpoint source;
         uint8_t reserved[2];
     } entries[FOYER_MESSAGE_FDS_MAX];
+};
+
+/* A host's interfaces, by if_nametoindex's numbers. */
+#define FOYER_INTERFACE_LOOPBACK 1u
+#define FOYER_INTERFACE_HOST 2u
+
+enum foyer_group_operation {
+    FOYER_GROUP_INTERFACE = 1, /* which one has the address: EADDRNOTAVAIL */
+    FOYER_GROUP_JOIN,
+    FOYER_GROUP_LEAVE,
+    FOYER_GROUP_JOIN_SOURCE, /* from here on with a source */
+    FOYER_GROUP_LEAVE_SOURCE,
+    FOYER_GROUP_BLOCK_SOURCE,
+    FOYER_GROUP_UNBLOCK_SOURCE,
+};
+
+/* ENODEV: the host has no interface with that address. Others as foyer_socket_join_group and its like. */
+struct foyer_request_group {
+    struct foyer_request header;
+    uint32_t operation; /* enum foyer_group_operation */
+    uint32_t reserved;
+    struct foyer_addr group, source;
+    struct foyer_addr interface; /* an address of it; a wildcard: whichever */
+};
+
+struct foyer_reply_group {
+    struct foyer_reply header;
+    uint32_t interface; /* FOYER_INTERFACE_...; 0: none has that address */
+    uint32_t reserved;
 };
 
 /* What TCP_INFO needs, from struct foyer_socket_info. */

@@ -27,6 +27,7 @@ static const struct rule rules[] = {
     [FOYER_REQUEST_FORKED] = {sizeof(struct foyer_request), FOYER_ROLE_PROGRAM, 0, 0},
     [FOYER_REQUEST_DIRECT] = {sizeof(struct foyer_request_endpoint), FOYER_ROLE_PROGRAM, 0, 0},
     [FOYER_REQUEST_INBOX] = {sizeof(struct foyer_request_inbox), FOYER_ROLE_PROGRAM, 1, 1},
+    [FOYER_REQUEST_GROUP] = {sizeof(struct foyer_request_group), FOYER_ROLE_PROGRAM, 0, 0},
     [FOYER_REQUEST_KEPT] = {sizeof(struct foyer_request), FOYER_ROLE_PROGRAM, 0, 0},
 };
 
@@ -61,6 +62,9 @@ static bool body_is_valid(const struct request *request)
         return request->id != 0;
     case FOYER_REQUEST_SOCKET:
         return request->body.socket.spare_count <= FOYER_SPARES_MAX;
+    case FOYER_REQUEST_GROUP:
+        return request->id != 0 && request->body.group.operation >= FOYER_GROUP_INTERFACE &&
+               request->body.group.operation <= FOYER_GROUP_UNBLOCK_SOURCE;
     case FOYER_REQUEST_RESOLVE:
         return is_terminated(request->body.resolve.name, sizeof(request->body.resolve.name));
     case FOYER_REQUEST_CONTROL:

@@ -242,6 +242,7 @@ enum foyer_slot_options {
     FOYER_SLOT_NOT_KEPT = 1u << 23,
     /* Its program has closed it and keeps it; the peer cannot say otherwise. */
     FOYER_SLOT_LEFT = 1u << 24,
+    FOYER_SLOT_NO_MULTICAST_LOOP = 1u << 25,
 };
 
 struct foyer_slot {
@@ -297,6 +298,9 @@ struct foyer_slot {
     _Atomic uint32_t bell_threads[FOYER_SLOT_BELL_PLACES];
     /* Of a listener: names the one process that has accepted from it; 0: none yet. */
     _Atomic uint64_t acceptor;
+    uint16_t multicast_ttl;      /* 0: the default; else one more than it is */
+    uint8_t multicast_interface; /* FOYER_INTERFACE_...; 0: whichever */
+    uint8_t multicast_addr4[4];  /* what IP_MULTICAST_IF gives back; not read by foyerd */
     /* Numbers of urgent bytes (foyer_ring_shared.urgent). foyerd clears them for a new connection. */
     _Atomic uint32_t urgent_taken, urgent_passed;
 };

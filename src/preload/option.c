@@ -98,16 +98,12 @@ static const struct {
     {IPPROTO_IP, IP_RECVTTL, 0, SOCK_STREAM},
     {IPPROTO_IP, IP_RECVORIGDSTADDR, 0, ANY},
     {IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 0, ANY},
-    {IPPROTO_IP, IP_MULTICAST_LOOP, 1, ANY},
-    {IPPROTO_IP, IP_MULTICAST_TTL, 1, ANY},
     {IPPROTO_IP, IP_MULTICAST_ALL, 1, ANY},
     {IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_WANT, ANY},
     {IPPROTO_IPV6, IPV6_RECVERR, 0, ANY},
     {IPPROTO_IPV6, IPV6_RECVTCLASS, 0, SOCK_STREAM},
     {IPPROTO_IPV6, IPV6_RECVHOPLIMIT, 0, SOCK_STREAM},
     {IPPROTO_IPV6, IPV6_DONTFRAG, 0, ANY},
-    {IPPROTO_IPV6, IPV6_MULTICAST_LOOP, 1, ANY},
-    {IPPROTO_IPV6, IPV6_MULTICAST_HOPS, 1, ANY},
     {IPPROTO_IPV6, IPV6_AUTOFLOWLABEL, 1, ANY},
     {IPPROTO_IPV6, IPV6_ADDR_PREFERENCES, 2, ANY},
 };
@@ -317,6 +313,8 @@ static int option_set(struct socket_object *sock, int level, int name, const voi
         return set_timeout(value, size, &sock->slot->send_timeout_us);
     if (level == SOL_SOCKET && name == SO_LINGER)
         return set_linger(sock, value, size);
+    if (multicast_set(sock, level, name, value, size, &error))
+        return error;
     error = get_int(value, size, level, &number);
     if (error < 0)
         return error;
@@ -550,7 +548,8 @@ static int option_get(struct socket_object *sock, int level, int name, void *ret
     if (level == IPPROTO_TCP && name == TCP_INFO)
         return get_tcp_info(sock, ret_value, io_size);
     int number;
-    int error = get_number(sock, level, name, &number);
+    int error =
+        multicast_get(sock, level, name, &number) ? 0 : get_number(sock, level, name, &number);
     return error < 0 ? error : put(&number, sizeof(number), ret_value, io_size);
 }
 

@@ -408,6 +408,13 @@ uint32_t urgent_skipped(const struct socket_object *sock, const struct channel *
 uint32_t urgent_readable(const struct socket_object *sock, const struct channel *channel,
                          uint32_t used);
 
+/* ---- multicast.c ---------------------------------------------------------------------------- */
+
+/* False: it is no option of multicast. */
+bool multicast_set(struct socket_object *sock, int level, int name, const void *value,
+                   socklen_t size, int *ret_error);
+bool multicast_get(const struct socket_object *sock, int level, int name, int *ret_value);
+
 /* ---- address.c ----------------------------------------------------------------------------- */
 
 /* RFC 2133: without sin6_scope_id, as the kernel still accepts. */

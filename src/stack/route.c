@@ -300,11 +300,11 @@ int ip_find_way(struct foyer_host *host, const struct foyer_addr *dst, const str
         *ret_way = way;
         return 0;
     }
-    /* RFC 1122 section 3.2.1.3 (g): never outside of a host. */
-    if (is_given(src) && foyer_addr_is_loopback(src))
-        return -EINVAL;
     way.is_broadcast = ip_is_broadcast(host, dst);
     way.is_multicast = foyer_addr_is_multicast(dst);
+    /* RFC 1122 section 3.2.1.3 (g): never outside of a host. To a group udp.c sees to that. */
+    if (is_given(src) && foyer_addr_is_loopback(src) && !way.is_multicast)
+        return -EINVAL;
     if (way.is_broadcast || way.is_multicast)
         next_hop = *dst;
     else if (foyer_addr_is_any(dst) || !ip_next_hop(host, dst, &next_hop))

@@ -395,6 +395,9 @@ static enum udp_step send_record(struct foyer_host *host, struct sock *sock,
     tx->ttl = way->is_multicast ? sock->multicast_ttl : sock->ttl;
     if (header->flags & FOYER_DATAGRAM_TTL)
         tx->ttl = header->ttl;
+    /* RFC 1122 section 3.2.1.3 (g): never outside of a host. */
+    if (way->is_multicast && foyer_addr_is_loopback(&way->src))
+        tx->ttl = 0;
     if (header->flags & FOYER_DATAGRAM_TOS)
         tx->tos = header->tos;
     *out = (struct ip_out){.src = way->src,

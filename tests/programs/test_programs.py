@@ -86,6 +86,41 @@ class Programs(unittest.TestCase):
                                 check=False)
         self.assertEqual(got.returncode, 7, got.stderr)  # refused: that host listens nowhere
 
+    @needs("python3")
+    def test_groups_reach_members_on_all_hosts(self):
+        ear = (
+            "import socket, struct\n"
+            "four = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+            "four.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP,\n"
+            "                socket.inet_aton('239.5.5.5') + socket.inet_aton('0.0.0.0'))\n"
+            "six = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)\n"
+            "six.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)\n"
+            "six.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP,\n"
+            "               socket.inet_pton(socket.AF_INET6, 'ff15::5') + struct.pack('I', 0))\n"
+            "six.bind(('::', 999)); four.bind(('', 999))\n"
+            "heard = []\n"
+            "while 1:\n"
+            "    for s in four, six:\n"
+            "        text, source = s.recvfrom(100); heard.append(text)\n"
+            "        s.sendto(b' '.join(heard), source)\n")
+        mouth = (
+            "import socket\n"
+            "inner = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+            "inner.bind(('127.0.0.1', 0)); inner.sendto(b'inner', ('239.5.5.5', 999))\n"
+            "near = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+            "near.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 0)\n"
+            "near.sendto(b'near', ('239.5.5.5', 999))\n"
+            "for family, group in (socket.AF_INET, '239.5.5.5'), (socket.AF_INET6, 'ff15::5'):\n"
+            "    s = socket.socket(family, socket.SOCK_DGRAM); s.settimeout(5)\n"
+            "    s.sendto(group.encode(), (group, 999))\n"
+            "    answers = [s.recvfrom(100) for i in range(2)]\n"
+            "    heard = b'239.5.5.5' if family == socket.AF_INET else b'239.5.5.5 ff15::5'\n"
+            "    assert [a[0] for a in answers] == [heard] * 2, answers\n"
+            "    assert len({a[1][0] for a in answers}) == 2, answers\n")
+        for host in ("left-ear", "right-ear"):
+            self.building.serve(host, "python3", "-c", ear, port=999, protocol="udp")
+        self.building.run("mouth", "python3", "-c", mouth)
+
     @needs("python3", "curl")
     def test_python_http_server_and_urllib(self):
         self.building.serve("web", "python3", "-m", "http.server", "8000", "-d", str(self.site),
