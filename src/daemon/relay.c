@@ -172,10 +172,21 @@ static void tell_urgent(struct psocket *psocket)
                              psocket->daemon->loop.now_ns);
 }
 
+/* The program's message that options changed may come after the doorbell for what it sent since. */
+static void take_settings(struct psocket *psocket)
+{
+    uint32_t settings = atomic_load_explicit(&psocket->slot->settings, memory_order_acquire);
+    if (settings == psocket->seen_settings)
+        return;
+    psocket->seen_settings = settings;
+    psocket_apply_options(psocket);
+}
+
 void relay_poke(struct psocket *psocket)
 {
     if (psocket->channel == NULL)
         return;
+    take_settings(psocket);
     has_moved(psocket); /* what the stack sees now needs no second poke */
     if (psocket->protocol == FOYER_TCP)
         tell_urgent(psocket);

@@ -298,6 +298,8 @@ struct foyer_slot {
     _Atomic uint32_t bell_threads[FOYER_SLOT_BELL_PLACES];
     /* Of a listener: names the one process that has accepted from it; 0: none yet. */
     _Atomic uint64_t acceptor;
+    /* Moves with each option that a stack in action must know: what is sent next is sent with it. */
+    _Atomic uint32_t settings;
     uint16_t multicast_ttl;      /* 0: the default; else one more than it is */
     uint8_t multicast_interface; /* FOYER_INTERFACE_...; 0: whichever */
     uint8_t multicast_addr4[4];  /* what IP_MULTICAST_IF gives back; not read by foyerd */

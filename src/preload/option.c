@@ -366,6 +366,7 @@ static void tell_options(struct socket_object *sock)
     uint32_t state = slot_state(sock);
     if (state == FOYER_SLOT_FRESH || state == FOYER_SLOT_FAILED)
         return;
+    atomic_fetch_add_explicit(&sock->slot->settings, 1, memory_order_release);
     struct foyer_request request = {
         .type = FOYER_REQUEST_OPTIONS, .size = sizeof(request), .id = sock->id};
     session_tell(&request);
