@@ -8,6 +8,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 
 #include "preload/raw.h"
@@ -15,6 +16,10 @@
 
 static pthread_mutex_t epolls_lock = PTHREAD_MUTEX_INITIALIZER;
 static _Atomic(struct epoll_object *) epolls;
+
+#define WORDS_MAX 1024u
+static _Atomic uint32_t *words; /* for epoll_object.waiters */
+static uint32_t word_count;     /* of those that are free */
 
 /* ---- objects ------------------------------------------------------------------------------- */
 
@@ -45,7 +50,9 @@ static struct object *epoll_object_create(void)
         epoll->tag = random_u32() | 1u << 31;
         epoll->sleeper = random_u32() | 1u;
         epoll->token = random_u32();
-        epoll->is_forked = false;
+        if (epoll->waiters != NULL && atomic_load(epoll->waiters) > 0)
+            epoll->waiters = NULL; /* still in use where it was inherited */
+        epoll->has_joined = false;
         epoll->object.kind = OBJECT_EPOLL;
         atomic_store(&epoll->object.fd_count, 0);
         atomic_store(&epoll->sleepers, 0);
@@ -56,20 +63,51 @@ static struct object *epoll_object_create(void)
     return epoll == NULL ? NULL : &epoll->object;
 }
 
+/* A word that the child has, too. */
+static _Atomic uint32_t *shared_word(void)
+{
+    static _Atomic uint32_t unknown = 2; /* without memory: as if there were others */
+    if (word_count == 0) {
+        void *memory = mmap(NULL, WORDS_MAX * sizeof(*words), PROT_READ | PROT_WRITE,
+                            MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        if (memory == MAP_FAILED)
+            return &unknown;
+        words = memory;
+        word_count = WORDS_MAX;
+    }
+    return &words[--word_count];
+}
+
+static void count_in(struct epoll_object *epoll)
+{
+    epoll->has_joined = true;
+    atomic_fetch_add(epoll->waiters, 1);
+}
+
 /* The child might wait on what it has inherited, and take a doorbell that was ours. */
 void epoll_fork_prepare(void)
 {
-    for (struct epoll_object *epoll = epolls; epoll != NULL; epoll = epoll->next)
-        epoll->is_forked = true;
+    for (struct epoll_object *epoll = epolls; epoll != NULL; epoll = epoll->next) {
+        if (epoll->object.kind != OBJECT_EPOLL)
+            continue;
+        if (epoll->waiters == NULL)
+            epoll->waiters = shared_word();
+        if (!epoll->has_joined && atomic_load(&epoll->sleepers) > 0)
+            count_in(epoll);
+    }
 }
 
 void epoll_fork_child(void)
 {
     pthread_mutex_init(&epolls_lock, NULL);
+    word_count = 0; /* the others are the parent's */
     for (struct epoll_object *epoll = epolls; epoll != NULL; epoll = epoll->next) {
         epoll->sleeper = random_u32() | 1u;
-        epoll->is_forked = true;
+        epoll->token = random_u32(); /* so that it cannot take the parent's announcements back */
+        epoll->has_joined = false;
         epoll->parked_count = 0;
+        for (uint32_t i = 0; i < epoll->item_count; i++)
+            epoll->items[i].is_parked = false;
         pthread_mutex_init(&epoll->lock, NULL);
         atomic_store(&epoll->sleepers, 0); /* those threads are not in this process */
     }
@@ -106,6 +144,23 @@ void epoll_activate(struct epoll_object *epoll, struct registration *item)
         return;
     item->is_active = true;
     epoll->active[epoll->active_count++] = epoll_index_of(epoll, item);
+}
+
+/*
+ * Another process may have taken doorbells, and answered announcements, of which this one knows
+ * nothing: it looks at all once more. What it announces from now on is no other process's to retract.
+ */
+void epoll_join(struct epoll_object *epoll)
+{
+    pthread_mutex_lock(&epoll->lock);
+    if (!epoll->has_joined) {
+        count_in(epoll);
+        for (uint32_t i = 0; i < epoll->item_count; i++) {
+            if (epoll->items[i].sock != NULL)
+                epoll_activate(epoll, &epoll->items[i]);
+        }
+    }
+    pthread_mutex_unlock(&epoll->lock);
 }
 
 static struct registration *add(struct epoll_object *epoll, int fd, struct socket_object *sock)
@@ -240,6 +295,8 @@ void epoll_destroy(struct epoll_object *epoll)
     epoll->parked_count = epoll->parked_capacity = 0;
     epoll->item_count = epoll->item_capacity = epoll->free_head = 0;
     epoll->active_count = epoll->active_capacity = epoll->by_fd_size = 0;
+    if (epoll->has_joined)
+        atomic_fetch_sub(epoll->waiters, 1);
     pthread_mutex_unlock(&epoll->lock);
     epoll->object.kind = OBJECT_NONE;
 }

@@ -28,7 +28,12 @@
  * A listener's connections also come by keep.c, without the kernel: it is looked at in memory as well,
  * and the bells of its kept connections are in the kernel's set.
  *
- * Limit: an epoll shared with another process by fork delivers each doorbell to one of the two.
+ * An epoll that a child has inherited is one for the kernel, which gives a doorbell to one of the
+ * processes that wait on it; each has registrations of its own. So whoever goes off there arms what is
+ * ready still, for the others, and nobody takes announcements back, which are anyone's. All that a
+ * process costs which inherits an epoll and never waits on it (fork and exec) is a look at `waiters`.
+ * Limits: a process that is killed with a doorbell in hand takes it along; and what one of them
+ * registers after the fork, another may take from the kernel and cannot pass on.
  */
 #ifndef FOYER_PRELOAD_EPOLL_PRIVATE_H
 #define FOYER_PRELOAD_EPOLL_PRIVATE_H
@@ -77,11 +82,10 @@ struct epoll_object {
     struct watched_listener listeners[LISTENERS_MAX];
     uint32_t listener_count;
     pthread_mutex_t lock;
-    uint32_t tag;     /* upper half of our registrations' data */
-    uint32_t sleeper; /* of our announcements; another one in each process */
-    uint32_t token;   /* of the last sleep's */
-    bool is_forked;   /* another process may take our doorbells: one must not stand for all */
-    int epfd;         /* one that a thread sleeps with */
+    uint32_t tag;                    /* upper half of our registrations' data */
+    uint32_t sleeper;                /* of our announcements; another one in each process */
+    uint32_t token;                  /* of the last sleep's */
+    int epfd;                        /* one that a thread sleeps with */
     _Atomic uint32_t doorbell_count; /* taken from the kernel */
     struct registration *items;
     uint32_t item_count, item_capacity, free_head; /* free_head: index + 1 */
@@ -93,6 +97,9 @@ struct epoll_object {
     uint32_t parked_count, parked_capacity;
     _Atomic uint32_t sleepers;
     bool is_nested; /* registered in another epoll */
+    /* In memory that a child has, too: how many have waited since a fork. NULL: none has it. */
+    _Atomic uint32_t *_Atomic waiters;
+    bool has_joined; /* this process is among them */
     int64_t kernel_checked_ns;
     bool was_kernel_first;
     _Atomic uint64_t next_stamp;
@@ -117,6 +124,13 @@ static inline uint32_t epoll_index_of(const struct epoll_object *epoll,
     return (uint32_t)(item - epoll->items);
 }
 
+/* Several processes wait on it: one doorbell must not stand for all. */
+static inline bool epoll_is_shared(const struct epoll_object *epoll)
+{
+    _Atomic uint32_t *waiters = epoll->waiters;
+    return unlikely(waiters != NULL) && atomic_load(waiters) > 1;
+}
+
 /* Tells the kernel of a registration under our tag: EPOLL_CTL_ADD or, to be rung for, _MOD. */
 static inline int epoll_arm(const struct epoll_object *epoll, int epfd,
                             const struct registration *item, int operation)
@@ -135,6 +149,15 @@ void epoll_activate(struct epoll_object *epoll, struct registration *item);
 struct socket_object *epoll_drop(struct epoll_object *epoll, struct registration *item);
 /* What control_remove put off. */
 void epoll_remove_now(struct epoll_object *epoll, int epfd, struct registration *item);
+void epoll_join(struct epoll_object *epoll);
+
+/* A child has it, or it is inherited: this process is to be counted in before it waits. Locks. */
+static inline void epoll_note_waiter(struct epoll_object *epoll)
+{
+    if (unlikely(epoll->waiters != NULL && !epoll->has_joined))
+        epoll_join(epoll);
+}
+
 /* The epoll behind a descriptor, with a reference; NULL: it is none. */
 struct epoll_object *epoll_get(int epfd);
 

@@ -108,7 +108,8 @@ static bool park(struct epoll_object *epoll, struct registration *item)
  */
 static void unpark_locked(struct epoll_object *epoll)
 {
-    bool is_alone = atomic_load(&epoll->sleepers) == 0 && !epoll->is_nested;
+    bool is_alone =
+        atomic_load(&epoll->sleepers) == 0 && !epoll->is_nested && !epoll_is_shared(epoll);
     for (uint32_t i = 0; i < epoll->parked_count; i++) {
         struct registration *item = &epoll->items[epoll->parked[i]];
         if (!item->is_parked)
@@ -156,7 +157,7 @@ static bool quieten(struct epoll_object *epoll, unsigned idle_after, bool parks)
             } else {
                 if (parks && item->idle_looks < limit && park(epoll, item))
                     socket_announce_as(item->sock, item->fd, item->events,
-                                       epoll->is_forked ? 0 : epoll->sleeper, epoll->token);
+                                       epoll_is_shared(epoll) ? 0 : epoll->sleeper, epoll->token);
                 else
                     announce(item);
                 stays = evaluate(item, &signature) != 0;

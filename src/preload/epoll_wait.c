@@ -114,6 +114,7 @@ static int wait_loop(struct epoll_wait_call *call, bool may_sleep)
         if (epoll->parked_count > 0 && atomic_load(&epoll->sleepers) == 0)
             epoll_unpark(epoll); /* a thread was cancelled in its sleep */
         atomic_fetch_add(&epoll->sleepers, 1);
+        epoll_note_waiter(epoll); /* another thread may have forked; it counts those who sleep */
         keep_sleep_begin();
         if (epoll_announce_all(epoll, call->epfd)) {
             atomic_fetch_sub(&epoll->sleepers, 1);
@@ -149,11 +150,13 @@ static int wait_core(int epfd, struct epoll_event *events, int max, int64_t time
     };
     if (max <= 0 || events == NULL)
         return -EINVAL;
+    epoll_note_waiter(epoll);
     uint32_t doorbells = atomic_load(&epoll->doorbell_count);
     int count = wait_loop(&call, timeout_ns != 0);
     bool has_doorbell = atomic_load(&epoll->doorbell_count) != doorbells;
-    if (epoll->is_nested || ((count > 0 || has_doorbell) && atomic_load(&epoll->sleepers) > 0))
-        epoll_settle(epoll, epfd, epoll->is_nested, has_doorbell);
+    bool is_level = epoll->is_nested || epoll_is_shared(epoll);
+    if (is_level || ((count > 0 || has_doorbell) && atomic_load(&epoll->sleepers) > 0))
+        epoll_settle(epoll, epfd, is_level, has_doorbell);
     return count;
 }
 

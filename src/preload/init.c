@@ -272,8 +272,8 @@ static uint32_t raise_limit(void)
 
 static void atfork_prepare(void)
 {
-    epoll_fork_prepare();
     session_fork_prepare();
+    epoll_fork_prepare(); /* under its lock */
 }
 
 static void atfork_child(void)

@@ -3,6 +3,8 @@
 
 #include "semantics.h"
 
+#include <sys/prctl.h>
+
 #include <spawn.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -244,6 +246,106 @@ static void parent_exits_first(void)
     waitpid(child, NULL, 0);
     close(pipes[1]);
     say_stream("text", a);
+}
+
+/* ---- an epoll of two processes ---------------------------------------------------------------- */
+
+enum { ROUNDS = 6 };
+
+/* A process that waits on the inherited epoll, told over pipes what to do when it has. */
+struct watcher {
+    int epoll, fd, timeout_ms;
+    int report[2], order[2];
+    pid_t process;
+};
+
+/* Each round: asleep, awake, and then it reads the byte or leaves it, as it is told. */
+static void watch_rounds(const struct watcher *watcher)
+{
+    struct epoll_event event;
+    char order = 'g', byte;
+    while (order != 'q') {
+        char count = (char)epoll_wait(watcher->epoll, &event, 1, watcher->timeout_ms);
+        must((int)write(watcher->report[1], &count, 1));
+        must((int)read(watcher->order[0], &order, 1));
+        if (order == 'r')
+            must((int)recv(watcher->fd, &byte, 1, 0));
+        must((int)write(watcher->report[1], "d", 1));
+    }
+    _exit(0);
+}
+
+static void start_watcher(struct watcher *watcher, int epoll, int fd, int timeout_ms)
+{
+    *watcher = (struct watcher){.epoll = epoll, .fd = fd, .timeout_ms = timeout_ms};
+    must(pipe(watcher->report));
+    must(pipe(watcher->order));
+    watcher->process = fork();
+    if (watcher->process == 0) {
+        must(prctl(PR_SET_PDEATHSIG, SIGKILL)); /* the case may be killed */
+        watch_rounds(watcher);
+    }
+}
+
+static int reported(const struct watcher *watcher)
+{
+    char count = 0;
+    must((int)read(watcher->report[0], &count, 1));
+    return count;
+}
+
+static void tell(const struct watcher *watcher, char order)
+{
+    must((int)write(watcher->order[1], &order, 1));
+    reported(watcher);
+}
+
+/* Both are told of what is ready, whichever of them has read what came before. */
+static void fork_shares_epoll(void)
+{
+    int a, b, quiet, c, counts[2] = {0, 0};
+    struct epoll_event event = {.events = EPOLLIN};
+    struct watcher watchers[2];
+    stream_pair(&a, &b);
+    stream_pair(&quiet, &c);
+    int epoll = epoll_create1(0);
+    must(epoll_ctl(epoll, EPOLL_CTL_ADD, b, &event));
+    must(epoll_ctl(epoll, EPOLL_CTL_ADD, c, &event));
+    say_result("before", epoll_wait(epoll, &event, 1, 50));
+    for (int i = 0; i < 2; i++)
+        start_watcher(&watchers[i], epoll, b, 3000);
+    for (int round = 0; round < ROUNDS; round++) {
+        for (int i = 0; i < 2; i++)
+            wait_asleep(watchers[i].process, watchers[i].process);
+        must((int)send(a, "x", 1, 0));
+        for (int i = 0; i < 2; i++)
+            counts[i] += reported(&watchers[i]);
+        bool is_last = round + 1 == ROUNDS;
+        for (int i = 0; i < 2; i++)
+            tell(&watchers[(round + i) % 2], is_last ? 'q' : i == 0 ? 'r' : 'l');
+    }
+    say(" first=%d second=%d", counts[0], counts[1]);
+}
+
+/* An edge is told once. */
+static void fork_shares_epoll_edge(void)
+{
+    int a, b, count = 0;
+    struct epoll_event event = {.events = EPOLLIN | EPOLLET};
+    struct watcher watchers[2];
+    stream_pair(&a, &b);
+    int epoll = epoll_create1(0);
+    must(epoll_ctl(epoll, EPOLL_CTL_ADD, b, &event));
+    for (int i = 0; i < 2; i++)
+        start_watcher(&watchers[i], epoll, b, 1000);
+    for (int i = 0; i < 2; i++)
+        wait_asleep(watchers[i].process, watchers[i].process);
+    must((int)send(a, "x", 1, 0));
+    for (int i = 0; i < 2; i++)
+        count += reported(&watchers[i]);
+    for (int i = 0; i < 2; i++)
+        tell(&watchers[i], 'q');
+    say(" together=%d", count);
 }
 
 static void run_shell(int fd, char *script)
@@ -637,6 +739,8 @@ static const struct semantics_case cases[] = {
     {"fork_accepts", fork_accepts},
     {"fork_connects", fork_connects},
     {"parent_exits_first", parent_exits_first},
+    {"fork_shares_epoll", fork_shares_epoll},
+    {"fork_shares_epoll_edge", fork_shares_epoll_edge},
     {"exec_inherits", exec_inherits},
     {"exec_close_on_exec", exec_close_on_exec},
     {"exec_clean_environment", exec_clean_environment},
