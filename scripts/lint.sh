@@ -109,10 +109,15 @@ check_cppcheck()
         --template='{file}:{line}: {severity}: {message} [{id}]' --file-list="$work/cppcheck.files"
 }
 
-# Each function that libfoyer exports is on one manual page, and its header says what it does.
+# Each function that libfoyer exports is on one manual page, and its header says what it does; what
+# a person can set in the environment or by an option is on some page.
 check_manual()
 {
-    python3 scripts/man-from-header.py --check
+    local status=0
+    python3 scripts/man-from-header.py --check || status=1
+    python3 scripts/check-documented.py --self-test || status=1
+    python3 scripts/check-documented.py || status=1
+    return "$status"
 }
 
 check_shell()
