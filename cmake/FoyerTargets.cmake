@@ -21,12 +21,7 @@ endif()
 
 add_library(foyer_private INTERFACE)
 target_link_libraries(foyer_private INTERFACE foyer_flags)
-if(NOT FOYER_WITH_IPV6)
-    if(FOYER_PROGRAMS)
-        message(FATAL_ERROR "foyerd speaks IPv6: FOYER_WITH_IPV6=OFF needs FOYER_PROGRAMS=OFF")
-    endif()
-    target_compile_definitions(foyer_private INTERFACE FOYER_WITH_IPV6=0)
-endif()
+target_compile_definitions(foyer_private INTERFACE ${FOYER_FEATURES})
 if(FOYER_FUZZ)
     if(NOT CMAKE_C_COMPILER_ID MATCHES "Clang")
         message(FATAL_ERROR "FOYER_FUZZ needs clang; use the preset `fuzz`")
@@ -56,9 +51,11 @@ function(foyer_add_layer name)
     foyer_link_layers(${name} PUBLIC ${ARGN})
 endfunction()
 
-# Object library of one folder of libfoyer, compiled once for both the .a and the .so.
+# Object library of one folder of libfoyer, compiled once for both the .a and the .so. What is left
+# out (src/features.cmake) stays out.
 function(foyer_add_core_objects name)
     file(GLOB sources CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/*.c")
+    list(FILTER sources EXCLUDE REGEX "${FOYER_LEFT_OUT}")
     if(NOT sources)
         return()
     endif()

@@ -19,7 +19,7 @@ import tempfile
 
 PUBLIC = "foyer"  # include/foyer: hosts and sockets
 TYPES = "foyer types"  # the headers there that declare no function of the library
-TYPES_HEADERS = {"types.h", "ring.h"}
+TYPES_HEADERS = {"features.h", "types.h", "ring.h"}
 
 ALLOWED = {
     TYPES: set(),

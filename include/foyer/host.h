@@ -59,6 +59,7 @@ enum foyer_host_behaviour {
     FOYER_HOST_TOLERATE_MISSING_TIMESTAMPS = 1u << 5,
 };
 
+/* The defaults, where 0 stands for one; FOYER_SMALL has smaller ones (features.h). */
 struct foyer_host_config {
     struct foyer_allocator allocator; /* all NULL: malloc and free are not used; must be given */
     uint8_t mac[6];                   /* unicast; required */
@@ -78,7 +79,7 @@ struct foyer_host_config {
     uint32_t behaviour;    /* enum foyer_host_behaviour; 0: none of it */
     uint32_t max_requests; /* half-open passive connections, 128 bytes each; 0: 131072. Beyond it
                               SYNs are answered by cookies (RFC 4987), which cost no memory */
-    /* Bound of all that the host takes from the allocator, but for itself (about 60 KiB) and its hash
+    /* Bound of all that the host takes from the allocator, but for itself (some 80 KiB) and its hash
      * tables' buckets (8 bytes per entry); 0: none. Near it new connections wait for cookies and
      * rings stay small; at it out-of-order data, TIME-WAITs and connections without a handle give
      * way, and calls fail with -ENOMEM. What was acknowledged to a peer is not lost. */

@@ -239,7 +239,8 @@ FOYER_API int foyer_socket_recv_urgent(struct foyer_host *host, foyer_socket soc
 FOYER_API int foyer_socket_urgent_mark(struct foyer_host *host, foyer_socket socket,
                                        uint32_t *ret_bytes);
 
-/* UDP. remote may be NULL on a connected socket. -EMSGSIZE: larger than 65507 (65527 for v6). */
+/* UDP. remote may be NULL on a connected socket. -EMSGSIZE: larger than 65507 (65527 for v6;
+ * 8000 with FOYER_SMALL). */
 FOYER_API int64_t foyer_socket_send_to(struct foyer_host *host, foyer_socket socket,
                                        const void *bytes, size_t size,
                                        const struct foyer_endpoint *remote, foyer_time_ns now);

@@ -11,6 +11,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "foyer/features.h"
+
 #if defined(__GNUC__)
 #define FOYER_API __attribute__((visibility("default")))
 #else
@@ -46,8 +48,8 @@ struct foyer_endpoint {
 
 static inline bool foyer_addr_is_v4(const struct foyer_addr *addr)
 {
-#if defined(FOYER_WITH_IPV6) && FOYER_WITH_IPV6 == 0
-    /* Inside a library that is built for IPv4 only: it lets no other address in. */
+#if FOYER_WITH_IPV6 == 0
+    /* The library lets no other address in. */
     (void)addr;
     return true;
 #else

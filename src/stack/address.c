@@ -79,7 +79,8 @@ struct host_address *address_insert(struct foyer_host *host, const struct host_a
     *address = *wanted;
     address->is_link_local = foyer_addr_is_link_local_v6(&wanted->addr);
     host->path_generation++;
-    group_own_join(host, &address->addr); /* before the first probe: RFC 4862 section 5.4.2 */
+    if (FOYER_WITH_MULTICAST)
+        group_own_join(host, &address->addr); /* before the first probe: RFC 4862 section 5.4.2 */
     return address;
 }
 
@@ -87,7 +88,8 @@ void address_remove(struct foyer_host *host, struct host_address *address)
 {
     size_t index = (size_t)(address - host->addresses);
     if (address->state != FOYER_ADDRESS_DUPLICATE)
-        group_own_leave(host, &address->addr);
+        if (FOYER_WITH_MULTICAST)
+            group_own_leave(host, &address->addr);
     memmove(address, address + 1, (host->address_count - index - 1) * sizeof(*address));
     host->address_count--;
     host->path_generation++;
@@ -140,9 +142,11 @@ static void assign(struct foyer_host *host, struct host_address *address, foyer_
     /* RFC 5227 section 2.3: an address that was probed for is announced. IPv6 has no need to. */
     if (foyer_addr_is_v4(&address->addr) || (host->config.behaviour & FOYER_HOST_ANNOUNCE))
         start_announcing(address, now);
-    if (!foyer_addr_is_v4(&address->addr) && foyer_addr_is_link_local_v6(&address->addr))
+    if (FOYER_WITH_MULTICAST && !foyer_addr_is_v4(&address->addr) &&
+        foyer_addr_is_link_local_v6(&address->addr))
         group_tell_all_v6(host, now);
-    dhcp_address_changed(host, address);
+    if (FOYER_WITH_DHCP)
+        dhcp_address_changed(host, address);
 }
 
 static void probe_step(struct foyer_host *host, struct host_address *address, foyer_time_ns now)
@@ -170,7 +174,8 @@ void address_timer(struct foyer_host *host, foyer_time_ns now)
     for (uint32_t i = host->address_count; i-- > 0;) {
         struct host_address *address = &host->addresses[i];
         if (address->valid_until_ns <= now) {
-            dhcp_address_changed(host, address);
+            if (FOYER_WITH_DHCP)
+                dhcp_address_changed(host, address);
             address_remove(host, address); /* RFC 4862 section 5.5.4 */
             continue;
         }
@@ -190,11 +195,13 @@ void address_timer(struct foyer_host *host, foyer_time_ns now)
 static void give_up(struct foyer_host *host, struct host_address *address)
 {
     address->state = FOYER_ADDRESS_DUPLICATE;
-    group_own_leave(host, &address->addr);
+    if (FOYER_WITH_MULTICAST)
+        group_own_leave(host, &address->addr);
     address->announcements_left = 0;
     address->next_ns = FOYER_TIME_NEVER;
     host->path_generation++;
-    dhcp_address_changed(host, address);
+    if (FOYER_WITH_DHCP)
+        dhcp_address_changed(host, address);
 }
 
 /* RFC 5227 section 2.4 */

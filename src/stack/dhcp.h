@@ -1,4 +1,6 @@
-/* What dhcp4.c and dhcp6.c give to the rest of a host: udp.c, ip.c, address.c, router.c, host.c. */
+/* Not there without FOYER_WITH_DHCP: who calls it asks first.
+ *
+ * What dhcp4.c and dhcp6.c give to the rest of a host: udp.c, ip.c, address.c, router.c, host.c. */
 #ifndef FOYER_STACK_DHCP_H
 #define FOYER_STACK_DHCP_H
 

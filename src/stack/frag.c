@@ -13,9 +13,9 @@
 #include "stack/ip.h"
 #include "wire/icmp.h"
 
-#define REASSEMBLIES_MAX 64u
-#define REASSEMBLY_BYTES_MAX (1024u * 1024u) /* of the host, bookkeeping included */
-#define PIECES_MAX 128u                      /* 64 KiB at the smallest MTU allowed, 576 */
+#define REASSEMBLIES_MAX HOST_SIZE(4u, 64u)
+#define REASSEMBLY_BYTES_MAX HOST_SIZE(16u * 1024u, 1024u * 1024u) /* with its bookkeeping */
+#define PIECES_MAX 128u /* 64 KiB at the smallest MTU allowed, 576 */
 /* RFC 1122 asks for 60 to 120 s; identifications wrap sooner at today's rates (RFC 4963), so 30
  * as in Linux. */
 #define TIMEOUT_V4_NS (30 * FOYER_NS_PER_S)

@@ -31,16 +31,6 @@ struct filter {
 
 /* ---- the table ------------------------------------------------------------------------------------ */
 
-bool group_is_everybodys(const struct foyer_addr *addr)
-{
-    static const uint8_t all6[14] = {0};
-    if (foyer_addr_is_v4(addr))
-        return addr->bytes[12] == 224 && addr->bytes[13] == 0 && addr->bytes[14] == 0 &&
-               addr->bytes[15] == 1;
-    return addr->bytes[0] == 0xff && (addr->bytes[1] == 1 || addr->bytes[1] == 2) &&
-           memcmp(addr->bytes + 2, all6, 13) == 0 && addr->bytes[15] == 1;
-}
-
 struct group *group_find(const struct foyer_host *host, const struct foyer_addr *addr)
 {
     LIST_FOREACH (&host->groups, node) {
@@ -363,7 +353,7 @@ static int look_up(struct foyer_host *host, foyer_socket socket, const struct fo
     struct sock *sock = sock_from_handle(host, socket);
     if (sock == NULL)
         return -EBADF;
-    if (sock->protocol != FOYER_UDP)
+    if (!PROTOCOL_IS_UDP(sock->protocol))
         return -EOPNOTSUPP;
     bool is_v4 = foyer_addr_is_v4(addr);
     if (!addr_is_spoken(addr) || !foyer_addr_is_multicast(addr) ||

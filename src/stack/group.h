@@ -1,6 +1,7 @@
 /*
  * Multicast groups: which of the host's sockets listen to which, from which sources (group.c), and
- * what multicast routers are told of it (group_report.c).
+ * what multicast routers are told of it (group_report.c). Both are not there without
+ * FOYER_WITH_MULTICAST: who calls them asks first.
  */
 #ifndef FOYER_STACK_GROUP_H
 #define FOYER_STACK_GROUP_H
@@ -55,13 +56,14 @@ struct group {
     struct group_asked *asked; /* the answer is about these sources; NULL: about the whole group */
 };
 
+/* All hosts of the link: everybody is a member without having joined (route.c). */
+bool group_is_everybodys(const struct foyer_addr *addr);
+
 /* ---- group.c ------------------------------------------------------------------------------------ */
 
 void groups_init(struct foyer_host *host);
 void groups_finish(struct foyer_host *host); /* all sockets are freed already */
 struct group *group_find(const struct foyer_host *host, const struct foyer_addr *addr);
-/* All hosts of the link: everybody is a member without having joined. */
-bool group_is_everybodys(const struct foyer_addr *addr);
 /* Does the member want what comes from there? */
 bool membership_passes(const struct membership *membership, const struct foyer_addr *source);
 /* Does anybody? */

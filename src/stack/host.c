@@ -14,8 +14,6 @@
 #include "stack/socket.h"
 #include "stack/tcp_time_wait.h"
 
-#define BUFFER_MAX_DEFAULT (4u << 20)
-
 uint64_t host_random(struct foyer_host *host)
 {
     uint64_t input[2] = {host->random_counter++, host->now_ns};
@@ -48,15 +46,17 @@ static bool set_config(struct foyer_host_config *config, const struct foyer_host
     if (config->ephemeral_last == 0)
         config->ephemeral_last = 65535;
     if (config->max_sockets == 0)
-        config->max_sockets = 65536;
+        config->max_sockets = HOST_SOCKETS_DEFAULT;
     if (config->receive_buffer_size == 0)
-        config->receive_buffer_size = 262144;
+        config->receive_buffer_size = HOST_BUFFER_DEFAULT;
     if (config->send_buffer_size == 0)
-        config->send_buffer_size = 262144;
+        config->send_buffer_size = HOST_BUFFER_DEFAULT;
     if (config->receive_buffer_max < config->receive_buffer_size)
-        config->receive_buffer_max = max_u32(config->receive_buffer_size, BUFFER_MAX_DEFAULT);
+        config->receive_buffer_max = max_u32(config->receive_buffer_size, HOST_BUFFER_MAX_DEFAULT);
     if (config->send_buffer_max < config->send_buffer_size)
-        config->send_buffer_max = max_u32(config->send_buffer_size, BUFFER_MAX_DEFAULT);
+        config->send_buffer_max = max_u32(config->send_buffer_size, HOST_BUFFER_MAX_DEFAULT);
+    if (config->congestion == 0)
+        config->congestion = CONGESTION_DEFAULT;
     if (config->max_sockets > SLOTS_MAX)
         config->max_sockets = SLOTS_MAX;
     if (config->max_time_waits == 0)
@@ -75,9 +75,9 @@ static bool set_config(struct foyer_host_config *config, const struct foyer_host
            memcmp(config->mac, zero_mac, 6) != 0 && (config->mac[0] & 1) == 0 &&
            config->mtu >= 1280 && config->gso_max_size >= 1280 && config->gso_max_size <= 65160 &&
            config->ephemeral_first <= config->ephemeral_last &&
-           config->congestion <= FOYER_CONGESTION_BBR &&
-           is_ring_size(config->receive_buffer_size) && is_ring_size(config->send_buffer_size) &&
-           is_ring_size(config->receive_buffer_max) && is_ring_size(config->send_buffer_max);
+           congestion_is_built(config->congestion) && is_ring_size(config->receive_buffer_size) &&
+           is_ring_size(config->send_buffer_size) && is_ring_size(config->receive_buffer_max) &&
+           is_ring_size(config->send_buffer_max);
 }
 
 struct foyer_host *foyer_host_create(const struct foyer_host_config *config, foyer_time_ns now)
@@ -97,11 +97,14 @@ struct foyer_host *foyer_host_create(const struct foyer_host_config *config, foy
     host->port_key = siphash_key_from(full.secret + 16);
     timer_queue_init(&host->timers, now);
     link_init(host);
-    frag_init(host);
-    fastopen_init(host);
+    if (FOYER_WITH_REASSEMBLY)
+        frag_init(host);
+    if (FOYER_WITH_TCP)
+        fastopen_init(host);
     if (sockets_init(host) != 0 || ports_init(host) != 0 || route_init(host) != 0 ||
-        output_init(host) != 0 || tcp_host_init(host) != 0 || requests_init(host) != 0 ||
-        time_waits_init(host) != 0) {
+        output_init(host) != 0 ||
+        (FOYER_WITH_TCP &&
+         (tcp_host_init(host) != 0 || requests_init(host) != 0 || time_waits_init(host) != 0))) {
         foyer_host_destroy(host);
         return NULL;
     }
@@ -112,15 +115,20 @@ void foyer_host_destroy(struct foyer_host *host)
 {
     if (host == NULL)
         return;
-    dhcp_finish(host);
+    if (FOYER_WITH_DHCP)
+        dhcp_finish(host);
     sockets_finish(host); /* first: sockets are in everybody's lists */
-    requests_finish(host);
-    fastopen_finish(host);
-    tcp_host_finish(host);
-    time_waits_finish(host);
+    if (FOYER_WITH_TCP) {
+        requests_finish(host);
+        fastopen_finish(host);
+        tcp_host_finish(host);
+        time_waits_finish(host);
+    }
     ports_finish(host);
-    frag_finish(host);
-    groups_finish(host);
+    if (FOYER_WITH_REASSEMBLY)
+        frag_finish(host);
+    if (FOYER_WITH_MULTICAST)
+        groups_finish(host);
     hash_table_finish(&host->error_queues);
     link_finish(host);
     output_finish(host);
@@ -152,14 +160,15 @@ void foyer_host_input(struct foyer_host *host, const struct foyer_packet *packet
     host_begin(host, now);
     for (size_t i = 0, taken; i < count; i += taken) {
         size_t left = count - i;
-        if (i % HOST_LOOK_AHEAD == 0 && host->connected.count >= AHEAD_FROM_CONNECTIONS)
+        if (FOYER_WITH_TCP && i % HOST_LOOK_AHEAD == 0 &&
+            host->connected.count >= AHEAD_FROM_CONNECTIONS)
             host_look_ahead(host, &packets[i], min_size(left, HOST_LOOK_AHEAD));
         if (host->hint_count > 0) {
             if (host->hints[i % HOST_LOOK_AHEAD] != NULL)
                 host->recent_sock = host->hints[i % HOST_LOOK_AHEAD];
             left = min_size(left, HOST_LOOK_AHEAD - i % HOST_LOOK_AHEAD);
         }
-        taken = tcp_fast_input(host, &packets[i], left, host->now_ns);
+        taken = FOYER_WITH_TCP ? tcp_fast_input(host, &packets[i], left, host->now_ns) : 0;
         if (taken == 0) {
             link_input(host, &packets[i], host->now_ns);
             taken = 1;
@@ -184,13 +193,15 @@ void foyer_host_tick(struct foyer_host *host, foyer_time_ns now)
     while ((timer = timer_queue_pop_due(&host->timers, host->now_ns)) != NULL) {
         switch ((enum timer_kind)timer->kind) {
         case TIMER_SOCK:
-            tcp_timer(host, TIMER_ENTRY(timer, struct sock, timer), host->now_ns);
+            if (FOYER_WITH_TCP)
+                tcp_timer(host, TIMER_ENTRY(timer, struct sock, timer), host->now_ns);
             break;
         case TIMER_NEIGHBOUR:
             neighbour_timer(host, TIMER_ENTRY(timer, struct neighbour, timer), host->now_ns);
             break;
         case TIMER_REASSEMBLY:
-            frag_timer(host, timer, host->now_ns);
+            if (FOYER_WITH_REASSEMBLY)
+                frag_timer(host, timer, host->now_ns);
             break;
         case TIMER_MTU:
             ip_mtu_timer(host, host->now_ns);
@@ -199,27 +210,32 @@ void foyer_host_tick(struct foyer_host *host, foyer_time_ns now)
             address_timer(host, host->now_ns);
             break;
         case TIMER_GROUP:
-            group_timer(host, host->now_ns);
+            if (FOYER_WITH_MULTICAST)
+                group_timer(host, host->now_ns);
             break;
         case TIMER_ROUTER:
             if (FOYER_WITH_IPV6)
                 router_timer(host, host->now_ns);
             break;
         case TIMER_DHCP4:
-            dhcp4_timer(host, host->now_ns);
+            if (FOYER_WITH_DHCP)
+                dhcp4_timer(host, host->now_ns);
             break;
         case TIMER_DHCP6:
-            if (FOYER_WITH_IPV6)
+            if (FOYER_WITH_DHCP && FOYER_WITH_IPV6)
                 dhcp6_timer(host, host->now_ns);
             break;
         case TIMER_REQUESTS:
-            requests_timer(host, host->now_ns);
+            if (FOYER_WITH_TCP)
+                requests_timer(host, host->now_ns);
             break;
         case TIMER_UNITS:
-            tcp_units_timer(host, host->now_ns);
+            if (FOYER_WITH_TCP)
+                tcp_units_timer(host, host->now_ns);
             break;
         case TIMER_TIME_WAIT:
-            time_waits_timer(host, host->now_ns);
+            if (FOYER_WITH_TCP)
+                time_waits_timer(host, host->now_ns);
             break;
         }
     }

@@ -12,19 +12,28 @@
 #include "stack/tcp_host.h"
 #include "stack/tcp_request.h"
 
-#define HOST_OUTPUT_BATCH 64u       /* packets per output call: that many header buffers */
 #define HOST_LOCAL_BATCH 256u       /* packets delivered inside per output call */
 #define HOST_ADDRESSES_MAX 16u      /* foyer_host_add_address promises it */
 #define HOST_AUTO_ADDRESSES_MAX 16u /* beside them: those that routers' prefixes made */
-#define HOST_ROUTERS_MAX 8u
-#define HOST_PREFIXES_MAX 16u
-#define HOST_ROUTES_MAX 64u
-#define HOST_REDIRECTS_MAX 32u
-#define HOST_NEIGHBOURS_MAX 1024u
-#define HOST_LEARNED_MTUS_MAX 64u
-#define HOST_CONTROL_RING_BYTES (256u * 1024u) /* the largest datagram three times */
 #define HOST_LOOK_AHEAD 16u
-#define HOST_CROWDED_MAX 32u /* destinations with a bitmap of their own, see ports.c */
+
+/* Of FOYER_SMALL the first; foyer/features.h and docs/embedding.md tell of it. */
+#define HOST_SIZE(small, usual) (FOYER_SMALL ? (small) : (usual))
+#define HOST_OUTPUT_BATCH HOST_SIZE(8u, 64u) /* packets per output call: that many header buffers */
+#define HOST_ROUTERS_MAX HOST_SIZE(2u, 8u)
+#define HOST_PREFIXES_MAX HOST_SIZE(4u, 16u)
+#define HOST_ROUTES_MAX HOST_SIZE(8u, 64u)
+#define HOST_REDIRECTS_MAX HOST_SIZE(4u, 32u)
+#define HOST_NEIGHBOURS_MAX HOST_SIZE(32u, 1024u)
+#define HOST_LEARNED_MTUS_MAX HOST_SIZE(8u, 64u)
+#define HOST_CONTROL_RING_BYTES HOST_SIZE(16u * 1024u, 256u * 1024u) /* a few large datagrams */
+#define HOST_CROWDED_MAX                                                                           \
+    HOST_SIZE(1u, 32u) /* destinations with a bitmap of their own, see ports.c */
+/* UDP payload: what IP carries; of small hosts, what the control ring holds twice (fragments). */
+#define HOST_DATAGRAM_MAX(is_v4) HOST_SIZE(8000u, (is_v4) ? 65507u : 65527u)
+#define HOST_SOCKETS_DEFAULT HOST_SIZE(64u, 65536u)
+#define HOST_BUFFER_DEFAULT HOST_SIZE(FOYER_RING_SIZE_MIN, 262144u)
+#define HOST_BUFFER_MAX_DEFAULT HOST_SIZE(FOYER_RING_SIZE_MIN, 4u << 20)
 
 enum timer_kind {
     TIMER_SOCK = 1,   /* sock.timer */
@@ -171,7 +180,7 @@ struct foyer_host {
     struct sock *hints[HOST_LOOK_AHEAD]; /* in it: whose the next frames may be (ahead.c) */
     uint32_t hint_count;                 /* 0 outside of input */
     struct tuple_memo tuple_memo;
-    struct port_protocol ports_tcp, ports_udp;
+    struct port_protocol ports[FOYER_WITH_TCP + FOYER_WITH_UDP]; /* see ports_of */
     struct hash_table port_groups; /* no buckets until the first; see ports.h */
     uint32_t ephemeral_step[64];   /* RFC 6056 section 3.3.4, table[] */
     struct crowded_destination *crowded[HOST_CROWDED_MAX];

@@ -150,7 +150,7 @@ static void deliver_error(struct foyer_host *host, const struct rx *rx, struct i
         return;
     struct foyer_endpoint local = {*quoted_src, load_be16(error->transport)};
     struct foyer_endpoint remote = {*quoted_dst, load_be16(error->transport + 2)};
-    if (protocol == WIRE_PROTOCOL_TCP) {
+    if (FOYER_WITH_TCP && protocol == WIRE_PROTOCOL_TCP) {
         struct sock *sock = ports_find_connected(host, FOYER_TCP, &local, &remote);
         if (sock != NULL && sock->tcb != NULL) {
             error->is_hard = true; /* as Linux: an unestablished connection ends with any */
@@ -160,7 +160,7 @@ static void deliver_error(struct foyer_host *host, const struct rx *rx, struct i
         struct request *request = request_find(host, &local, &remote);
         if (request != NULL)
             request_icmp_error(host, request, error);
-    } else if (protocol == WIRE_PROTOCOL_UDP) {
+    } else if (FOYER_WITH_UDP && protocol == WIRE_PROTOCOL_UDP) {
         struct sock *sock = ports_find_connected(host, FOYER_UDP, &local, &remote);
         if (sock == NULL)
             sock = ports_find_bound(host, FOYER_UDP, &local, &remote);
@@ -348,7 +348,8 @@ void icmp6_input(struct foyer_host *host, const struct rx *rx, foyer_time_ns now
         break;
     case WIRE_MLD_QUERY:
     case WIRE_MLD_REPORT_V1:
-        mld_input(host, rx, now);
+        if (FOYER_WITH_MULTICAST)
+            mld_input(host, rx, now);
         break;
     default:
         break;

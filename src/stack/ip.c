@@ -114,15 +114,15 @@ void ip_deliver(struct foyer_host *host, struct rx *rx, foyer_time_ns now)
     bool is_v4 = !FOYER_WITH_IPV6 || rx->family == 4;
     bool is_to_group = foyer_addr_is_multicast(&rx->dst) || ip_is_broadcast(host, &rx->dst);
 
-    if (rx->protocol == WIRE_PROTOCOL_TCP) {
+    if (FOYER_WITH_TCP && rx->protocol == WIRE_PROTOCOL_TCP) {
         /* RFC 9293 section 3.9.2.3, MUST-57: a segment to a group is silently discarded. */
         if (is_to_group)
             host->stats.in_dropped_address++;
         else
             tcp_input(host, rx, now);
-    } else if (rx->protocol == WIRE_PROTOCOL_UDP) {
+    } else if (FOYER_WITH_UDP && rx->protocol == WIRE_PROTOCOL_UDP) {
         udp_input(host, rx, now);
-    } else if (is_v4 && rx->protocol == WIRE_PROTOCOL_IGMP) {
+    } else if (FOYER_WITH_MULTICAST && is_v4 && rx->protocol == WIRE_PROTOCOL_IGMP) {
         igmp_input(host, rx, now);
     } else if (is_v4 && rx->protocol == WIRE_PROTOCOL_ICMP) {
         icmp4_input(host, rx, now);
@@ -169,8 +169,8 @@ static bool is_for_us(const struct foyer_host *host, const struct foyer_addr *ds
 static bool is_for_dhcp(const struct foyer_host *host, const struct wire_ipv4 *ip,
                         const uint8_t *transport, size_t contiguous)
 {
-    return dhcp4_is_expecting(host) && ip->protocol == WIRE_PROTOCOL_UDP && !ip->more_fragments &&
-           ip->fragment_offset == 0 && !foyer_addr_is_multicast(&ip->dst) &&
+    return FOYER_WITH_DHCP && dhcp4_is_expecting(host) && ip->protocol == WIRE_PROTOCOL_UDP &&
+           !ip->more_fragments && ip->fragment_offset == 0 && !foyer_addr_is_multicast(&ip->dst) &&
            !foyer_addr_is_loopback(&ip->dst) && contiguous >= WIRE_UDP_SIZE &&
            load_be16(transport + 2) == WIRE_DHCP4_CLIENT_PORT;
 }
@@ -226,7 +226,10 @@ void ip4_input(struct foyer_host *host, const struct foyer_packet *packet, bool 
                                 .more = ip.more_fragments,
                                 .offset = ip.fragment_offset,
                                 .arrival_ns = packet->arrival_ns};
-    frag_input(host, &fragment, &rx, now);
+    if (FOYER_WITH_REASSEMBLY)
+        frag_input(host, &fragment, &rx, now);
+    else
+        host->stats.in_dropped_malformed++;
 }
 
 /* Runs the extension headers. False: dropped. */
@@ -312,7 +315,10 @@ void ip6_input(struct foyer_host *host, const struct foyer_packet *packet, bool 
                                 .offset = chain.fragment_offset,
                                 .header_offset = chain.fragment_header_offset,
                                 .arrival_ns = packet->arrival_ns};
-    frag_input(host, &fragment, &rx, now);
+    if (FOYER_WITH_REASSEMBLY)
+        frag_input(host, &fragment, &rx, now);
+    else
+        host->stats.in_dropped_malformed++;
 }
 
 void ip_input_reassembled(struct foyer_host *host, const uint8_t *bytes, size_t size,

@@ -17,7 +17,7 @@
 #define NEIGHBOUR_REACHABLE_NS (30 * FOYER_NS_PER_S) /* REACHABLE_TIME */
 #define NEIGHBOUR_DELAY_NS (5 * FOYER_NS_PER_S)      /* DELAY_FIRST_PROBE_TIME */
 #define NEIGHBOUR_EVICT_TRIES 16u
-#define HELD_BYTES_MAX 16384u /* per neighbour */
+#define HELD_BYTES_MAX HOST_SIZE(2048u, 16384u) /* per neighbour */
 
 struct held_packet {
     struct list_node node;
@@ -306,10 +306,10 @@ static void neighbour_fail(struct foyer_host *host, struct neighbour *neighbour,
     while ((node = list_first(&failed)) != NULL) {
         struct sock *sock = LIST_ENTRY(node, struct sock, output_node);
         list_remove(&sock->output_node);
-        if (sock->protocol == FOYER_TCP) {
+        if (PROTOCOL_IS_TCP(sock->protocol)) {
             struct icmp_error error = {.error = -EHOSTUNREACH, .is_hard = true, .is_local = true};
             tcp_icmp_error(host, sock, &error, now);
-        } else {
+        } else if (FOYER_WITH_UDP) {
             udp_unreachable(host, sock);
         }
     }

@@ -85,7 +85,7 @@ bool host_refuses_to_send(struct foyer_host *host)
 
 static void prune(struct foyer_host *host, struct sock *sock)
 {
-    if (sock->tcb != NULL && tcp_has_gaps(sock->tcb)) {
+    if (FOYER_WITH_TCP && sock->tcb != NULL && tcp_has_gaps(sock->tcb)) {
         host->stats.tcp_pruned++;
         tcp_ranges_drop(host, sock->tcb);
     }
@@ -94,7 +94,7 @@ static void prune(struct foyer_host *host, struct sock *sock)
 
 static bool is_orphan(const struct sock *sock)
 {
-    return sock->protocol == FOYER_TCP && (sock->flags & SOCK_ORPHAN) != 0 && sock->tcb != NULL;
+    return PROTOCOL_IS_TCP(sock->protocol) && (sock->flags & SOCK_ORPHAN) != 0 && sock->tcb != NULL;
 }
 
 /* Looks at some sockets, beginning where the last time ended. */
@@ -110,7 +110,7 @@ static void walk(struct foyer_host *host, bool is_for_orphans)
             continue;
         if (!is_for_orphans) {
             prune(host, sock);
-        } else if (is_orphan(sock)) {
+        } else if (FOYER_WITH_TCP && is_orphan(sock)) {
             host->stats.tcp_orphans_aborted++;
             aborted++;
             tcp_abort(host, sock, host->now_ns);
@@ -124,7 +124,8 @@ void host_shed(struct foyer_host *host)
 
     host->wants_shed = false;
     walk(host, false);
-    for (uint32_t i = 0; i < SHED_TIME_WAITS && host->stats.memory_bytes > target; i++) {
+    for (uint32_t i = 0; FOYER_WITH_TCP && i < SHED_TIME_WAITS && host->stats.memory_bytes > target;
+         i++) {
         if (!time_wait_shed(host))
             break;
     }

@@ -107,7 +107,7 @@ void output_release(struct foyer_host *host)
 {
     struct list_node *node;
 
-    while ((node = list_pop_front(&host->release_list)) != NULL)
+    while (FOYER_WITH_UDP && (node = list_pop_front(&host->release_list)) != NULL)
         udp_release(host, LIST_ENTRY(node, struct sock, release_node));
 }
 
@@ -291,6 +291,8 @@ static enum step next_control(struct foyer_host *host, uint8_t *header,
 static enum step next_udp(struct foyer_host *host, struct sock *sock, struct tx *tx,
                           struct foyer_packet *ret_packet, foyer_time_ns now)
 {
+    if (!FOYER_WITH_UDP)
+        return STEP_NOTHING;
     struct ip_out out;
     struct ip_way way;
     switch (udp_next(host, sock, tx, &out, &way, now)) {
@@ -320,6 +322,8 @@ static bool must_cut(const struct foyer_host *host, const struct tx *tx)
 static enum step next_tcp(struct foyer_host *host, struct sock *sock, struct tx *tx,
                           struct batch *batch, foyer_time_ns now)
 {
+    if (!FOYER_WITH_TCP)
+        return STEP_NOTHING;
     /*
      * Without a path the segment is built and thrown away, as if lost on the way: retransmission
      * then decides how long to hope (RFC 1122 section 4.2.3.9: such errors are soft).
@@ -367,7 +371,7 @@ static enum step next_sock(struct foyer_host *host, struct batch *batch, foyer_t
     if (node == NULL)
         return STEP_NOTHING;
     struct sock *sock = LIST_ENTRY(node, struct sock, output_node);
-    if (!host->takes_long_way && sock->protocol == FOYER_TCP &&
+    if (!host->takes_long_way && PROTOCOL_IS_TCP(sock->protocol) &&
         tcp_fast_output(host, sock, host->headers[batch->count], &batch->packets[batch->count],
                         now))
         return STEP_PACKET;
@@ -382,7 +386,7 @@ static enum step next_sock(struct foyer_host *host, struct batch *batch, foyer_t
                     .ttl = sock->ttl,
                     .tos = sock->tos,
                     .dont_fragment = true};
-    if (sock->protocol == FOYER_UDP)
+    if (PROTOCOL_IS_UDP(sock->protocol))
         return next_udp(host, sock, &tx, &batch->packets[batch->count], now);
     return next_tcp(host, sock, &tx, batch, now);
 }

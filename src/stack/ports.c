@@ -265,7 +265,7 @@ static void bucket_drop_if_empty(struct foyer_host *host, struct port_bucket *bu
 
 static bool is_receiving(const struct sock *sock)
 {
-    if (sock->protocol == FOYER_TCP)
+    if (PROTOCOL_IS_TCP(sock->protocol))
         return (sock->flags & SOCK_LISTENING) != 0;
     return (sock->flags & SOCK_CONNECTED) == 0;
 }
@@ -519,7 +519,7 @@ static bool addresses_meet(const struct foyer_addr *a, bool a_v6only, const stru
 static bool is_shared(const struct port_group *group, const struct sock *sock)
 {
     uint32_t both = group->flags & sock->flags;
-    if ((both & SOCK_REUSEADDR) && !(sock->protocol == FOYER_TCP && group->is_receiving))
+    if ((both & SOCK_REUSEADDR) && !(PROTOCOL_IS_TCP(sock->protocol) && group->is_receiving))
         return true;
     return (both & SOCK_REUSEPORT) && group->owner_uid == sock->owner_uid;
 }
@@ -598,7 +598,7 @@ bool ports_tuple_is_free(struct foyer_host *host, uint8_t protocol,
 {
     const struct sock *sock = ports_find_tuple(host, protocol, local, remote);
 
-    if (protocol != FOYER_TCP)
+    if (!PROTOCOL_IS_TCP(protocol))
         return sock == NULL;
     if (sock != NULL)
         return tcp_time_wait_is_reusable(host, sock);
@@ -613,8 +613,9 @@ static bool take_tuple(struct foyer_host *host, struct sock *sock)
 
     host->has_isn_floor = false;
     if (old == NULL) {
-        struct time_wait *wait =
-            sock->protocol == FOYER_TCP ? time_wait_find(host, &sock->local, &sock->remote) : NULL;
+        if (!PROTOCOL_IS_TCP(sock->protocol))
+            return true;
+        struct time_wait *wait = time_wait_find(host, &sock->local, &sock->remote);
         if (wait == NULL)
             return true;
         if (!time_wait_is_reusable(host, wait))
@@ -624,7 +625,7 @@ static bool take_tuple(struct foyer_host *host, struct sock *sock)
         time_wait_end(host, wait);
         return true;
     }
-    if (sock->protocol != FOYER_TCP || !tcp_time_wait_is_reusable(host, old))
+    if (!PROTOCOL_IS_TCP(sock->protocol) || !tcp_time_wait_is_reusable(host, old))
         return false;
     host->has_isn_floor = true;
     host->isn_floor = old->tcb->snd_nxt;
@@ -639,7 +640,7 @@ int ports_connect(struct foyer_host *host, struct sock *sock)
         return 0;
     if (sock->flags & SOCK_BOUND) {
         /* A datagram socket may double another's 4-tuple where REUSEADDR let it bind. */
-        if (sock->protocol == FOYER_TCP && !take_tuple(host, sock))
+        if (PROTOCOL_IS_TCP(sock->protocol) && !take_tuple(host, sock))
             return -EADDRNOTAVAIL;
         tuple_insert(host, sock);
         error = ports_regroup(host, sock); /* the address may have been the wildcard till now */
@@ -666,7 +667,8 @@ int ports_connect(struct foyer_host *host, struct sock *sock)
 int ports_adopt(struct foyer_host *host, struct sock *sock, struct sock *listener)
 {
     if (ports_find_tuple(host, sock->protocol, &sock->local, &sock->remote) != NULL ||
-        (sock->protocol == FOYER_TCP && time_wait_find(host, &sock->local, &sock->remote) != NULL))
+        (PROTOCOL_IS_TCP(sock->protocol) &&
+         time_wait_find(host, &sock->local, &sock->remote) != NULL))
         return -EEXIST;
     sock->flags |= listener->flags & SHARE_FLAGS;
     sock->owner_uid = listener->owner_uid;
@@ -710,6 +712,8 @@ void ports_hand_over(struct foyer_host *host, struct sock *sock, struct time_wai
 
 void ports_end_time_wait(struct foyer_host *host, struct time_wait *wait)
 {
+    if (!FOYER_WITH_TCP)
+        return;
     struct foyer_endpoint local = time_wait_local(wait), remote = time_wait_remote(wait);
     struct port_group *group = wait->port_group;
     struct port_bucket *bucket = group->bucket;
@@ -810,7 +814,7 @@ struct sock *ports_find_bound(struct foyer_host *host, uint8_t protocol,
     struct port_group *best = NULL;
     unsigned best_score = 0;
 
-    if (protocol != FOYER_TCP)
+    if (!PROTOCOL_IS_TCP(protocol))
         interceptor = NULL, is_foreign = false;
     if (bucket == NULL)
         return interceptor;

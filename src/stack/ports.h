@@ -79,7 +79,7 @@ static inline bool ports_has_foreign(const struct foyer_host *host)
 
 static inline struct port_protocol *ports_of(struct foyer_host *host, uint8_t protocol)
 {
-    return protocol == FOYER_TCP ? &host->ports_tcp : &host->ports_udp;
+    return &host->ports[FOYER_WITH_UDP && PROTOCOL_IS_TCP(protocol)];
 }
 
 static inline bool port_bitmap_has(const struct port_bitmap *bitmap, uint16_t port)

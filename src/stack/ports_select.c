@@ -137,10 +137,10 @@ static bool is_taken_for_long(struct foyer_host *host, uint8_t protocol,
 {
     const struct sock *sock = ports_find_tuple(host, protocol, local, remote);
     if (sock != NULL)
-        return protocol != FOYER_TCP || sock->state != FOYER_STATE_TIME_WAIT ||
+        return !PROTOCOL_IS_TCP(protocol) || sock->state != FOYER_STATE_TIME_WAIT ||
                (sock->tcb->flags & TCPF_TS_OK) == 0;
     const struct time_wait *wait =
-        protocol == FOYER_TCP ? time_wait_find(host, local, remote) : NULL;
+        PROTOCOL_IS_TCP(protocol) ? time_wait_find(host, local, remote) : NULL;
     return wait != NULL && !wait->has_timestamps;
 }
 

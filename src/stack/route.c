@@ -83,12 +83,22 @@ struct foyer_addr ip_solicited_node(const struct foyer_addr *addr)
     return group;
 }
 
+bool group_is_everybodys(const struct foyer_addr *addr)
+{
+    static const uint8_t all6[14] = {0};
+    if (foyer_addr_is_v4(addr))
+        return addr->bytes[12] == 224 && addr->bytes[13] == 0 && addr->bytes[14] == 0 &&
+               addr->bytes[15] == 1;
+    return addr->bytes[0] == 0xff && (addr->bytes[1] == 1 || addr->bytes[1] == 2) &&
+           memcmp(addr->bytes + 2, all6, 13) == 0 && addr->bytes[15] == 1;
+}
+
 bool ip_is_joined(const struct foyer_host *host, const struct foyer_addr *addr)
 {
     /* RFC 1112 section 7.2, RFC 4291 section 2.8: all hosts. */
     if (group_is_everybodys(addr))
         return true;
-    const struct group *joined = group_find(host, addr);
+    const struct group *joined = FOYER_WITH_MULTICAST ? group_find(host, addr) : NULL;
     if (joined != NULL && !list_is_empty(&joined->members))
         return true;
     if (foyer_addr_is_v4(addr))
@@ -126,7 +136,8 @@ int route_init(struct foyer_host *host)
     if (error != 0)
         return error;
     routers_init(host);
-    groups_init(host);
+    if (FOYER_WITH_MULTICAST)
+        groups_init(host);
     return addresses_init(host);
 }
 

@@ -438,9 +438,11 @@ bool router_address_retry(struct foyer_host *host, struct host_address *address,
     if (address->attempt == IDGEN_RETRIES)
         return false;
     address->attempt++;
-    group_own_leave(host, &address->addr);
+    if (FOYER_WITH_MULTICAST)
+        group_own_leave(host, &address->addr);
     set_id(host, address);
-    group_own_join(host, &address->addr);
+    if (FOYER_WITH_MULTICAST)
+        group_own_join(host, &address->addr);
     /* RFC 7217 section 6: after a while, so that two that collide do not stay in step. */
     address_probe(host, address, now + IDGEN_DELAY_NS);
     return true;
@@ -479,7 +481,8 @@ void router_advertised(struct foyer_host *host, const struct foyer_addr *router,
     learn_parameters(host, ndp, now);
     host->is_managed = ndp->is_managed;
     host->is_other = ndp->is_other;
-    dhcp6_advertised(host, ndp->is_managed, ndp->is_other, now);
+    if (FOYER_WITH_DHCP)
+        dhcp6_advertised(host, ndp->is_managed, ndp->is_other, now);
     for (unsigned i = 0; i < ndp->prefix_count; i++) {
         const struct wire_ndp_prefix *prefix = &ndp->prefixes[i];
         if (foyer_addr_is_link_local_v6(&prefix->prefix))

@@ -41,7 +41,7 @@ void sockets_finish(struct foyer_host *host)
         struct time_wait *wait = slot_time_wait(host, i);
         if (sock != NULL)
             sock_free(host, sock);
-        if (wait != NULL)
+        if (FOYER_WITH_TCP && wait != NULL)
             time_wait_end(host, wait);
     }
     slots_finish(host);
@@ -55,12 +55,12 @@ static struct foyer_addr wildcard(uint8_t family)
 /* What is only left of a connection gives way to a new socket. */
 static bool sock_has_room(struct foyer_host *host)
 {
-    return host->slots.used < host->config.max_sockets || time_wait_shed(host);
+    return host->slots.used < host->config.max_sockets || (FOYER_WITH_TCP && time_wait_shed(host));
 }
 
 static size_t sock_bytes(uint8_t protocol)
 {
-    return protocol == FOYER_TCP ? sizeof(struct tcp_sock) : sizeof(struct sock);
+    return PROTOCOL_IS_TCP(protocol) ? sizeof(struct tcp_sock) : sizeof(struct sock);
 }
 
 struct sock *sock_create(struct foyer_host *host, uint8_t family, uint8_t protocol)
@@ -80,7 +80,7 @@ struct sock *sock_create(struct foyer_host *host, uint8_t family, uint8_t protoc
     sock->ttl = family == FOYER_FAMILY_V6 ? host->hop_limit : IP_TTL_DEFAULT;
     sock->local.addr = wildcard(family);
     sock->remote.addr = wildcard(family);
-    if (protocol == FOYER_TCP) {
+    if (PROTOCOL_IS_TCP(protocol)) {
         sock->timer.kind = TIMER_SOCK;
     } else {
         sock->multicast_ttl = 1; /* RFC 1112 section 6.1 */
@@ -126,18 +126,18 @@ void sock_free_without_slot(struct foyer_host *host, struct sock *sock)
     leave_queue(host, sock);
     ports_unbind(host, sock);
     ports_intercept(host, sock, FOYER_INTERCEPT_OFF);
-    if (sock->protocol == FOYER_TCP)
+    if (PROTOCOL_IS_TCP(sock->protocol))
         timer_cancel(&host->timers, &sock->timer);
     else
         list_remove(&sock->release_node);
-    if (sock->protocol == FOYER_UDP)
+    if (PROTOCOL_IS_UDP(sock->protocol) && FOYER_WITH_MULTICAST)
         group_leave_all(host, sock);
-    if (sock->protocol == FOYER_UDP)
+    if (PROTOCOL_IS_UDP(sock->protocol))
         (void)udp_errors_switch(host, sock, false);
     list_remove(&sock->output_node);
-    if (sock->tcb != NULL)
+    if (FOYER_WITH_TCP && sock->tcb != NULL)
         tcp_free(host, sock);
-    if (sock->state == FOYER_STATE_LISTEN) {
+    if (FOYER_WITH_TCP && sock->state == FOYER_STATE_LISTEN) {
         let_children_go(host, sock);
         tcp_requests_drop(host, sock, false);
         host_free(host, sock->listen, sizeof(*sock->listen));
@@ -235,7 +235,7 @@ int foyer_socket_open(struct foyer_host *host, enum foyer_family family,
 {
     if (family != FOYER_FAMILY_V4 && (family != FOYER_FAMILY_V6 || !FOYER_WITH_IPV6))
         return -EAFNOSUPPORT;
-    if (protocol != FOYER_TCP && protocol != FOYER_UDP)
+    if (!(FOYER_WITH_TCP && protocol == FOYER_TCP) && !(FOYER_WITH_UDP && protocol == FOYER_UDP))
         return -EPROTONOSUPPORT;
     if (!sock_has_room(host))
         return -EMFILE;
@@ -302,7 +302,7 @@ int foyer_socket_bind(struct foyer_host *host, foyer_socket socket,
         return -EINVAL;
     bool is_group = foyer_addr_is_multicast(&local->addr) || ip_is_broadcast(host, &local->addr);
     if (!foyer_addr_is_any(&local->addr) && !ip_is_own(host, &local->addr) &&
-        !(is_group && sock->protocol == FOYER_UDP))
+        !(is_group && PROTOCOL_IS_UDP(sock->protocol)))
         return -EADDRNOTAVAIL;
     return bind_sock(host, sock, local, ret_holder);
 }
@@ -315,7 +315,7 @@ int foyer_socket_listen(struct foyer_host *host, foyer_socket socket, uint32_t b
     struct sock *sock = sock_from_handle(host, socket);
     if (sock == NULL)
         return -EBADF;
-    if (sock->protocol != FOYER_TCP)
+    if (!PROTOCOL_IS_TCP(sock->protocol))
         return -EOPNOTSUPP;
     if (sock->state == FOYER_STATE_LISTEN) {
         sock->listen->backlog = backlog;
@@ -377,7 +377,7 @@ int foyer_socket_fastopen_room(struct foyer_host *host, foyer_socket socket,
     const struct sock *sock = sock_from_handle(host, socket);
     if (sock == NULL)
         return -EBADF;
-    if (sock->protocol != FOYER_TCP)
+    if (!PROTOCOL_IS_TCP(sock->protocol))
         return -EOPNOTSUPP;
     *ret_bytes = fastopen_room(host, sock, remote);
     return 0;
@@ -390,7 +390,7 @@ int64_t foyer_socket_connect_send(struct foyer_host *host, foyer_socket socket,
     const struct sock *sock = sock_from_handle(host, socket);
     if (sock == NULL)
         return -EBADF;
-    if (sock->protocol != FOYER_TCP)
+    if (!PROTOCOL_IS_TCP(sock->protocol))
         return -EOPNOTSUPP;
     if (sock->options->fastopen == 0) {
         int error = foyer_socket_set_option(host, socket, FOYER_OPT_FASTOPEN, 1);
@@ -476,6 +476,8 @@ static void undo_connect(struct foyer_host *host, struct sock *sock)
 static int connect_tcp(struct foyer_host *host, struct sock *sock,
                        const struct foyer_endpoint *remote, foyer_time_ns now)
 {
+    if (!FOYER_WITH_TCP)
+        return -EOPNOTSUPP;
     if (remote->port == 0)
         return -ECONNREFUSED;
     if (sock->state == FOYER_STATE_SYN_SENT)
@@ -509,14 +511,14 @@ int foyer_socket_connect(struct foyer_host *host, foyer_socket socket,
     if (sock == NULL)
         return -EBADF;
     host_begin(host, now);
-    if (sock->protocol == FOYER_UDP && foyer_addr_is_any(&remote->addr) && remote->port == 0) {
+    if (PROTOCOL_IS_UDP(sock->protocol) && foyer_addr_is_any(&remote->addr) && remote->port == 0) {
         udp_disconnect(host, sock);
         return 0;
     }
     int error = check_remote(sock, remote, &meant);
     if (error != 0)
         return error;
-    if (sock->protocol == FOYER_UDP)
+    if (PROTOCOL_IS_UDP(sock->protocol))
         return udp_connect(host, sock, &meant);
     return connect_tcp(host, sock, &meant, host->now_ns);
 }
@@ -552,7 +554,7 @@ int foyer_socket_connect_local(struct foyer_host *host, foyer_socket socket,
     if (sock == NULL || listening == NULL)
         return -EBADF;
     host_begin(host, now);
-    if (sock->protocol != FOYER_TCP || listening->state != FOYER_STATE_LISTEN)
+    if (!PROTOCOL_IS_TCP(sock->protocol) || listening->state != FOYER_STATE_LISTEN)
         return -EINVAL;
     if (sock->state != FOYER_STATE_CLOSED)
         return sock->state == FOYER_STATE_SYN_SENT ? -EALREADY : -EISCONN;
@@ -598,14 +600,14 @@ int foyer_socket_shutdown(struct foyer_host *host, foyer_socket socket, unsigned
     if (how == 0 || (how & ~(unsigned)(FOYER_SHUTDOWN_READ | FOYER_SHUTDOWN_WRITE)) != 0)
         return -EINVAL;
     host_begin(host, now);
-    bool is_carried = sock->protocol == FOYER_UDP || (sock->flags & SOCK_LOCAL_CARRIER);
+    bool is_carried = PROTOCOL_IS_UDP(sock->protocol) || (sock->flags & SOCK_LOCAL_CARRIER);
     if (is_carried ? (sock->flags & SOCK_CONNECTED) == 0 : sock->tcb == NULL)
         return -ENOTCONN;
     if (how & FOYER_SHUTDOWN_READ)
         sock->flags |= SOCK_SHUT_READ;
     if (how & FOYER_SHUTDOWN_WRITE)
         sock->flags |= SOCK_SHUT_WRITE;
-    return is_carried ? 0 : tcp_shutdown(host, sock, how, host->now_ns);
+    return is_carried || !FOYER_WITH_TCP ? 0 : tcp_shutdown(host, sock, how, host->now_ns);
 }
 
 static void close_udp(struct foyer_host *host, struct sock *sock)
@@ -632,7 +634,7 @@ int foyer_socket_close(struct foyer_host *host, foyer_socket socket, foyer_time_
     if (sock == NULL)
         return -EBADF;
     host_begin(host, now);
-    if (sock->protocol == FOYER_UDP) {
+    if (PROTOCOL_IS_UDP(sock->protocol)) {
         close_udp(host, sock);
     } else if (sock->state == FOYER_STATE_LISTEN) {
         tcp_listener_close(host, sock, host->now_ns);
@@ -651,9 +653,9 @@ int foyer_socket_abort(struct foyer_host *host, foyer_socket socket, foyer_time_
     if (sock == NULL)
         return -EBADF;
     host_begin(host, now);
-    if (sock->state == FOYER_STATE_LISTEN)
+    if (FOYER_WITH_TCP && sock->state == FOYER_STATE_LISTEN)
         tcp_listener_close(host, sock, host->now_ns);
-    if (sock->tcb != NULL)
+    if (FOYER_WITH_TCP && sock->tcb != NULL)
         tcp_abort(host, sock, host->now_ns);
     else
         sock_free(host, sock);
@@ -665,6 +667,8 @@ int foyer_socket_abort(struct foyer_host *host, foyer_socket socket, foyer_time_
 static int time_wait_info(const struct foyer_host *host, foyer_socket socket,
                           struct foyer_socket_info *ret_info)
 {
+    if (!FOYER_WITH_TCP)
+        return -EBADF;
     uint32_t index = (uint32_t)socket.value;
     const struct time_wait *wait = index < host->slots.count ? slot_time_wait(host, index) : NULL;
     if (wait == NULL || wait->slot.generation != socket.value >> 32)
@@ -703,7 +707,7 @@ int foyer_socket_info(struct foyer_host *host, foyer_socket socket,
         info.request_count = sock->listen->request_count;
         info.backlog = sock->listen->backlog;
     }
-    if (sock->protocol == FOYER_TCP)
+    if (PROTOCOL_IS_TCP(sock->protocol))
         tcp_info(host, sock, &info);
     *ret_info = info;
     return 0;
@@ -738,7 +742,7 @@ foyer_socket foyer_socket_find(struct foyer_host *host, enum foyer_protocol prot
                                const struct foyer_endpoint *remote)
 {
     struct sock *sock = NULL;
-    if (protocol == FOYER_UDP)
+    if (PROTOCOL_IS_UDP(protocol))
         sock = ports_find_connected(host, FOYER_UDP, local, remote);
     if (sock == NULL)
         sock = ports_find_bound(host, (uint8_t)protocol, local, remote);

@@ -85,7 +85,7 @@ int sock_need_rx(struct foyer_host *host, struct sock *sock)
 {
     if (foyer_ring_is_set(&sock->rings->rx))
         return 0;
-    if (sock->protocol == FOYER_UDP)
+    if (PROTOCOL_IS_UDP(sock->protocol))
         sock->udp_rx_head = 0;
     struct sock_rings *rings = own_rings(host, sock);
     return rings == NULL
@@ -101,7 +101,7 @@ int sock_need_tx(struct foyer_host *host, struct sock *sock)
      * would wait for each other. */
     if (host_refuses_to_send(host))
         return -ENOMEM;
-    if (sock->protocol == FOYER_UDP)
+    if (PROTOCOL_IS_UDP(sock->protocol))
         sock->udp_tx_tail = 0;
     struct sock_rings *rings = own_rings(host, sock);
     return rings == NULL
@@ -117,7 +117,7 @@ static uint32_t waiting(const struct sock *sock, const struct foyer_ring *ring, 
 {
     uint32_t head = foyer_ring_head(ring);
     uint32_t tail = foyer_ring_tail(ring);
-    if (sock->protocol == FOYER_UDP) {
+    if (PROTOCOL_IS_UDP(sock->protocol)) {
         if (is_rx)
             head = sock->udp_rx_head;
         else
@@ -167,7 +167,8 @@ static bool is_ring_valid(const struct sock *sock, const struct foyer_ring *ring
         ring->size > FOYER_RING_SIZE_MAX || (ring->size & (ring->size - 1)) != 0)
         return false;
     /* Records begin at multiples of 8. */
-    if (sock->protocol == FOYER_UDP && ((foyer_ring_head(ring) | foyer_ring_tail(ring)) & 7) != 0)
+    if (PROTOCOL_IS_UDP(sock->protocol) &&
+        ((foyer_ring_head(ring) | foyer_ring_tail(ring)) & 7) != 0)
         return false;
     /*
      * TCP reads its ring by positions that were checked against the old size. Where the old
@@ -178,7 +179,7 @@ static bool is_ring_valid(const struct sock *sock, const struct foyer_ring *ring
 
 static void take_positions(struct foyer_host *host, struct sock *sock)
 {
-    if (sock->protocol == FOYER_TCP) {
+    if (PROTOCOL_IS_TCP(sock->protocol)) {
         if (sock->tcb != NULL)
             tcp_rings_changed(host, sock);
         return;
@@ -215,7 +216,7 @@ int foyer_socket_set_rings(struct foyer_host *host, foyer_socket socket,
         error = move_bytes(sock, &sock->rings->rx, rx, true);
     if (error != 0)
         return error;
-    if (sock->protocol == FOYER_TCP)
+    if (PROTOCOL_IS_TCP(sock->protocol))
         tcp_move_ahead(host, sock, rx);
     drop_bytes(host, sock);
     *own_rings(host, sock) = (struct sock_rings){.rx = *rx, .tx = *tx};
@@ -254,7 +255,7 @@ void foyer_socket_poke(struct foyer_host *host, foyer_socket socket, foyer_time_
     if (sock == NULL)
         return;
     host_begin(host, now);
-    if (sock->protocol == FOYER_UDP)
+    if (PROTOCOL_IS_UDP(sock->protocol))
         udp_poke(host, sock, host->now_ns);
     else if (sock->tcb != NULL)
         tcp_poke(host, sock, host->now_ns);
@@ -373,7 +374,7 @@ int64_t foyer_socket_send(struct foyer_host *host, foyer_socket socket, const vo
     struct sock *sock = sock_from_handle(host, socket);
     if (sock == NULL)
         return -EBADF;
-    if (sock->protocol == FOYER_UDP)
+    if (PROTOCOL_IS_UDP(sock->protocol))
         return foyer_socket_send_to(host, socket, bytes, size, NULL, now);
     host_begin(host, now);
     if (sock->error != 0)
@@ -435,7 +436,7 @@ int64_t foyer_socket_recv(struct foyer_host *host, foyer_socket socket, void *by
     struct sock *sock = sock_from_handle(host, socket);
     if (sock == NULL)
         return -EBADF;
-    if (sock->protocol == FOYER_UDP)
+    if (PROTOCOL_IS_UDP(sock->protocol))
         return foyer_socket_recv_from(host, socket, bytes, size, NULL, NULL);
     host_begin(host, now);
     if (sock->flags & SOCK_LOCAL_CARRIER)
@@ -477,7 +478,7 @@ static int check_send_to(struct foyer_host *host, struct sock *sock, size_t size
         return -ENETUNREACH;
     if (remote->port == 0)
         return -EINVAL;
-    if (size > (is_v4 ? 65507u : 65527u))
+    if (size > HOST_DATAGRAM_MAX(is_v4))
         return -EMSGSIZE;
     if (ip_is_broadcast(host, &remote->addr) && !sock->broadcast)
         return -EACCES;
@@ -525,6 +526,8 @@ static struct foyer_datagram_header header_of(const struct foyer_datagram *datag
 static int64_t put_record(struct foyer_host *host, struct sock *sock, const void *bytes,
                           const struct foyer_datagram_header *header)
 {
+    if (!FOYER_WITH_UDP)
+        return -EOPNOTSUPP;
     if (sock_need_tx(host, sock) != 0)
         return -ENOMEM;
     uint32_t record_size = foyer_datagram_record_size(header->payload_size);
@@ -550,7 +553,7 @@ int64_t foyer_socket_send_datagram(struct foyer_host *host, foyer_socket socket,
     struct sock *sock = sock_from_handle(host, socket);
     if (sock == NULL)
         return -EBADF;
-    if (sock->protocol != FOYER_UDP)
+    if (!PROTOCOL_IS_UDP(sock->protocol))
         return -EOPNOTSUPP;
     host_begin(host, now);
     if (sock->error != 0)
@@ -579,7 +582,7 @@ int64_t foyer_socket_send_to(struct foyer_host *host, foyer_socket socket, const
     struct foyer_datagram datagram = {.ttl = -1, .tos = -1};
     if (remote != NULL) {
         struct sock *sock = sock_from_handle(host, socket);
-        if (remote->port == 0 && sock != NULL && sock->protocol == FOYER_UDP)
+        if (remote->port == 0 && sock != NULL && PROTOCOL_IS_UDP(sock->protocol))
             return sock->error != 0                ? take_error(sock)
                    : sock->flags & SOCK_SHUT_WRITE ? -EPIPE
                                                    : -EINVAL;
@@ -595,7 +598,7 @@ int64_t foyer_socket_recv_datagram(struct foyer_host *host, foyer_socket socket,
     struct sock *sock = sock_from_handle(host, socket);
     if (sock == NULL)
         return -EBADF;
-    if (sock->protocol != FOYER_UDP)
+    if (!PROTOCOL_IS_UDP(sock->protocol))
         return -EOPNOTSUPP;
     if (sock->error != 0)
         return take_error(sock);

@@ -64,9 +64,9 @@ static const struct option_rule *find_rule(const struct sock *sock, enum foyer_o
     if ((unsigned)option == 0 || (unsigned)option >= sizeof(rules) / sizeof(rules[0]))
         return NULL;
     const struct option_rule *rule = &rules[option];
-    if ((rule->is_tcp_only && sock->protocol != FOYER_TCP) ||
+    if ((rule->is_tcp_only && !PROTOCOL_IS_TCP(sock->protocol)) ||
         (option == FOYER_OPT_V6ONLY && sock->family != FOYER_FAMILY_V6) ||
-        (is_datagram_option(option) && sock->protocol != FOYER_UDP))
+        (is_datagram_option(option) && !PROTOCOL_IS_UDP(sock->protocol)))
         return NULL;
     return rule;
 }
@@ -153,7 +153,7 @@ static int set_shared_option(struct foyer_host *host, struct sock *sock, enum fo
     case FOYER_OPT_OWNER_UID:
         return set_owner_uid(host, sock, (uint32_t)value);
     case FOYER_OPT_RECVERR:
-        return udp_errors_switch(host, sock, value != 0);
+        return FOYER_WITH_UDP ? udp_errors_switch(host, sock, value != 0) : -ENOPROTOOPT;
     case FOYER_OPT_UDP_GRO:
         return set_udp_flag(sock, SOCK_UDP_GRO, value != 0);
     case FOYER_OPT_UDP_ZERO_CHECKSUM_RECEIVE:
@@ -254,7 +254,7 @@ static int64_t get_option(const struct sock *sock, enum foyer_option option)
     case FOYER_OPT_SYN_RETRIES:
         return sock->options->syn_retries;
     case FOYER_OPT_QUICKACK:
-        return tcp_acks_quickly(sock);
+        return FOYER_WITH_TCP && tcp_acks_quickly(sock);
     case FOYER_OPT_PUSH:
         return (sock->flags & SOCK_UNPUSHED) == 0;
     case FOYER_OPT_STATISTICS:
@@ -369,7 +369,8 @@ static int set_plain_option(struct foyer_host *host, struct sock *sock, enum foy
             value == 0 ? sock->flags | SOCK_UNPUSHED : sock->flags & ~(uint32_t)SOCK_UNPUSHED;
         break;
     case FOYER_OPT_QUICKACK:
-        tcp_ack_quickly(sock, value != 0);
+        if (FOYER_WITH_TCP)
+            tcp_ack_quickly(sock, value != 0);
         break;
     default:
         return get_option(sock, option) == value ? 0 : set_rare_option(host, sock, option, value);
@@ -386,14 +387,15 @@ int foyer_socket_set_option(struct foyer_host *host, foyer_socket socket, enum f
     const struct option_rule *rule = find_rule(sock, option);
     if (rule == NULL)
         return -ENOPROTOOPT;
-    if (value < rule->min || value > rule->max)
+    if (value < rule->min || value > rule->max ||
+        (option == FOYER_OPT_CONGESTION && !congestion_is_built(value)))
         return -EINVAL;
     int result = set_shared_option(host, sock, option, value);
     if (result > 0)
         result = set_plain_option(host, sock, option, value);
     if (result < 0)
         return result;
-    if (sock->tcb != NULL)
+    if (FOYER_WITH_TCP && sock->tcb != NULL)
         tcp_option_changed(host, sock, option, host->now_ns);
     return 0;
 }

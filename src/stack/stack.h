@@ -14,7 +14,7 @@
 #ifndef FOYER_STACK_STACK_H
 #define FOYER_STACK_STACK_H
 
-#include "base/features.h"
+#include "foyer/features.h"
 #include "base/hash.h"
 #include "base/list.h"
 #include "base/timer.h"
@@ -29,6 +29,21 @@ static inline bool addr_is_spoken(const struct foyer_addr *addr)
 {
     static const uint8_t mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
     return FOYER_WITH_IPV6 || memcmp(addr->bytes, mapped, sizeof(mapped)) == 0;
+}
+
+/*
+ * One of the two may be left out (foyer/features.h). Then the answer is known to the compiler, and what
+ * only the other needs is neither called nor linked; macros, so that it is so without optimisation.
+ */
+#define PROTOCOL_IS_TCP(protocol) (FOYER_WITH_TCP && (!FOYER_WITH_UDP || (protocol) == FOYER_TCP))
+#define PROTOCOL_IS_UDP(protocol) (FOYER_WITH_UDP && (!FOYER_WITH_TCP || (protocol) == FOYER_UDP))
+
+#define CONGESTION_DEFAULT (FOYER_WITH_CUBIC ? FOYER_CONGESTION_CUBIC : FOYER_CONGESTION_NEWRENO)
+static inline bool congestion_is_built(int64_t id)
+{
+    return id == FOYER_CONGESTION_NEWRENO || (FOYER_WITH_CUBIC && id == FOYER_CONGESTION_CUBIC) ||
+           (FOYER_WITH_DCTCP && id == FOYER_CONGESTION_DCTCP) ||
+           (FOYER_WITH_BBR && id == FOYER_CONGESTION_BBR);
 }
 
 /* ---- sockets (socket.c) ------------------------------------------------------------------- */

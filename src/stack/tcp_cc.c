@@ -8,10 +8,10 @@
 #define CWND_MAX_BYTES (1u << 30) /* no window can be larger: RFC 7323 section 2.3 */
 
 static const struct tcp_cc_ops *const algorithms[] = {
-    [FOYER_CONGESTION_CUBIC] = &tcp_cc_cubic,
+    [FOYER_CONGESTION_CUBIC] = FOYER_WITH_CUBIC ? &tcp_cc_cubic : NULL,
     [FOYER_CONGESTION_NEWRENO] = &tcp_cc_newreno,
-    [FOYER_CONGESTION_DCTCP] = &tcp_cc_dctcp,
-    [FOYER_CONGESTION_BBR] = &tcp_cc_bbr,
+    [FOYER_CONGESTION_DCTCP] = FOYER_WITH_DCTCP ? &tcp_cc_dctcp : NULL,
+    [FOYER_CONGESTION_BBR] = FOYER_WITH_BBR ? &tcp_cc_bbr : NULL,
 };
 
 const struct tcp_cc_ops *tcp_cc(const struct tcb *tcb)
@@ -36,12 +36,12 @@ void tcp_cc_give(struct foyer_host *host, struct tcb *tcb)
 void tcp_cc_select(struct foyer_host *host, struct tcb *tcb, uint8_t id)
 {
     tcp_cc_give(host, tcb);
-    if (id >= sizeof(algorithms) / sizeof(algorithms[0]))
-        id = FOYER_CONGESTION_CUBIC;
+    if (!congestion_is_built(id))
+        id = CONGESTION_DEFAULT;
     if (algorithms[id]->has_state) {
         tcb->cc.bbr = tcp_unit_take(host);
         if (tcb->cc.bbr == NULL)
-            id = FOYER_CONGESTION_CUBIC;
+            id = CONGESTION_DEFAULT;
     }
     tcb->cc_id = id;
     algorithms[id]->init(tcb);

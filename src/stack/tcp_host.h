@@ -18,7 +18,7 @@
 
 struct tcp_unit;
 
-#define TCP_UNITS_MIN 16u
+#define TCP_UNITS_MIN (FOYER_SMALL ? 4u : 16u)
 #define TCP_UNITS_RATIO 128u /* connections per unit: 8 bytes for each of them */
 #define TCP_UNITS_PERIOD_NS (5 * FOYER_NS_PER_S)
 

@@ -27,7 +27,7 @@
 #define REQUEST_RETRIES 5u                   /* of the SYN-ACK: given up after 63 s, as Linux */
 #define REQUEST_LEVELS (REQUEST_RETRIES + 2) /* and one for those that are held */
 #define REQUEST_LEVEL_HELD (REQUEST_RETRIES + 1)
-#define REQUESTS_MAX_DEFAULT 131072u /* per host: 16 MiB */
+#define REQUESTS_MAX_DEFAULT (FOYER_SMALL ? 32u : 131072u) /* per host: 16 MiB */
 
 struct sock;
 struct icmp_error;

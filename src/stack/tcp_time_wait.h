@@ -18,7 +18,8 @@
 #include "stack/stack.h"
 #include "stack/tcp.h"
 
-#define TIME_WAITS_MAX_DEFAULT 65536u /* per host: 6 MiB, and 1092 closes a second */
+#define TIME_WAITS_MAX_DEFAULT                                                                     \
+    (FOYER_SMALL ? 32u : 65536u) /* per host: 6 MiB, and 1092 closes a second */
 
 struct time_wait {
     struct slot_head slot;

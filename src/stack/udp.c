@@ -24,8 +24,6 @@
 #include "wire/udp.h"
 
 #define RECORD_HEADER_SIZE ((uint32_t)sizeof(struct foyer_datagram_header))
-#define PAYLOAD_MAX_V4 65507u
-#define PAYLOAD_MAX_V6 65527u
 #define GROUP_RECEIVERS_MAX 256u /* copies of one datagram that was sent to many */
 #define USO_SEGMENTS_MAX 64u     /* what Linux takes */
 
@@ -123,8 +121,10 @@ static void deliver_to_members(struct foyer_host *host, const struct rx *rx,
                                const struct wire_udp *udp, const struct foyer_endpoint *local,
                                const struct foyer_endpoint *remote)
 {
-    struct group *group = group_find(host, &rx->dst);
     uint32_t count = 0;
+    if (!FOYER_WITH_MULTICAST)
+        return;
+    const struct group *group = group_find(host, &rx->dst);
     if (group == NULL)
         return;
     LIST_FOREACH (&group->members, node) {
@@ -187,11 +187,12 @@ void udp_input(struct foyer_host *host, const struct rx *rx, foyer_time_ns now)
     bool is_for_client =
         (udp.dst_port == WIRE_DHCP4_CLIENT_PORT || udp.dst_port == WIRE_DHCP6_CLIENT_PORT) &&
         !is_bare_v6(rx, &udp);
-    if (is_for_client && dhcp_input(host, rx, udp.dst_port, udp.size, now))
+    if (FOYER_WITH_DHCP && is_for_client && dhcp_input(host, rx, udp.dst_port, udp.size, now))
         return;
     struct foyer_endpoint local = {rx->dst, udp.dst_port};
     struct foyer_endpoint remote = {rx->src, udp.src_port};
-    if (foyer_addr_is_multicast(&rx->dst) && !group_is_everybodys(&rx->dst)) {
+    if (FOYER_WITH_MULTICAST && foyer_addr_is_multicast(&rx->dst) &&
+        !group_is_everybodys(&rx->dst)) {
         deliver_to_members(host, rx, &udp, &local, &remote);
         return;
     }
@@ -252,7 +253,7 @@ static int64_t peek_record(const struct sock *sock, struct foyer_datagram_header
     if (used == UINT32_MAX || used < RECORD_HEADER_SIZE)
         return -ECONNRESET;
     foyer_ring_get(&sock->rings->tx, sock->udp_tx_tail, ret_header, RECORD_HEADER_SIZE);
-    if (ret_header->payload_size > PAYLOAD_MAX_V6)
+    if (ret_header->payload_size > UINT16_MAX)
         return -ECONNRESET;
     uint32_t record_size = foyer_datagram_record_size(ret_header->payload_size);
     return record_size <= used ? (int64_t)record_size : -ECONNRESET;
@@ -279,7 +280,7 @@ static int find_destination(struct foyer_host *host, struct sock *sock,
     bool is_v4 = foyer_addr_is_v4(&remote.addr);
     if (is_v4 ? (sock->flags & SOCK_V6ONLY) != 0 : sock->family == FOYER_FAMILY_V4)
         return is_v4 ? -ENETUNREACH : -EAFNOSUPPORT;
-    if (header->payload_size > (is_v4 ? PAYLOAD_MAX_V4 : PAYLOAD_MAX_V6))
+    if (header->payload_size > HOST_DATAGRAM_MAX(is_v4))
         return -EMSGSIZE;
     if (foyer_addr_is_any(&remote.addr)) /* as Linux: "this host" */
         remote.addr = is_v4 ? foyer_addr_v4(127, 0, 0, 1)

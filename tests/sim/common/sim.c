@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/features.h"
+#include "foyer/features.h"
 
 #define BATCH 16
 /* Rounds without time passing: more than any burst needs, less than for ever. */

@@ -418,6 +418,6 @@ void inspect_at_rest(struct world *world, struct world_host *host)
     SIM_CHECK(sim, list_is_empty(&stack->output_list));
     SIM_CHECK(sim, stack->event_list.first == 0 && stack->event_list.last == 0);
     SIM_CHECK(sim, stack->reassembly_count == 0 && stack->reassembly_bytes == 0);
-    check_ports(world, host, &stack->ports_tcp);
-    check_ports(world, host, &stack->ports_udp);
+    check_ports(world, host, &stack->ports[0]);
+    check_ports(world, host, &stack->ports[1]);
 }

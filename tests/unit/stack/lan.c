@@ -5,7 +5,7 @@
 
 #include "base/bytes.h"
 #include "base/checksum.h"
-#include "base/features.h"
+#include "foyer/features.h"
 #include "wire/arp.h"
 #include "wire/udp.h"
 
