@@ -284,6 +284,14 @@ def micro(side, _seconds):
             for name, value in (line.split() for line in got.stdout.splitlines())}
 
 
+def ring(side, seconds):
+    """foyer's connection beside a bare ring in shared memory, which stands in the kernel's place."""
+    args = ("bare",) if side.name == "kernel" else ("connection", str(side.port(7006)))
+    got = side.run("ring", str(BUILD / "bench" / "ring"), *args, str(int(seconds * 500)))
+    return {f"ring-{name}": float(value)
+            for name, value in (line.split() for line in got.stdout.splitlines())}
+
+
 # ---- doing nothing ------------------------------------------------------------------------------
 
 
@@ -450,6 +458,8 @@ METRICS = {
     "micro-connect-accept": Metric("connect, accept and two closes, one thread: ns", 0, True),
     **{f"micro-{call}-{count}": Metric(f"{call} on {count} connections, one readable: ns", 0, True)
        for call in ("epoll", "poll") for count in (1, 100, WATCHED_CONNECTIONS)},
+    "ring-round-trip": Metric("64 B there and back, beside a bare ring in memory: ns", 0, True),
+    "ring-stream": Metric("64 KiB writes one way, beside a bare memcpy ring: MB/s", 0),
     "idle-cpu": Metric(f"{IDLE_CONNECTIONS} idle connections: % of a core", 0, True),
     "idle-memory": Metric(f"{HELD_CONNECTIONS} idle connections: bytes each, all in all", 1, True),
 }
@@ -477,6 +487,7 @@ ROWS = {
     "udp-flood": (udp_flood, ("sockperf",)),
     "pairs-8": (redis_pairs, ("redis-server", "redis-benchmark")),
     "micro": (micro, ()),
+    "ring": (ring, ()),
     "idle-cpu": (idle_cpu, ()),
     "idle-memory": (idle_memory, ()),
 }
