@@ -6,6 +6,7 @@
 
 #include "preload/preload.h"
 
+#include <fcntl.h>
 #include <spawn.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -194,23 +195,11 @@ static char *const empty_environment[] = {NULL};
 
 /* ---- exec ---------------------------------------------------------------------------------- */
 
-/*
- * ld.so(8), secure execution: where the real user or group is not the effective one, LD_PRELOAD is
- * ignored. squid runs its workers so when root started it. Not silently, at least.
- */
-static void warn_of_secure_execution(void)
-{
-    if (RAW(SYS_getuid) != RAW(SYS_geteuid) || RAW(SYS_getgid) != RAW(SYS_getegid))
-        preload_warn("foyer: a program is started whose real user or group is not the effective "
-                     "one; it runs on this machine's network, without foyer");
-}
-
 /* The new program must begin with the limit that this one believes in. */
 static void lower_limit(void)
 {
     if (!preload_config.is_enabled)
         return;
-    warn_of_secure_execution();
     RAW(SYS_prlimit64, 0, RLIMIT_NOFILE, &preload_config.program_nofile, NULL);
 }
 
@@ -233,11 +222,21 @@ enum launch { LAUNCH_PLAIN, LAUNCH_SUPERVISED, LAUNCH_REFUSED };
 
 static enum launch refuse(const struct attach_report *report, const char *why)
 {
-    char line[ELF_PATH_MAX + 200];
+    char line[ELF_PATH_MAX + 300];
     snprintf(line, sizeof(line), "foyer: %s is not started on host %s: %s", report->path,
              preload_config.host, why);
     preload_warn(line);
     return LAUNCH_REFUSED;
+}
+
+/*
+ * ld.so(8), secure execution: where the real user or group is not the effective one, LD_PRELOAD is
+ * ignored, and the supervisor could not read the program's memory. squid runs its workers so when
+ * root started it.
+ */
+static bool is_secure_execution(void)
+{
+    return RAW(SYS_getuid) != RAW(SYS_geteuid) || RAW(SYS_getgid) != RAW(SYS_getegid);
 }
 
 /* Would the module come into this program? If not, it must not run silently without foyer. */
@@ -250,6 +249,10 @@ static enum launch judge(const char *path, char *const *environment)
         return LAUNCH_PLAIN;
     bool has_own = attach_own_facts(&own);
     attach_check(path, getuid(), getgid(), has_own ? &own : NULL, &report);
+    /* One that cannot be executed the kernel explains. */
+    if (is_secure_execution() && faccessat(AT_FDCWD, path, X_OK, AT_EACCESS) == 0)
+        return refuse(&report, "the real user or group of who starts it is not the effective one, "
+                               "and then the dynamic linker ignores foyer's module, see ld.so(8)");
     switch (report.verdict) {
     case ATTACH_STATIC:
     case ATTACH_GO:
@@ -414,8 +417,6 @@ ENTRY int posix_spawn(pid_t *ret_pid, const char *path, const posix_spawn_file_a
 {
     COMPLETE_ENVIRONMENT(completed, environment);
     DECIDE_LAUNCH(launch_path, launch_argv, path, argv, completed, return EPERM);
-    if (preload_config.is_enabled)
-        warn_of_secure_execution();
     table_spawn();
     return REAL(posix_spawn)(ret_pid, launch_path, actions, attributes, launch_argv, completed);
 }
@@ -433,7 +434,5 @@ ENTRY int posix_spawnp(pid_t *ret_pid, const char *file, const posix_spawn_file_
             return REAL(posix_spawn)(ret_pid, launch_path, actions, attributes, launch_argv,
                                      completed);
     }
-    if (preload_config.is_enabled)
-        warn_of_secure_execution();
     return REAL(posix_spawnp)(ret_pid, file, actions, attributes, argv, completed);
 }

@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import unittest
@@ -120,6 +121,22 @@ class Programs(unittest.TestCase):
         for host in ("left-ear", "right-ear"):
             self.building.serve(host, "python3", "-c", ear, port=999, protocol="udp")
         self.building.run("mouth", "python3", "-c", mouth)
+
+    @needs("python3")
+    def test_who_lends_a_user_starts_no_program_without_foyer(self):
+        """ld.so ignores the module where the real user is not the effective one."""
+        if os.getuid() != 0:
+            self.skipTest("needs root, to take another user's identity")
+        true = shutil.which("true")
+        for call in (f"os.execv({true!r}, ['true'])", f"os.posix_spawn({true!r}, ['true'], {{}})"):
+            script = ("import os; os.seteuid(65534)\n"
+                      f"try: {call}\n"
+                      "except PermissionError: print('refused')\n"
+                      f"os.seteuid(0); os.execv({true!r}, ['true'])")
+            got = self.building.run("visitor", "python3", "-uc", script)
+            self.assertEqual(got.stdout, "refused\n")
+            self.assertIn(f"{true} is not started on host visitor", got.stderr)
+            self.assertIn("real user", got.stderr)
 
     @needs("python3", "curl")
     def test_python_http_server_and_urllib(self):
