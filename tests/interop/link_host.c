@@ -3,11 +3,12 @@
  * other end: it echoes what comes to port 7, TCP and UDP, until its standard input ends.
  *
  *   link_host KIND ARGUMENT MAC MTU ADDRESS/LENGTH... [via GATEWAY] [record FILE] [loss PPM]
- *             [greet NEIGHBOUR]
+ *             [greet NEIGHBOUR] [join GROUP SOURCE] [block GROUP SOURCE]
  *
  * KIND and ARGUMENT: tap NAME, packet INTERFACE, xdp INTERFACE, stream PATH. Prints
  * "ready" once it listens; with greet, once the link's other end has answered as well: it has
- * seen this host then. At the end it says what it counted.
+ * seen this host then. With join, port 7 hears the group from that source alone, with block from all
+ * others. At the end it says what it counted.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -39,6 +40,12 @@ static struct link *lan;
 static foyer_socket listener, udp;
 static struct foyer_endpoint greeted = {{{0}}, 9}; /* discard: the question for its MAC counts */
 static bool is_greeting;
+
+static struct filter {
+    struct foyer_addr group, source;
+    bool is_blocked;
+} filters[4];
+static unsigned filter_count;
 
 static void die(const char *what, int error)
 {
@@ -162,6 +169,12 @@ static void configure(int count, char **words)
         } else if (i + 1 < count && strcmp(words[i], "greet") == 0) {
             greeted.addr = parse_address(words[++i], &length);
             is_greeting = true;
+        } else if (i + 2 < count && filter_count < 4 &&
+                   (strcmp(words[i], "join") == 0 || strcmp(words[i], "block") == 0)) {
+            struct filter *filter = &filters[filter_count++];
+            filter->is_blocked = words[i][0] == 'b';
+            filter->group = parse_address(words[++i], &length);
+            filter->source = parse_address(words[++i], &length);
         } else {
             struct foyer_addr addr = parse_address(words[i], &length);
             check(words[i], foyer_host_add_address(host, &addr, length));
@@ -177,6 +190,11 @@ static void listen_on_port_7(void)
     check("listen", foyer_socket_listen(host, listener, CONNECTIONS_MAX, NULL));
     check("open", foyer_socket_open(host, FOYER_FAMILY_V6, FOYER_UDP, 0, &udp));
     check("bind", foyer_socket_bind(host, udp, &echo, NULL));
+    for (unsigned i = 0; i < filter_count; i++)
+        check("filter", foyer_socket_set_source_filter(
+                            host, udp, &filters[i].group,
+                            filters[i].is_blocked ? FOYER_FILTER_EXCLUDE : FOYER_FILTER_INCLUDE,
+                            &filters[i].source, 1, clock_ns(CLOCK_MONOTONIC)));
 }
 
 /* What has been read and not yet been given back. */
