@@ -254,6 +254,8 @@ static void failed(struct psocket *psocket)
     int error = -foyer_socket_take_error(psocket->host->stack, psocket->stack);
     if (error <= 0)
         return;
+    if ((atomic_load(&psocket->slot->options) & FOYER_SLOT_RECVERR_ANY) != 0)
+        atomic_store(&psocket->slot->errors_waiting, 1);
     psocket_set_error(psocket, error);
     if (psocket->is_connecting) {
         psocket->is_connecting = false;
@@ -264,6 +266,29 @@ static void failed(struct psocket *psocket)
         atomic_store(&tx.shared->reader_state, FOYER_RING_RESET);
     }
     psocket_ring_bell(psocket);
+}
+
+int relay_error_next(struct psocket *psocket, struct foyer_reply_error *reply)
+{
+    struct foyer_host *stack = psocket->host->stack;
+    struct foyer_socket_error error;
+    int result = foyer_socket_error_next(stack, psocket->stack, &error);
+    /* sock_dequeue_err_skb: the pending error is that of the next one, if there is any. */
+    int next = result == 0 ? -foyer_socket_take_error(stack, psocket->stack) : 0;
+    atomic_store(&psocket->slot->errors_waiting, next > 0);
+    if (result != 0)
+        return -result;
+    atomic_store(&psocket->slot->error, next);
+    reply->number = -error.error;
+    reply->info = error.info;
+    reply->origin = error.origin;
+    reply->type = error.type;
+    reply->code = error.code;
+    reply->payload_size = error.payload_size;
+    reply->remote = error.remote;
+    reply->offender = error.offender;
+    memcpy(reply->payload, error.payload, sizeof(reply->payload));
+    return 0;
 }
 
 #define MARK_TRIES 8u

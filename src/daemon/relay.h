@@ -19,4 +19,7 @@ bool relay_events(struct building_host *host);
 /* End of the turn: sockets whose rings are quiet announce that foyerd sleeps. */
 void relay_settle(struct daemon *daemon);
 
+/* UDP: the oldest queued error; 0 or a positive errno for the reply. */
+int relay_error_next(struct psocket *psocket, struct foyer_reply_error *reply);
+
 #endif

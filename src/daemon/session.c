@@ -422,6 +422,16 @@ static void serve_group(struct session *session, const struct request *request)
     answer(session, &reply, sizeof(reply), NULL);
 }
 
+static void serve_error(struct session *session, const struct request *request)
+{
+    struct foyer_reply_error reply;
+    memset(&reply, 0, sizeof(reply));
+    struct psocket *psocket = find_socket(session, request->id);
+    int error = psocket == NULL ? EBADF : relay_error_next(psocket, &reply);
+    reply.header = reply_header(request, error);
+    answer(session, &reply, sizeof(reply), NULL);
+}
+
 static void serve_kept(struct session *session, const struct request *request)
 {
     struct psocket *psocket = find_socket(session, request->id);
@@ -502,6 +512,9 @@ static void serve(struct session *session, const struct request *request, struct
         break;
     case FOYER_REQUEST_GROUP:
         serve_group(session, request);
+        break;
+    case FOYER_REQUEST_ERROR:
+        serve_error(session, request);
         break;
     case FOYER_REQUEST_KEPT:
         serve_kept(session, request);

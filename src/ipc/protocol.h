@@ -70,6 +70,7 @@ enum foyer_request_type {
     FOYER_REQUEST_INBOX,   /* foyer_request_inbox + [program end]; foyer_reply_inbox + [directs].
                                 The rings that lead to this socket */
     FOYER_REQUEST_GROUP,   /* foyer_request_group; foyer_reply_group. UDP: multicast membership */
+    FOYER_REQUEST_ERROR,   /* foyer_request; foyer_reply_error. UDP: the oldest queued error */
     FOYER_REQUEST_KEPT,    /* foyer_request; no reply. The connecting end has left a connection that
                                 may be parked: foyerd is to look after it */
 };
@@ -282,6 +283,18 @@ struct foyer_reply_group {
     struct foyer_reply header;
     uint32_t interface; /* FOYER_INTERFACE_...; 0: none has that address */
     uint32_t reserved;
+};
+
+/* struct foyer_socket_error. EAGAIN: there is none. */
+struct foyer_reply_error {
+    struct foyer_reply header;
+    int32_t number; /* positive errno */
+    uint32_t info;
+    uint8_t origin, type, code, payload_size;
+    uint8_t reserved[2];
+    struct foyer_endpoint remote;
+    struct foyer_addr offender;
+    uint8_t payload[64];
 };
 
 /* What TCP_INFO needs, from struct foyer_socket_info. */

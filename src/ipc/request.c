@@ -28,6 +28,7 @@ static const struct rule rules[] = {
     [FOYER_REQUEST_DIRECT] = {sizeof(struct foyer_request_endpoint), FOYER_ROLE_PROGRAM, 0, 0},
     [FOYER_REQUEST_INBOX] = {sizeof(struct foyer_request_inbox), FOYER_ROLE_PROGRAM, 1, 1},
     [FOYER_REQUEST_GROUP] = {sizeof(struct foyer_request_group), FOYER_ROLE_PROGRAM, 0, 0},
+    [FOYER_REQUEST_ERROR] = {sizeof(struct foyer_request), FOYER_ROLE_PROGRAM, 0, 0},
     [FOYER_REQUEST_KEPT] = {sizeof(struct foyer_request), FOYER_ROLE_PROGRAM, 0, 0},
 };
 
@@ -58,6 +59,7 @@ static bool body_is_valid(const struct request *request)
     case FOYER_REQUEST_INFO:
     case FOYER_REQUEST_DIRECT:
     case FOYER_REQUEST_INBOX:
+    case FOYER_REQUEST_ERROR:
     case FOYER_REQUEST_KEPT:
         return request->id != 0;
     case FOYER_REQUEST_SOCKET:

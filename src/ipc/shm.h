@@ -243,6 +243,9 @@ enum foyer_slot_options {
     /* Its program has closed it and keeps it; the peer cannot say otherwise. */
     FOYER_SLOT_LEFT = 1u << 24,
     FOYER_SLOT_NO_MULTICAST_LOOP = 1u << 25,
+    FOYER_SLOT_RECVERR = 1u << 26, /* UDP: errors are queued */
+    FOYER_SLOT_RECVERR6 = 1u << 27,
+    FOYER_SLOT_RECVERR_ANY = FOYER_SLOT_RECVERR | FOYER_SLOT_RECVERR6,
 };
 
 struct foyer_slot {
@@ -300,6 +303,8 @@ struct foyer_slot {
     _Atomic uint64_t acceptor;
     /* Moves with each option that a stack in action must know: what is sent next is sent with it. */
     _Atomic uint32_t settings;
+    /* UDP: the stack's error queue is not empty. Written by foyerd. */
+    _Atomic uint32_t errors_waiting;
     uint16_t multicast_ttl;      /* 0: the default; else one more than it is */
     uint8_t multicast_interface; /* FOYER_INTERFACE_...; 0: whichever */
     uint8_t multicast_addr4[4];  /* what IP_MULTICAST_IF gives back; not read by foyerd */

@@ -166,6 +166,14 @@ static void put_item(struct put *put, int level, int type, const void *value, si
     put->used += CMSG_SPACE(size) < left ? CMSG_SPACE(size) : left;
 }
 
+void control_put_one(struct msghdr *message, int level, int type, const void *value, size_t size)
+{
+    struct put put = {.message = message};
+    put.capacity = message->msg_control == NULL ? 0 : message->msg_controllen;
+    put_item(&put, level, type, value, size);
+    message->msg_controllen = put.used;
+}
+
 static void put_pktinfo(const struct socket_object *sock, struct put *put,
                         const struct foyer_addr *local)
 {

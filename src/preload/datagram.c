@@ -283,7 +283,7 @@ static ssize_t take_record(struct socket_object *sock, int fd, const struct foye
 ssize_t datagram_recv(struct socket_object *sock, int fd, struct msghdr *message, int flags)
 {
     if ((flags & MSG_ERRQUEUE) != 0)
-        return -EAGAIN;
+        return errors_recv(sock, message);
     struct channel *channel = socket_channel(sock, fd);
     if (channel == NULL)
         return -ENETDOWN;

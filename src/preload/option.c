@@ -65,6 +65,8 @@ static const struct {
     {IPPROTO_IPV6, IPV6_RECVHOPLIMIT, SOCK_DGRAM, FOYER_SLOT_RECV_HOPLIMIT},
     {IPPROTO_IPV6, IPV6_RECVTCLASS, SOCK_DGRAM, FOYER_SLOT_RECV_TCLASS},
     {IPPROTO_UDP, UDP_GRO, SOCK_DGRAM, FOYER_SLOT_GRO},
+    {IPPROTO_IP, IP_RECVERR, SOCK_DGRAM, FOYER_SLOT_RECVERR},
+    {IPPROTO_IPV6, IPV6_RECVERR, SOCK_DGRAM, FOYER_SLOT_RECVERR6},
 };
 
 /* Options without effect here: set succeeds, get gives the default. */
@@ -93,14 +95,14 @@ static const struct {
     {IPPROTO_TCP, TCP_THIN_DUPACK, 0, SOCK_STREAM},
     {IPPROTO_TCP, TCP_SAVE_SYN, 0, SOCK_STREAM},
     {IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_WANT, ANY},
-    {IPPROTO_IP, IP_RECVERR, 0, ANY},
+    {IPPROTO_IP, IP_RECVERR, 0, SOCK_STREAM},
     {IPPROTO_IP, IP_RECVTOS, 0, SOCK_STREAM},
     {IPPROTO_IP, IP_RECVTTL, 0, SOCK_STREAM},
     {IPPROTO_IP, IP_RECVORIGDSTADDR, 0, ANY},
     {IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 0, ANY},
     {IPPROTO_IP, IP_MULTICAST_ALL, 1, ANY},
     {IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_WANT, ANY},
-    {IPPROTO_IPV6, IPV6_RECVERR, 0, ANY},
+    {IPPROTO_IPV6, IPV6_RECVERR, 0, SOCK_STREAM},
     {IPPROTO_IPV6, IPV6_RECVTCLASS, 0, SOCK_STREAM},
     {IPPROTO_IPV6, IPV6_RECVHOPLIMIT, 0, SOCK_STREAM},
     {IPPROTO_IPV6, IPV6_DONTFRAG, 0, ANY},
@@ -324,6 +326,9 @@ static int option_set(struct socket_object *sock, int level, int name, const voi
     uint32_t bit = find_bit(sock, level, name);
     if (bit != 0) {
         set_bit(sock, bit, number != 0);
+        /* do_ip_setsockopt: what is queued goes. */
+        if ((bit & FOYER_SLOT_RECVERR_ANY) != 0 && number == 0)
+            atomic_store(&sock->slot->errors_waiting, 0);
         return 0;
     }
     if (find_harmless(sock, level, name) != NULL)

@@ -345,6 +345,10 @@ uint32_t ring_get_iov(const struct foyer_ring *ring, uint32_t position, uint32_t
 /* control.c: into the header what a message to be sent asks for; 0 or -EINVAL. */
 int control_parse(const struct socket_object *sock, const struct msghdr *message,
                   struct foyer_datagram_header *header);
+/* One item alone, into what msg_control has room for. */
+void control_put_one(struct msghdr *message, int level, int type, const void *value, size_t size);
+/* errors.c: the oldest of a UDP socket's error queue; -EAGAIN. */
+ssize_t errors_recv(struct socket_object *sock, struct msghdr *message);
 /* What the program has asked for with what it received: msg_control and MSG_CTRUNC. */
 void control_put(const struct socket_object *sock, const struct datagram_facts *facts,
                  struct msghdr *message);

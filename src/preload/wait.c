@@ -220,6 +220,8 @@ static uint32_t datagram_readiness(struct socket_object *sock, int fd,
     uint32_t bits = 0;
     if (channel == NULL || (options & FOYER_SLOT_RESET_SEEN) != 0)
         return POLLIN | POLLRDNORM | POLLOUT | POLLWRNORM | POLLHUP;
+    if (atomic_load_explicit(&sock->slot->errors_waiting, memory_order_relaxed) != 0)
+        bits |= POLLERR;
     if (foyer_ring_used(&channel->rx) != 0 || direct_has_data(sock, fd))
         bits |= POLLIN | POLLRDNORM;
     if ((options & FOYER_SLOT_SHUT_READ) != 0)

@@ -65,6 +65,29 @@ static bool may_answer(const struct foyer_host *host, const struct rx *rx, uint8
               rx->transport[0] == WIRE_ICMP6_REDIRECT));
 }
 
+/* The IP header's bytes before rx->transport; of a reassembled packet they are somewhere else. */
+static size_t header_before_transport(const struct rx *rx)
+{
+    uintptr_t distance = (uintptr_t)rx->transport - (uintptr_t)rx->ip_header;
+    return distance < rx->ip_contiguous ? distance : 0;
+}
+
+/* The packet may lie in several pieces, as what a socket of this very host has sent does. */
+static size_t quotable_size(const struct rx *rx)
+{
+    size_t whole = header_before_transport(rx) + rx->size;
+    bool is_in_pieces = rx->transport_contiguous < rx->size && header_before_transport(rx) > 0;
+    return is_in_pieces && whole > rx->ip_contiguous ? whole : rx->ip_contiguous;
+}
+
+static void put_quote(const struct rx *rx, uint8_t *bytes, size_t size)
+{
+    size_t first = size < rx->ip_contiguous ? size : rx->ip_contiguous;
+    memcpy(bytes, rx->ip_header, first);
+    if (size > first)
+        rx_copy(rx, first - header_before_transport(rx), bytes + first, size - first);
+}
+
 void icmp_send_error(struct foyer_host *host, const struct rx *rx, uint8_t type, uint8_t code,
                      uint32_t word, foyer_time_ns now)
 {
@@ -80,7 +103,7 @@ void icmp_send_error(struct foyer_host *host, const struct rx *rx, uint8_t type,
     if (foyer_addr_is_multicast(&src) && !ip_choose_source(host, &rx->src, &src))
         return;
     size_t quote_max = is_v4 ? QUOTE_SIZE_V4 : QUOTE_SIZE_V6;
-    size_t quote_size = rx->ip_contiguous < quote_max ? rx->ip_contiguous : quote_max;
+    size_t quote_size = quotable_size(rx) < quote_max ? quotable_size(rx) : quote_max;
     struct control *control = control_push(host, CONTROL_IP, WIRE_ICMP_SIZE + quote_size);
     if (control == NULL) {
         host->stats.out_control_full++;
@@ -95,7 +118,7 @@ void icmp_send_error(struct foyer_host *host, const struct rx *rx, uint8_t type,
     bytes[1] = code;
     store_be16(bytes + 2, 0);
     store_be32(bytes + 4, word);
-    memcpy(bytes + WIRE_ICMP_SIZE, rx->ip_header, quote_size);
+    put_quote(rx, bytes + WIRE_ICMP_SIZE, quote_size);
     host->stats.icmp_out++;
 }
 

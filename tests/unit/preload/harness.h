@@ -49,6 +49,7 @@ static int harness_clock_gettime(clockid_t clock, struct timespec *ret_now)
 #undef PAYLOAD_MAX_V6
 #include "preload/control.c"
 #include "preload/direct.c"
+#include "preload/errors.c"
 
 struct real_functions real_functions;
 struct preload_config preload_config = {.birth_fd = -1, .spin_us = 0};
