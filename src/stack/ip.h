@@ -145,6 +145,9 @@ int route_add(struct foyer_host *host, const struct foyer_addr *prefix, uint8_t 
 /* src may be NULL or a wildcard: it is chosen. Errors of ip_path, -ENOBUFS. */
 int ip_find_way(struct foyer_host *host, const struct foyer_addr *dst, const struct foyer_addr *src,
                 struct ip_way *ret_way);
+/* The same with another's address as src, whether or not the host still stands for others. */
+int ip_find_way_from(struct foyer_host *host, const struct foyer_addr *dst,
+                     const struct foyer_addr *src, bool may_be_foreign, struct ip_way *ret_way);
 /* One of the host's addresses or loopback. */
 bool ip_is_own(const struct foyer_host *host, const struct foyer_addr *addr);
 /* 255.255.255.255 or a subnet's. */
@@ -287,7 +290,8 @@ struct control {
     bool is_looped; /* to a group or broadcast: the host's own sockets get a copy */
     struct foyer_addr src, dst;
     bool without_checksum; /* as in struct tx */
-    uint8_t reserved[7];
+    bool is_foreign;       /* src was not the host's own, and the host's to use all the same */
+    uint8_t reserved[6];
 };
 
 /* Room for size bytes behind the entry, to be filled at once; NULL: the queue is full. */

@@ -20,6 +20,7 @@
 #include "base/bytes.h"
 #include "base/checksum.h"
 #include "stack/ip.h"
+#include "stack/ports.h"
 #include "stack/tcp_time_wait.h"
 
 #define CONTROL_ALIGN 16u
@@ -100,6 +101,8 @@ void ip_send_control(struct foyer_host *host, uint8_t protocol, const struct foy
     control->dst = *dst;
     control->ttl = ttl;
     control->tos = tos;
+    /* Asked now: the last RST in the name of another goes out when nobody stands for it any more. */
+    control->is_foreign = ports_has_foreign(host) && !ip_is_own(host, src);
     memcpy(control_bytes(control), bytes, size);
 }
 
@@ -222,7 +225,7 @@ static enum step send_control(struct foyer_host *host, struct control *control, 
     struct ip_way way;
 
     *ret_is_done = true;
-    if (ip_find_way(host, &control->dst, &control->src, &way) != 0)
+    if (ip_find_way_from(host, &control->dst, &control->src, control->is_foreign, &way) != 0)
         return STEP_AGAIN;
     const uint8_t *mac = way.neighbour != NULL ? way.neighbour->mac : way.mac;
     if (way.neighbour != NULL && !neighbour_use(host, way.neighbour, now)) {

@@ -285,6 +285,12 @@ static bool is_given(const struct foyer_addr *src)
 int ip_find_way(struct foyer_host *host, const struct foyer_addr *dst, const struct foyer_addr *src,
                 struct ip_way *ret_way)
 {
+    return ip_find_way_from(host, dst, src, ports_has_foreign(host), ret_way);
+}
+
+int ip_find_way_from(struct foyer_host *host, const struct foyer_addr *dst,
+                     const struct foyer_addr *src, bool may_be_foreign, struct ip_way *ret_way)
+{
     struct way_memo *memo = &host->way_memo;
     if (memo->generation == host->path_generation && foyer_addr_eq(&memo->dst, dst) &&
         ((src != NULL && foyer_addr_eq(&memo->src, src)) || (memo->is_default && !is_given(src)))) {
@@ -298,8 +304,7 @@ int ip_find_way(struct foyer_host *host, const struct foyer_addr *dst, const str
     if (is_given(src)) {
         if (foyer_addr_is_v4(src) != foyer_addr_is_v4(dst))
             return -ENETUNREACH;
-        /* Interceptors answer in the name of others. */
-        if (!ip_is_own(host, src) && !ports_has_foreign(host))
+        if (!may_be_foreign && !ip_is_own(host, src))
             return -EADDRNOTAVAIL;
         way.src = *src;
     }
@@ -331,7 +336,8 @@ int ip_find_way(struct foyer_host *host, const struct foyer_addr *dst, const str
         way.mtu = learned_mtu(host, dst);
         /* neighbour_get may have let another neighbour go, and so moved the generation. */
         bool is_default = !is_given(src) && foyer_addr_is_v4(dst);
-        if (is_given(src) || is_default)
+        bool is_for_all = !may_be_foreign || ports_has_foreign(host);
+        if (is_for_all && (is_given(src) || is_default))
             *memo = (struct way_memo){way.src, *dst,      way.neighbour, host->path_generation,
                                       way.mtu, is_default};
     }
