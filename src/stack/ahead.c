@@ -5,7 +5,7 @@
  * each at a time: the waits overlap instead of adding up.
  *
  * Nothing is decided here. A frame that looks odd is passed over; what is found is a hint, which
- * whoever takes the frame checks against it (ports_find_tuple, tcp_fast.c).
+ * whoever takes the frame checks against it (ports_find_connected, tcp_fast.c).
  */
 #include "base/bytes.h"
 #include "stack/ip.h"

@@ -28,7 +28,7 @@
 #define HOST_LEARNED_MTUS_MAX HOST_SIZE(8u, 64u)
 #define HOST_CONTROL_RING_BYTES HOST_SIZE(16u * 1024u, 256u * 1024u) /* a few large datagrams */
 #define HOST_CROWDED_MAX                                                                           \
-    HOST_SIZE(1u, 32u) /* destinations with a bitmap of their own, see ports.c */
+    HOST_SIZE(1u, 32u) /* destinations with a bitmap of their own, see ports_select.c */
 /* UDP payload: what IP carries; of small hosts, what the control ring holds twice (fragments). */
 #define HOST_DATAGRAM_MAX(is_v4) HOST_SIZE(8000u, (is_v4) ? 65507u : 65527u)
 #define HOST_SOCKETS_DEFAULT HOST_SIZE(64u, 65536u)
@@ -131,7 +131,7 @@ struct way_memo {
                         does not change with time */
 };
 
-/* ports.c: the 4-tuple that was asked for last, and its hashes. */
+/* ports_tuple.c: the 4-tuple that was asked for last, and its hashes. */
 struct tuple_memo {
     uint64_t words[5];
     uint64_t secret;
@@ -147,7 +147,7 @@ enum tuple_absent {
     TUPLE_NOT_WAITING = 1u << 1,   /* host->time_waits.table */
 };
 
-struct crowded_destination; /* ports.c */
+struct crowded_destination; /* ports_select.c */
 struct reassembly;          /* frag.c */
 struct dhcp4;               /* dhcp4.c */
 struct dhcp6;               /* dhcp6.c */

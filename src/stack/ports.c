@@ -1,7 +1,8 @@
 /*
- * Who holds a port, and who gets a packet.
+ * Who holds a port. (Who has a 4-tuple: ports_tuple.c. Who gets a packet: ports_deliver.c. The
+ * choice of a port: ports_select.c.)
  *
- * Two tables. `connected` knows every 4-tuple (the fast way in). `buckets` knows, per protocol
+ * Two tables. `connected` knows every 4-tuple (the fast way in). The buckets know, per protocol
  * and port, everybody who holds it: listeners, bound sockets, and connections, which hold their
  * local port too. In a bucket the holders are sorted into groups of equals, see ports.h.
  *
@@ -13,9 +14,6 @@
  *   TCP: both have REUSEADDR and the present holder does not listen
  *   UDP: both have REUSEADDR
  *   either: both have REUSEPORT and belong to the same uid
- *
- * Rules of delivery: exact address before wildcard; the wildcard of the packet's own family
- * before a dual-stack one; within a REUSEPORT group by the flow's hash; else the latest bound.
  */
 #include "stack/ports.h"
 
@@ -46,120 +44,7 @@ void ports_finish(struct foyer_host *host)
     hash_table_finish(&host->port_groups);
 }
 
-/* ---- 4-tuples ------------------------------------------------------------------------------------ */
-
-/*
- * The tuple in words, as SipHash takes them. A segment's tuple is asked for by one table after the
- * other, and a connection's beginning asks several times more: what was computed last is kept.
- */
-static struct tuple_memo *memo_of(struct foyer_host *host, uint8_t protocol,
-                                  const struct foyer_endpoint *local,
-                                  const struct foyer_endpoint *remote)
-{
-    struct tuple_memo *memo = &host->tuple_memo;
-    uint64_t rest = (uint64_t)protocol << 32 | (uint64_t)remote->port << 16 | (uint64_t)local->port;
-
-    /* What tells IPv4 tuples apart fits in two words of the hash, and every segment pays. */
-    if (foyer_addr_is_v4(&local->addr) && foyer_addr_is_v4(&remote->addr)) {
-        uint64_t addresses =
-            (uint64_t)load_le32(remote->addr.bytes + 12) << 32 | load_le32(local->addr.bytes + 12);
-        rest |= 13ULL << 56;
-        if (memo->words[0] != addresses || memo->words[1] != rest || memo->count != 2) {
-            memo->words[0] = addresses;
-            memo->words[1] = rest;
-            memo->count = 2;
-            memo->is_hashed = memo->has_secret = false;
-            memo->absent = 0;
-        }
-        return memo;
-    }
-    const uint64_t words[5] = {
-        load_le64(local->addr.bytes),
-        load_le64(local->addr.bytes + 8),
-        load_le64(remote->addr.bytes),
-        load_le64(remote->addr.bytes + 8),
-        rest | 37ULL << 56,
-    };
-    if (memo->count != 5 || memcmp(memo->words, words, sizeof(words)) != 0) {
-        memcpy(memo->words, words, sizeof(words));
-        memo->count = 5;
-        memo->is_hashed = memo->has_secret = false;
-        memo->absent = 0;
-    }
-    return memo;
-}
-
-static uint32_t memo_hash(const struct foyer_host *host, struct tuple_memo *memo)
-{
-    if (!memo->is_hashed) {
-        memo->hash = (uint32_t)siphash13(&host->hash_key, memo->words, memo->count);
-        memo->is_hashed = true;
-    }
-    return memo->hash;
-}
-
-uint32_t ports_tuple_hash(struct foyer_host *host, uint8_t protocol,
-                          const struct foyer_endpoint *local, const struct foyer_endpoint *remote)
-{
-    return memo_hash(host, memo_of(host, protocol, local, remote));
-}
-
-struct tuple_memo *ports_tuple_memo(struct foyer_host *host, uint8_t protocol,
-                                    const struct foyer_endpoint *local,
-                                    const struct foyer_endpoint *remote)
-{
-    struct tuple_memo *memo = memo_of(host, protocol, local, remote);
-
-    (void)memo_hash(host, memo);
-    return memo;
-}
-
-uint64_t ports_tuple_secret(struct foyer_host *host, uint8_t protocol,
-                            const struct foyer_endpoint *local, const struct foyer_endpoint *remote)
-{
-    struct tuple_memo *memo = memo_of(host, protocol, local, remote);
-
-    if (!memo->has_secret) {
-        memo->secret = siphash24(&host->hash_key, memo->words, memo->count);
-        memo->has_secret = true;
-    }
-    return memo->secret;
-}
-
-static bool has_tuple(const struct sock *sock, uint8_t protocol, const struct foyer_endpoint *local,
-                      const struct foyer_endpoint *remote)
-{
-    return sock->remote.port == remote->port && sock->local.port == local->port &&
-           sock->protocol == protocol && foyer_addr_eq(&sock->remote.addr, &remote->addr) &&
-           foyer_addr_eq(&sock->local.addr, &local->addr);
-}
-
-struct sock *ports_find_tuple(struct foyer_host *host, uint8_t protocol,
-                              const struct foyer_endpoint *local,
-                              const struct foyer_endpoint *remote)
-{
-    /* Whose segment came last, or is expected next (ahead.c). */
-    if (host->recent_sock != NULL && has_tuple(host->recent_sock, protocol, local, remote))
-        return host->recent_sock;
-    struct tuple_memo *memo = memo_of(host, protocol, local, remote);
-    if ((memo->absent & TUPLE_NOT_CONNECTED) != 0)
-        return NULL;
-    for (struct hash_node *node = hash_table_first(&host->connected, memo_hash(host, memo));
-         node != NULL; node = hash_table_next(node)) {
-        struct sock *sock = HASH_ENTRY(node, struct sock, connected_node);
-        if (has_tuple(sock, protocol, local, remote))
-            return sock;
-    }
-    memo->absent |= TUPLE_NOT_CONNECTED;
-    return NULL;
-}
-
-struct sock *ports_find_connected(struct foyer_host *host, uint8_t protocol,
-                                  const struct foyer_endpoint *local,
-                                  const struct foyer_endpoint *remote)
-{
-    return ports_find_tuple(host, protocol, local, remote);
-}
+/* ---- the table of connections ----------------------------------------------------------------- */
 
 static void tuple_insert(struct foyer_host *host, struct sock *sock)
 {
@@ -170,8 +55,7 @@ static void tuple_insert(struct foyer_host *host, struct sock *sock)
     ports_note_tuple(host, sock->protocol, &sock->local, &sock->remote, true);
 }
 
-/* Paths from the addresses of others end with the last who uses them. */
-static void note_foreign_gone(struct foyer_host *host)
+void ports_note_foreign_gone(struct foyer_host *host)
 {
     if (!ports_has_foreign(host))
         host->path_generation++;
@@ -189,7 +73,7 @@ static void tuple_forget(struct foyer_host *host, struct sock *sock)
     }
     if ((sock->flags & SOCK_INTERCEPTED) != 0) {
         host->intercepted_count--;
-        note_foreign_gone(host);
+        ports_note_foreign_gone(host);
     }
     sock->flags &= ~(uint32_t)(SOCK_CONNECTED | SOCK_INTERCEPTED);
 }
@@ -524,32 +408,74 @@ static bool is_shared(const struct port_group *group, const struct sock *sock)
     return (both & SOCK_REUSEPORT) && group->owner_uid == sock->owner_uid;
 }
 
-static bool conflicts(const struct foyer_host *host, const struct port_group *groups,
-                      const struct sock *sock, const struct foyer_addr *addr,
-                      foyer_socket *ret_holder)
+static bool conflicts_with(const struct foyer_host *host, const struct port_group *group,
+                           const struct sock *sock, const struct foyer_addr *addr,
+                           foyer_socket *ret_holder)
+{
+    if (!addresses_meet(&group->addr, group->flags & SOCK_V6ONLY, addr,
+                        sock->flags & SOCK_V6ONLY) ||
+        is_shared(group, sock))
+        return false;
+    const struct slot_head *holder = slot_list_first(host, &group->holders);
+    if (holder == &sock->slot)
+        holder = slot_list_next(host, holder, SLOT_LINK_PORT);
+    if (holder == NULL)
+        return false;
+    *ret_holder = slot_handle(holder);
+    return true;
+}
+
+static bool conflicts_with_any(const struct foyer_host *host, const struct port_group *groups,
+                               const struct sock *sock, const struct foyer_addr *addr,
+                               foyer_socket *ret_holder)
 {
     for (const struct port_group *group = groups; group != NULL; group = group->next) {
-        if (!addresses_meet(&group->addr, group->flags & SOCK_V6ONLY, addr,
-                            sock->flags & SOCK_V6ONLY) ||
-            is_shared(group, sock))
-            continue;
-        const struct slot_head *holder = slot_list_first(host, &group->holders);
-        if (holder == &sock->slot)
-            holder = slot_list_next(host, holder, SLOT_LINK_PORT);
-        if (holder != NULL) {
-            *ret_holder = slot_handle(holder);
+        if (conflicts_with(host, group, sock, addr, ret_holder))
             return true;
-        }
     }
     return false;
+}
+
+/* The hashed groups whose address is `at`. */
+static bool conflicts_at(const struct foyer_host *host, const struct port_bucket *bucket,
+                         const struct foyer_addr *at, const struct sock *sock,
+                         const struct foyer_addr *addr, foyer_socket *ret_holder)
+{
+    for (struct hash_node *node =
+             hash_table_first(&host->port_groups, group_hash(host, bucket, at));
+         node != NULL; node = hash_table_next(node)) {
+        const struct hashed_group *hashed = HASH_ENTRY(node, struct hashed_group, node);
+        if (hashed->group.bucket == bucket &&
+            conflicts_with(host, &hashed->group, sock, addr, ret_holder))
+            return true;
+    }
+    return false;
+}
+
+/* One address meets itself and the wildcards: where peers choose the addresses that connections are
+ * to, their number does not matter to who binds to one. */
+static bool conflicts_with_connections(const struct foyer_host *host,
+                                       const struct port_bucket *bucket, const struct sock *sock,
+                                       const struct foyer_addr *addr, foyer_socket *ret_holder)
+{
+    const struct foyer_addr any_v4 = foyer_addr_v4(0, 0, 0, 0), any_v6 = {{0}};
+    const struct port_group *first = &bucket->first;
+
+    if (foyer_addr_is_any(addr) || host->port_groups.count == 0)
+        return conflicts_with_any(host, bucket->connections, sock, addr, ret_holder);
+    return (first->bucket != NULL && !first->is_receiving &&
+            conflicts_with(host, first, sock, addr, ret_holder)) ||
+           conflicts_at(host, bucket, addr, sock, addr, ret_holder) ||
+           conflicts_at(host, bucket, &any_v4, sock, addr, ret_holder) ||
+           conflicts_at(host, bucket, &any_v6, sock, addr, ret_holder);
 }
 
 bool ports_conflict(const struct foyer_host *host, const struct port_bucket *bucket,
                     const struct sock *sock, const struct foyer_addr *addr,
                     foyer_socket *ret_holder)
 {
-    return bucket != NULL && (conflicts(host, bucket->receivers, sock, addr, ret_holder) ||
-                              conflicts(host, bucket->connections, sock, addr, ret_holder));
+    return bucket != NULL && (conflicts_with_any(host, bucket->receivers, sock, addr, ret_holder) ||
+                              conflicts_with_connections(host, bucket, sock, addr, ret_holder));
 }
 
 int ports_bind(struct foyer_host *host, struct sock *sock, const struct foyer_endpoint *local,
@@ -596,7 +522,7 @@ int ports_listen(struct foyer_host *host, struct sock *sock, foyer_socket *ret_h
 bool ports_tuple_is_free(struct foyer_host *host, uint8_t protocol,
                          const struct foyer_endpoint *local, const struct foyer_endpoint *remote)
 {
-    const struct sock *sock = ports_find_tuple(host, protocol, local, remote);
+    const struct sock *sock = ports_find_connected(host, protocol, local, remote);
 
     if (!PROTOCOL_IS_TCP(protocol))
         return sock == NULL;
@@ -609,7 +535,7 @@ bool ports_tuple_is_free(struct foyer_host *host, uint8_t protocol,
 /* Ends the TIME-WAIT whose place the socket takes. False: the 4-tuple is not to be had. */
 static bool take_tuple(struct foyer_host *host, struct sock *sock)
 {
-    struct sock *old = ports_find_tuple(host, sock->protocol, &sock->local, &sock->remote);
+    struct sock *old = ports_find_connected(host, sock->protocol, &sock->local, &sock->remote);
 
     host->has_isn_floor = false;
     if (old == NULL) {
@@ -666,7 +592,7 @@ int ports_connect(struct foyer_host *host, struct sock *sock)
 
 int ports_adopt(struct foyer_host *host, struct sock *sock, struct sock *listener)
 {
-    if (ports_find_tuple(host, sock->protocol, &sock->local, &sock->remote) != NULL ||
+    if (ports_find_connected(host, sock->protocol, &sock->local, &sock->remote) != NULL ||
         (PROTOCOL_IS_TCP(sock->protocol) &&
          time_wait_find(host, &sock->local, &sock->remote) != NULL))
         return -EEXIST;
@@ -725,128 +651,4 @@ void ports_end_time_wait(struct foyer_host *host, struct time_wait *wait)
         count_bind(host, bucket, false);
     bucket_drop_if_empty(host, bucket);
     ports_note_tuple(host, FOYER_TCP, &local, &remote, false);
-}
-
-/* ---- interception ---------------------------------------------------------------------------------------- */
-
-static void stop_intercepting(struct foyer_host *host, struct sock *sock)
-{
-    if ((sock->flags & SOCK_INTERCEPT) == 0)
-        return;
-    host->interceptor_count--;
-    note_foreign_gone(host);
-    for (size_t i = 0; i < 2; i++) {
-        if (host->interceptors[i] == sock)
-            host->interceptors[i] = NULL;
-    }
-    sock->flags &= ~(uint32_t)SOCK_INTERCEPT_ALL;
-}
-
-int ports_intercept(struct foyer_host *host, struct sock *sock, enum foyer_intercept what)
-{
-    bool is_v4 = sock->family == FOYER_FAMILY_V4;
-    bool is_all = what == FOYER_INTERCEPT_ALL;
-    bool takes[2] = {is_v4 || (sock->flags & SOCK_V6ONLY) == 0, !is_v4};
-    uint32_t before = sock->flags;
-
-    if (what == FOYER_INTERCEPT_OFF) {
-        if ((sock->flags & SOCK_INTERCEPT) == 0)
-            return 0;
-    } else if (!foyer_addr_is_any(&sock->local.addr) || sock->remote.port != 0) {
-        return -EINVAL;
-    }
-    for (size_t i = 0; i < 2; i++) {
-        if (is_all && takes[i] && host->interceptors[i] != NULL && host->interceptors[i] != sock)
-            return -EADDRINUSE;
-    }
-    if (what == FOYER_INTERCEPT_OFF)
-        sock->flags &= ~(uint32_t)SOCK_INTERCEPT;
-    else
-        sock->flags |= SOCK_INTERCEPT;
-    int error = ports_regroup(host, sock);
-    if (error != 0 && what != FOYER_INTERCEPT_OFF) {
-        sock->flags = before;
-        return error;
-    }
-    uint32_t after = sock->flags & SOCK_INTERCEPT;
-    sock->flags = before;
-    stop_intercepting(host, sock);
-    sock->flags = (sock->flags & ~(uint32_t)SOCK_INTERCEPT) | after;
-    if (after != 0)
-        host->interceptor_count++;
-    if (is_all)
-        sock->flags |= SOCK_INTERCEPT_ALL;
-    for (size_t i = 0; i < 2; i++) {
-        if (is_all && takes[i])
-            host->interceptors[i] = sock;
-    }
-    return 0;
-}
-
-/* ---- delivery ------------------------------------------------------------------------------------------------ */
-
-/* 0: not meant for this group. */
-static unsigned group_score(const struct port_group *group, const struct foyer_addr *dst,
-                            bool is_foreign)
-{
-    bool is_v4 = foyer_addr_is_v4(dst);
-    bool is_own_family = (group->family == FOYER_FAMILY_V4) == is_v4;
-    unsigned score;
-    if (!group->is_receiving || (is_foreign && (group->flags & SOCK_INTERCEPT) == 0))
-        return 0;
-    if (foyer_addr_eq(&group->addr, dst))
-        score = 4;
-    else if (!foyer_addr_is_any(&group->addr) || (is_v4 && (group->flags & SOCK_V6ONLY)) ||
-             (!is_v4 && foyer_addr_is_v4(&group->addr)))
-        return 0;
-    else
-        score = 1;
-    return score + (is_own_family ? 1 : 0);
-}
-
-struct sock *ports_find_bound(struct foyer_host *host, uint8_t protocol,
-                              const struct foyer_endpoint *local,
-                              const struct foyer_endpoint *remote)
-{
-    struct port_bucket *bucket = ports_bucket(host, protocol, local->port);
-    struct sock *interceptor = host->interceptors[foyer_addr_is_v4(&local->addr) ? 0 : 1];
-    bool is_foreign = ports_has_foreign(host) && !ip_is_own(host, &local->addr);
-    struct port_group *best = NULL;
-    unsigned best_score = 0;
-
-    if (!PROTOCOL_IS_TCP(protocol))
-        interceptor = NULL, is_foreign = false;
-    if (bucket == NULL)
-        return interceptor;
-    for (struct port_group *group = bucket->receivers; group != NULL; group = group->next) {
-        unsigned score = group_score(group, &local->addr, is_foreign);
-        if (score > best_score) {
-            best_score = score;
-            best = group;
-        }
-    }
-    if (best == NULL)
-        return interceptor;
-    if (best->count > 1 && (best->flags & SOCK_REUSEPORT)) {
-        uint32_t hash = ports_tuple_hash(host, protocol, local, remote);
-        return best->receivers[(uint64_t)hash * best->count >> 32];
-    }
-    return best->receivers[best->count - 1];
-}
-
-struct sock *ports_group_receiver(struct foyer_host *host, const struct foyer_endpoint *local,
-                                  const struct foyer_endpoint *remote, uint32_t index)
-{
-    struct port_bucket *bucket = ports_bucket(host, FOYER_UDP, local->port);
-    if (bucket == NULL)
-        return NULL;
-    for (struct port_group *group = bucket->receivers; group != NULL; group = group->next) {
-        if (group_score(group, &local->addr, false) == 0)
-            continue;
-        if (index < group->count)
-            return group->receivers[index];
-        index -= group->count;
-    }
-    (void)remote;
-    return NULL;
 }

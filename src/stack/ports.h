@@ -1,4 +1,5 @@
-/* What ports.c (who holds what) and ports_select.c (ephemeral choice) share; udp.c's groups. */
+/* What ports.c (who holds what), ports_tuple.c (4-tuples), ports_select.c (ephemeral choice) and
+ * ports_deliver.c (who gets a packet) share; udp.c's groups. */
 #ifndef FOYER_STACK_PORTS_H
 #define FOYER_STACK_PORTS_H
 
@@ -49,12 +50,11 @@ bool ports_conflict(const struct foyer_host *host, const struct port_bucket *buc
 /* The record takes the orphan's place among the holders of its port, and the 4-tuple. */
 void ports_hand_over(struct foyer_host *host, struct sock *sock, struct time_wait *wait);
 void ports_end_time_wait(struct foyer_host *host, struct time_wait *wait);
-/* The socket that has this 4-tuple. */
-struct sock *ports_find_tuple(struct foyer_host *host, uint8_t protocol,
-                              const struct foyer_endpoint *local,
-                              const struct foyer_endpoint *remote);
 /* FOYER_OPT_INTERCEPT. -EADDRINUSE, -EINVAL: bound to one address; -ENOMEM. OFF can't fail. */
 int ports_intercept(struct foyer_host *host, struct sock *sock, enum foyer_intercept what);
+enum foyer_intercept ports_intercepts(const struct foyer_host *host, const struct sock *sock);
+/* Paths from the addresses of others end with the last who uses them. */
+void ports_note_foreign_gone(struct foyer_host *host);
 /* What an outsider may see a part of: the ISN's hash, the timestamps' offset. Never changes. */
 uint64_t ports_tuple_secret(struct foyer_host *host, uint8_t protocol,
                             const struct foyer_endpoint *local,
@@ -69,7 +69,7 @@ struct tuple_memo *ports_tuple_memo(struct foyer_host *host, uint8_t protocol,
 int ports_regroup(struct foyer_host *host, struct sock *sock);
 /* Receivers of a datagram sent to many; calls with index 0, 1, ... until NULL. */
 struct sock *ports_group_receiver(struct foyer_host *host, const struct foyer_endpoint *local,
-                                  const struct foyer_endpoint *remote, uint32_t index);
+                                  uint32_t index);
 
 /* Whether the host stands for others: packets to and from addresses that are not its own. */
 static inline bool ports_has_foreign(const struct foyer_host *host)

@@ -135,7 +135,7 @@ static bool is_taken_for_long(struct foyer_host *host, uint8_t protocol,
                               const struct foyer_endpoint *local,
                               const struct foyer_endpoint *remote)
 {
-    const struct sock *sock = ports_find_tuple(host, protocol, local, remote);
+    const struct sock *sock = ports_find_connected(host, protocol, local, remote);
     if (sock != NULL)
         return !PROTOCOL_IS_TCP(protocol) || sock->state != FOYER_STATE_TIME_WAIT ||
                (sock->tcb->flags & TCPF_TS_OK) == 0;

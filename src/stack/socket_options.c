@@ -174,7 +174,8 @@ static int set_shared_option(struct foyer_host *host, struct sock *sock, enum fo
     }
 }
 
-static int64_t get_option(const struct sock *sock, enum foyer_option option)
+static int64_t get_option(const struct foyer_host *host, const struct sock *sock,
+                          enum foyer_option option)
 {
     switch (option) {
     case FOYER_OPT_REUSEADDR:
@@ -234,9 +235,7 @@ static int64_t get_option(const struct sock *sock, enum foyer_option option)
     case FOYER_OPT_HOLD:
         return (sock->flags & SOCK_HOLD) != 0;
     case FOYER_OPT_INTERCEPT:
-        return sock->flags & SOCK_INTERCEPT_ALL ? FOYER_INTERCEPT_ALL
-               : sock->flags & SOCK_INTERCEPT   ? FOYER_INTERCEPT_ADDRESS
-                                                : FOYER_INTERCEPT_OFF;
+        return ports_intercepts(host, sock);
     case FOYER_OPT_MULTICAST_TTL:
         return sock->multicast_ttl;
     case FOYER_OPT_MULTICAST_LOOP:
@@ -373,7 +372,8 @@ static int set_plain_option(struct foyer_host *host, struct sock *sock, enum foy
             tcp_ack_quickly(sock, value != 0);
         break;
     default:
-        return get_option(sock, option) == value ? 0 : set_rare_option(host, sock, option, value);
+        return get_option(host, sock, option) == value ? 0
+                                                       : set_rare_option(host, sock, option, value);
     }
     return 0;
 }
@@ -408,6 +408,6 @@ int foyer_socket_get_option(struct foyer_host *host, foyer_socket socket, enum f
         return -EBADF;
     if (find_rule(sock, option) == NULL)
         return -ENOPROTOOPT;
-    *ret_value = get_option(sock, option);
+    *ret_value = get_option(host, sock, option);
     return 0;
 }

@@ -65,15 +65,14 @@ enum sock_flags {
     SOCK_ADDRESS_CHOSEN = 1u << 13, /* local.addr was the wildcard until connect */
     SOCK_HOLD = 1u << 14,           /* FOYER_OPT_HOLD */
     SOCK_INTERCEPT = 1u << 15,      /* FOYER_OPT_INTERCEPT is not off */
-    SOCK_INTERCEPT_ALL = 1u << 16,
-    SOCK_CHILD = 1u << 17,        /* of a listener, and not yet accepted */
-    SOCK_INTERCEPTED = 1u << 18,  /* a connection that was meant for somebody else */
-    SOCK_RECVERR = 1u << 19,      /* FOYER_OPT_RECVERR: udp_error.c has a queue for it */
-    SOCK_UDP_GRO = 1u << 20,      /* FOYER_OPT_UDP_GRO */
-    SOCK_SYN_DATA = 1u << 21,     /* the connection that is over was a Fast Open */
-    SOCK_UDP_ZERO_IN = 1u << 22,  /* FOYER_OPT_UDP_ZERO_CHECKSUM_RECEIVE */
-    SOCK_UDP_ZERO_OUT = 1u << 23, /* FOYER_OPT_UDP_ZERO_CHECKSUM_SEND */
-    SOCK_UNPUSHED = 1u << 24,     /* FOYER_OPT_PUSH is 0 */
+    SOCK_CHILD = 1u << 17,          /* of a listener, and not yet accepted */
+    SOCK_INTERCEPTED = 1u << 18,    /* a connection that was meant for somebody else */
+    SOCK_RECVERR = 1u << 19,        /* FOYER_OPT_RECVERR: udp_error.c has a queue for it */
+    SOCK_UDP_GRO = 1u << 20,        /* FOYER_OPT_UDP_GRO */
+    SOCK_SYN_DATA = 1u << 21,       /* the connection that is over was a Fast Open */
+    SOCK_UDP_ZERO_IN = 1u << 22,    /* FOYER_OPT_UDP_ZERO_CHECKSUM_RECEIVE */
+    SOCK_UDP_ZERO_OUT = 1u << 23,   /* FOYER_OPT_UDP_ZERO_CHECKSUM_SEND */
+    SOCK_UNPUSHED = 1u << 24,       /* FOYER_OPT_PUSH is 0 */
 };
 
 /* A socket's two rings. Sockets that have none yet all point at sock_no_rings. */
@@ -208,7 +207,7 @@ int sock_need_tx(struct foyer_host *host, struct sock *sock);
 /* A connection's own rings in which nothing waits; the next bytes make new ones. */
 void sock_give_empty_rings(struct foyer_host *host, struct sock *sock);
 
-/* ---- ports (ports.c): who may hold a port, and who gets a packet ----------------------------- */
+/* ---- ports (ports*.c): who may hold a port, and who gets a packet ----------------------------- */
 
 /* Rules of Linux's inet_csk_get_port and udp's; *ret_holder may be set on -EADDRINUSE. */
 int ports_bind(struct foyer_host *host, struct sock *sock, const struct foyer_endpoint *local,

@@ -139,11 +139,10 @@ static void deliver_to_members(struct foyer_host *host, const struct rx *rx,
 }
 
 static void deliver_to_group(struct foyer_host *host, const struct rx *rx,
-                             const struct wire_udp *udp, const struct foyer_endpoint *local,
-                             const struct foyer_endpoint *remote)
+                             const struct wire_udp *udp, const struct foyer_endpoint *local)
 {
     for (uint32_t i = 0; i < GROUP_RECEIVERS_MAX; i++) {
-        struct sock *sock = ports_group_receiver(host, local, remote, i);
+        struct sock *sock = ports_group_receiver(host, local, i);
         if (sock == NULL)
             return;
         deliver(host, sock, rx, udp);
@@ -197,7 +196,7 @@ void udp_input(struct foyer_host *host, const struct rx *rx, foyer_time_ns now)
         return;
     }
     if (foyer_addr_is_multicast(&rx->dst) || ip_is_broadcast(host, &rx->dst)) {
-        deliver_to_group(host, rx, &udp, &local, &remote);
+        deliver_to_group(host, rx, &udp, &local);
         return; /* RFC 1122 section 3.2.2: no error in answer to a broadcast */
     }
     struct sock *sock = ports_find_connected(host, FOYER_UDP, &local, &remote);
