@@ -4,11 +4,12 @@
  *
  *   SYN with AE, CWR and ECE asks; the SYN-ACK's three flags agree and say how the SYN's IP-ECN
  *   field arrived, the first bare ACK says the same of the SYN-ACK. From then on the flags are ACE,
- *   the last three bits of the count of CE-marked packets. An option on bare ACKs counts bytes, so
- *   that a sender whose ACKs were lost knows how often ACE wrapped.
+ *   the last three bits of the count of CE-marked packets. An option counts bytes, so that a sender
+ *   whose ACKs were lost knows how often ACE wrapped.
  *
- * Data segments carry no option: it would make them longer than the path takes. Handshakes by
- * cookie agree on RFC 3168's ECN only: a cookie has no room to remember more.
+ * Text carries the option where it leaves room in its segment: none gets longer than the path takes,
+ * or shorter than it could be. Handshakes by cookie agree on RFC 3168's ECN only: a cookie has no room
+ * to remember more.
  */
 #include "stack/tcp.h"
 #include "stack/tcp_accecn.h"
@@ -278,7 +279,7 @@ static bool has_news(const struct tcp_accecn *accecn)
  * The SACK option goes first where it would be left without two blocks. What has changed is whole or
  * not at all. [RFC9768 3.2.3.3a 3.2.3.3b 3.2.3.3c 3.2.3.1a]
  */
-void accecn_fill_option(struct tcb *tcb, struct wire_tcp_options *options)
+void accecn_fill_option(struct tcb *tcb, struct wire_tcp_options *options, uint32_t room_bytes)
 {
     struct tcp_accecn *accecn = &tcb->extra->accecn;
     const struct accecn_bytes *bytes = &accecn->received;
@@ -291,10 +292,10 @@ void accecn_fill_option(struct tcb *tcb, struct wire_tcp_options *options)
     if (accecn->owes_option)
         count = 3;
     uint8_t sack_count = options->sack_count;
-    size_t room = WIRE_TCP_OPTIONS_MAX - ((2u + 3u * count + 3u) & ~3u);
+    size_t size = (2u + 3u * count + 3u) & ~3u, room = WIRE_TCP_OPTIONS_MAX - size;
     while (options->sack_count > 2 && wire_tcp_options_size(options) > room)
         options->sack_count--;
-    if (wire_tcp_options_size(options) > room) {
+    if (size > room_bytes || wire_tcp_options_size(options) > room) {
         options->sack_count = sack_count;
         return;
     }

@@ -95,8 +95,9 @@ static inline uint16_t accecn_flags_of(unsigned ace)
 
 /* The ACE field of a segment. is_bare: an ACK without text, FIN and SACK blocks. */
 uint16_t accecn_flags(struct tcb *tcb, bool is_bare);
-/* The option, where it is due and fits. options has all else. */
-void accecn_fill_option(struct tcb *tcb, struct wire_tcp_options *options);
+/* The option, where it is due and fits, into the header and the room that the text leaves in the
+ * segment. options has all else. */
+void accecn_fill_option(struct tcb *tcb, struct wire_tcp_options *options, uint32_t room_bytes);
 /* Whether a super-segment keeps its flags when it is cut: the link clears CWR after the first. */
 bool accecn_may_coalesce(const struct tcb *tcb);
 /* Any acceptable segment. */

@@ -143,7 +143,7 @@ static void note_header(struct foyer_host *host, const struct sock *sock, struct
     host->stats.tcp_out_segs++;
 }
 
-/* A full segment has no room for SACK blocks beside what the mss was reduced by. */
+/* Text has no room for SACK blocks beside what the mss was reduced by. */
 static bool has_sack_to_tell(const struct tcb *tcb)
 {
     return (tcb->flags & TCPF_SACK_OK) != 0 &&
@@ -151,18 +151,20 @@ static bool has_sack_to_tell(const struct tcb *tcb)
 }
 
 static size_t put_header(const struct sock *sock, struct tx *tx, const struct wire_tcp *tcp,
-                         bool may_tell_sack, foyer_time_ns now)
+                         uint32_t text_size, foyer_time_ns now)
 {
     struct tcb *tcb = sock->tcb;
     uint8_t *bytes = tx->header + TX_TRANSPORT_OFFSET;
+    bool tells_sack = text_size == 0 && has_sack_to_tell(tcb);
+    bool tells_ecn = text_size < tcb->mss && (tcb->flags & TCPF_ACCECN) != 0;
 
-    if (may_tell_sack && (has_sack_to_tell(tcb) || (tcb->flags & TCPF_ACCECN) != 0)) {
+    if (tells_sack || tells_ecn) {
         struct wire_tcp_options options;
         tcp_options_for_segment(tcb, &options, now);
-        if (has_sack_to_tell(tcb))
+        if (tells_sack)
             tcp_sack_fill(tcb, &options);
-        if ((tcb->flags & TCPF_ACCECN) != 0)
-            accecn_fill_option(tcb, &options);
+        if (tells_ecn)
+            accecn_fill_option(tcb, &options, tcb->mss - text_size);
         return wire_tcp_emit(bytes, tcp, &options);
     }
     /* RFC 7323 section 3.2: in every segment once negotiated. */
@@ -182,7 +184,7 @@ static void fill_segment(struct foyer_host *host, struct sock *sock, struct tx *
     flags |= WIRE_TCP_ACK | tcp_ecn_flags(tcb, is_bare);
     struct wire_tcp tcp = header_of(sock, seq, flags, window);
 
-    note_header(host, sock, tx, put_header(sock, tx, &tcp, size == 0, now));
+    note_header(host, sock, tx, put_header(sock, tx, &tcp, size, now));
     fill_payload(sock, tx, seq, size);
     if (size > tcb->mss) {
         tx->gso_type = foyer_addr_is_v4(&sock->remote.addr) ? FOYER_GSO_TCPV4 : FOYER_GSO_TCPV6;

@@ -507,6 +507,35 @@ static void options_tell_the_bytes_that_changed(void **state)
     peer_destroy(peer);
 }
 
+/* Text has it where its segment is not full: it makes none longer than the path takes.
+ * [test RFC9768 3.2.3.2.1c] */
+static void text_that_leaves_room_has_the_option(void **state)
+{
+    /* The option of one counter has 8 bytes with its padding. */
+    static const struct {
+        uint32_t size, told;
+    } rows[] = {{1000, 0}, {993, 0}, {992, 301}, {1, 401}};
+    struct peer *peer = establish_delaying();
+    uint32_t seq = 2001, sent = 1;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        send_data(peer, seq, 100, ECT_0);
+        peer_expect_nothing(peer);
+        seq += 100;
+        peer_write(peer, rows[i].size);
+        struct seg seg = peer_expect(peer, ACK | PSH | ACE(5), sent, seq, rows[i].size);
+        assert_int_equal(seg.options.has_accecn, rows[i].told != 0);
+        assert_int_equal(seg.options.accecn[0], rows[i].told);
+        sent += rows[i].size;
+        send_ack(peer, 5, seq, sent);
+        peer_drain(peer);
+    }
+    peer_write(peer, 1); /* no news */
+    assert_false(peer_expect(peer, ACK | PSH | ACE(5), sent, seq, 1).options.has_accecn);
+    peer_destroy(peer);
+}
+
 /* Two SACK blocks go before the option. [test RFC9768 3.2.3.3a] */
 static void sack_comes_first(void **state)
 {
@@ -861,6 +890,7 @@ int main(void)
         cmocka_unit_test(marked_acks_are_told),
         cmocka_unit_test(marked_acks_are_not_told_beside_a_gap),
         cmocka_unit_test(options_tell_the_bytes_that_changed),
+        cmocka_unit_test(text_that_leaves_room_has_the_option),
         cmocka_unit_test(sack_comes_first),
         cmocka_unit_test(sack_keeps_what_there_is_room_for),
         cmocka_unit_test(marks_reduce_once_per_window),
