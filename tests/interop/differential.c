@@ -5,8 +5,8 @@
  *   differential host TAP ADDRESS/LENGTH... [IMPAIRMENT=NUMBER...] [record=FILE]
  *   differential bridge TAP TAP [IMPAIRMENT=NUMBER...] [record=FILE]
  *
- * IMPAIRMENT: loss, duplicate, reorder, damage (parts per million), delay_us, jitter_us,
- * rate (bit/s), queue (bytes), seed.
+ * IMPAIRMENT: loss, duplicate, reorder, damage, mark (parts per million), delay_us, jitter_us,
+ * rate (bit/s), queue (bytes), seed. Of the host: mac (its last byte), ecn (enum foyer_ecn).
  *
  * The host serves, for each congestion control N that the library has, port 1000 + N: a client
  * writes eight hexadecimal digits and gets as many bytes; port 2000: what is written is read, and
@@ -15,8 +15,11 @@
  *
  *   controls                   how many congestion controls there are
  *   dial ADDRESS PORT          a connection that is kept; answers with its local port
- *   send ADDRESS PORT N SIZE   SIZE bytes by congestion control N, and their CRC-32 at their end
- *   sent                       how many of these are done, and how many failed
+ *   send ADDRESS PORT N SIZE   SIZE bytes by congestion control N, to a port like 2000 there
+ *   sent                       how many of these were answered rightly, and how many failed
+ *   ecn                        of the connections that have carried bytes and ended: how many agreed
+ *                              on RFC 9768's ECN, how many on RFC 3168's; what they counted
+ *                              (struct foyer_ecn_counters); windows that marks reduced, of all
  *   shut PORT, close PORT      the kept connection whose local or remote port it is
  *   accept                     all requests that are held
  *   sockets                    one line each: STATE LOCAL-PORT REMOTE-PORT; then "."
@@ -50,7 +53,7 @@ enum role {
     ROLE_SOURCE, /* size from the client, then bytes to it */
     ROLE_SINK,   /* bytes from the client, then their CRC */
     ROLE_KEPT,
-    ROLE_SENDER, /* bytes and CRC to a server, then its end */
+    ROLE_SENDER, /* bytes to a server, and their CRC from it */
 };
 
 struct connection {
@@ -70,6 +73,11 @@ static struct foyer_host *host;
 static struct link *lan, *other;
 static struct connection *connections;
 static unsigned control_count, sent_count, failed_count;
+static int64_t ecn_mode;
+static struct {
+    unsigned accurate_count, classic_count;
+    struct foyer_ecn_counters counters;
+} ended;
 
 _Noreturn static void die(const char *what, int error)
 {
@@ -146,6 +154,7 @@ static struct foyer_addr parse_address(char *text, uint8_t *ret_length)
 struct arguments {
     struct impair_config impair;
     uint64_t seed;
+    uint8_t mac; /* the last byte */
     const char *record;
 };
 
@@ -172,6 +181,8 @@ static bool parse_argument(struct arguments *arguments, const char *word)
         impair->reorder_ppm = (uint32_t)amount;
     else if (strncmp(word, "damage", size) == 0)
         impair->damage_ppm = (uint32_t)amount;
+    else if (strncmp(word, "mark", size) == 0)
+        impair->mark_ppm = (uint32_t)amount;
     else if (strncmp(word, "delay_us", size) == 0)
         impair->delay_ns = amount * FOYER_NS_PER_US;
     else if (strncmp(word, "jitter_us", size) == 0)
@@ -180,6 +191,10 @@ static bool parse_argument(struct arguments *arguments, const char *word)
         impair->rate_bits_per_s = amount;
     else if (strncmp(word, "queue", size) == 0)
         impair->queue_bytes = amount;
+    else if (strncmp(word, "mac", size) == 0)
+        arguments->mac = (uint8_t)amount;
+    else if (strncmp(word, "ecn", size) == 0)
+        ecn_mode = (int64_t)amount;
     else
         die(word, -EINVAL);
     return true;
@@ -253,8 +268,33 @@ static struct connection *add(enum role role, foyer_socket socket)
     return connection;
 }
 
+static struct foyer_socket_info info_of(foyer_socket socket)
+{
+    struct foyer_socket_info info;
+    check("info", foyer_socket_info(host, socket, &info));
+    return info;
+}
+
+static void count_ecn(foyer_socket socket)
+{
+    struct foyer_socket_info info = info_of(socket);
+    struct foyer_ecn_counters *sum = &ended.counters;
+    ended.accurate_count += info.has_accurate_ecn;
+    ended.classic_count += info.has_ecn;
+    sum->received_ce += info.ecn.received_ce;
+    sum->received_ce_bytes += info.ecn.received_ce_bytes;
+    sum->received_e0_bytes += info.ecn.received_e0_bytes;
+    sum->received_e1_bytes += info.ecn.received_e1_bytes;
+    sum->delivered_ce += info.ecn.delivered_ce;
+    sum->delivered_ce_bytes += info.ecn.delivered_ce_bytes;
+    sum->delivered_e0_bytes += info.ecn.delivered_e0_bytes;
+    sum->delivered_e1_bytes += info.ecn.delivered_e1_bytes;
+}
+
 static void end(struct connection *connection)
 {
+    if (connection->role != ROLE_KEPT)
+        count_ecn(connection->socket);
     foyer_socket_close(host, connection->socket, now_ns());
     for (struct connection **at = &connections; *at != NULL; at = &(*at)->next) {
         if (*at == connection) {
@@ -340,7 +380,7 @@ static void run_sink(struct connection *connection)
 
 static void run_sender(struct connection *connection, uint32_t events)
 {
-    char byte;
+    char wanted[9];
     if ((events & FOYER_EVENT_ERROR) != 0) {
         failed_count++;
         end(connection);
@@ -350,16 +390,19 @@ static void run_sender(struct connection *connection, uint32_t events)
         if (send_pattern(connection) <= 0)
             return;
     }
-    if (!tell_crc(connection))
-        return;
     if (!connection->is_shut)
         foyer_socket_shutdown(host, connection->socket, FOYER_SHUTDOWN_WRITE, now_ns());
     connection->is_shut = true;
-    int64_t got = foyer_socket_recv(host, connection->socket, &byte, 1, now_ns());
+    int64_t got;
+    do {
+        got = foyer_socket_recv(host, connection->socket, connection->text + connection->text_at,
+                                sizeof(connection->text) - connection->text_at, now_ns());
+        connection->text_at += got > 0 ? (unsigned)got : 0;
+    } while (got > 0);
     if (got == -EAGAIN)
         return;
-    /* The server says "y" where the CRC is right. */
-    if (got == 1 && byte == 'y')
+    snprintf(wanted, sizeof(wanted), "%08x", connection->crc);
+    if (got == 0 && connection->text_at == 8 && memcmp(connection->text, wanted, 8) == 0)
         sent_count++;
     else
         failed_count++;
@@ -412,6 +455,7 @@ static void listen_on(uint16_t port, bool is_held)
     check("open", foyer_socket_open(host, FOYER_FAMILY_V6, FOYER_TCP, 0, &socket));
     if (is_held)
         check("hold", foyer_socket_set_option(host, socket, FOYER_OPT_HOLD, 1));
+    check("ecn", foyer_socket_set_option(host, socket, FOYER_OPT_ECN, ecn_mode));
     check("bind", foyer_socket_bind(host, socket, &local, NULL));
     check("listen", foyer_socket_listen(host, socket, 128, NULL));
     add(ROLE_LISTENER, socket)->port = port;
@@ -441,17 +485,11 @@ static struct connection *dial(enum role role, char *address, const char *port, 
     enum foyer_family family = foyer_addr_is_v4(&remote.addr) ? FOYER_FAMILY_V4 : FOYER_FAMILY_V6;
     check("open", foyer_socket_open(host, family, FOYER_TCP, 0, &socket));
     check("congestion", foyer_socket_set_option(host, socket, FOYER_OPT_CONGESTION, control));
+    check("ecn", foyer_socket_set_option(host, socket, FOYER_OPT_ECN, ecn_mode));
     int error = foyer_socket_connect(host, socket, &remote, now_ns());
     if (error != -EINPROGRESS)
         die("connect", error);
     return add(role, socket);
-}
-
-static struct foyer_socket_info info_of(foyer_socket socket)
-{
-    struct foyer_socket_info info;
-    check("info", foyer_socket_info(host, socket, &info));
-    return info;
 }
 
 static struct connection *find_kept(const char *port)
@@ -494,6 +532,20 @@ static void list_sockets(void)
     puts(".");
 }
 
+static void tell_ecn(void)
+{
+    const struct foyer_ecn_counters *sum = &ended.counters;
+    struct foyer_host_stats stats;
+    foyer_host_stats(host, &stats);
+    printf("accurate=%u classic=%u received_ce=%u received_ce_bytes=%u received_e0_bytes=%u "
+           "received_e1_bytes=%u delivered_ce=%u delivered_ce_bytes=%u delivered_e0_bytes=%u "
+           "delivered_e1_bytes=%u reductions=%llu\n",
+           ended.accurate_count, ended.classic_count, sum->received_ce, sum->received_ce_bytes,
+           sum->received_e0_bytes, sum->received_e1_bytes, sum->delivered_ce,
+           sum->delivered_ce_bytes, sum->delivered_e0_bytes, sum->delivered_e1_bytes,
+           (unsigned long long)stats.tcp_ecn_reductions);
+}
+
 static void obey(char *line)
 {
     char *words[6] = {0};
@@ -520,6 +572,8 @@ static void obey(char *line)
         puts("closed");
     } else if (strcmp(verb, "accept") == 0) {
         accept_requests();
+    } else if (strcmp(verb, "ecn") == 0) {
+        tell_ecn();
     } else if (strcmp(verb, "sockets") == 0) {
         list_sockets();
     } else {
@@ -584,11 +638,11 @@ static void run_host(void)
     }
 }
 
-static void make_host(void)
+static void make_host(uint8_t mac)
 {
     struct foyer_host_config config = {
         .allocator = {.alloc = allocate, .free = release},
-        .mac = {2, 0, 0, 0, 0, 0x77},
+        .mac = {2, 0, 0, 0, 0, mac},
         .receive_buffer_size = 1 << 20,
         .send_buffer_size = 1 << 20,
     };
@@ -601,20 +655,23 @@ static void make_host(void)
 
 int main(int argc, char **argv)
 {
-    struct arguments arguments = {.seed = 1};
+    struct arguments arguments = {.seed = 1, .mac = 0x77};
     if (argc < 4) {
         fprintf(stderr, "usage: see the head of differential.c\n");
         return 2;
     }
     bool is_host = strcmp(argv[1], "host") == 0;
+    int first = is_host ? 3 : 4, address_count = 0;
+    for (int i = first; i < argc; i++) {
+        if (!parse_argument(&arguments, argv[i]))
+            argv[first + address_count++] = argv[i];
+    }
     lan = open_tap(argv[2]);
     if (is_host)
-        make_host();
+        make_host(arguments.mac);
     else
         other = open_tap(argv[3]);
-    for (int i = is_host ? 3 : 4; i < argc; i++) {
-        if (parse_argument(&arguments, argv[i]))
-            continue;
+    for (int i = first; i < first + address_count; i++) {
         uint8_t length = 0;
         struct foyer_addr addr = parse_address(argv[i], &length);
         check(argv[i], foyer_host_add_address(host, &addr, length));
