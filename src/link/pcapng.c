@@ -63,7 +63,7 @@ static size_t put_option(uint8_t *at, uint16_t code, const void *value, uint16_t
     size_t padded = (size + 3u) & ~3u;
     put(at, &header, sizeof(header));
     memset(at + sizeof(header), 0, padded);
-    if (size > 0)
+    if (value != NULL)
         put(at + sizeof(header), value, size);
     return sizeof(header) + padded;
 }
