@@ -34,5 +34,5 @@ if __name__ == "__main__":
     if gone:
         print(f"skipped: {gone}")
         sys.exit(77)
-    upstream.own_network()
+    upstream.own_namespaces()
     unittest.main(verbosity=2)
