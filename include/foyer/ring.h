@@ -51,6 +51,9 @@ struct foyer_ring_shared {
      * 32 | its position, 0 while none was. And where a reader who stands before bytes that were
      * urgent, until this one came, goes on: that number << 32 | the position. */
     _Atomic uint64_t urgent, urgent_left;
+    /* Stored by the writer before head, where the ring was drained: when, in ticks of its own
+     * choice, 0: unknown; foyer_ring itself has no use for it. */
+    _Atomic uint32_t filled_at;
     alignas(64) _Atomic uint32_t tail; /* stored by the reader: bytes ever consumed */
     _Atomic uint32_t reader_state;     /* enum foyer_ring_state, stored by the reader */
     _Atomic uint32_t receive_limit;    /* stored by the reader: foyer_ring_limit */

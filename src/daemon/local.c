@@ -215,6 +215,7 @@ void local_hang_up(struct psocket *psocket, bool reset)
     reset = reset || foyer_ring_used(&rx) != 0;
     /* A FIN that was sent stays known: what a reset means to the peer depends on it (tcp_reset). */
     uint32_t open = FOYER_RING_OPEN;
+    foyer_arrival_note_end(&tx);
     atomic_compare_exchange_strong(&tx.shared->writer_state, &open,
                                    reset ? FOYER_RING_RESET : FOYER_RING_FIN);
     set_state_once(&rx.shared->reader_state, reset ? FOYER_RING_RESET : FOYER_RING_FIN);

@@ -225,8 +225,10 @@ static ssize_t send_some(struct socket_object *sock, int fd, const struct channe
             part = PIECE_SIZE;
         if (part > size - done)
             part = (uint32_t)(size - done);
-        if (used == 0)
+        if (used == 0) {
             begin_anew(channel, head, part);
+            foyer_arrival_note(&channel->tx);
+        }
         struct store store = store_of(&channel->tx, channel->tx_nook);
         ssize_t filled = source->fill(source, &store, head, part);
         if (filled <= 0) {

@@ -105,6 +105,8 @@ struct epoll_object {
     _Atomic uint64_t next_stamp;
 };
 
+#define EPOLL_ORDERED 64 /* of more events the rest comes as it was found */
+
 /* One epoll_wait. */
 struct epoll_wait_call {
     struct epoll_object *epoll;
@@ -114,7 +116,16 @@ struct epoll_wait_call {
     const sigset_t *mask;
     int64_t deadline_ns;
     uint64_t stamp;
+    /* EPOLL_ORDERED: when each event came, as foyer_arrival_now; 0: unknown */
+    uint32_t *arrivals;
 };
+
+static inline void epoll_note_arrival(const struct epoll_wait_call *call, int index,
+                                      uint32_t arrival)
+{
+    if (index < EPOLL_ORDERED)
+        call->arrivals[index] = arrival;
+}
 
 /* ---- epoll.c: all but epoll_get with the lock held ------------------------------------------ */
 
@@ -211,6 +222,12 @@ void epoll_take_rings(struct epoll_object *epoll);
 int epoll_collect(const struct epoll_wait_call *call, int count, int max, bool is_look);
 /* Sorts what the kernel gave behind the first `from` events: how many are for the program. */
 int epoll_sort_events(const struct epoll_wait_call *call, int from, int count);
+/*
+ * What became ready first is told of first, as by Linux: programs that send on two connections to one
+ * server count on it. The kernel's own descriptors, whose time is unknown, keep their place at the
+ * front or come there. Takes no lock.
+ */
+void epoll_put_in_order(const struct epoll_wait_call *call, int count);
 /* Before a sleep. True: something is ready. */
 bool epoll_announce_all(struct epoll_object *epoll, int epfd);
 /* After it. */

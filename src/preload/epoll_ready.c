@@ -50,20 +50,32 @@ static uint32_t evaluate(const struct registration *item, struct signature *ret_
     return events;
 }
 
-static bool emit(struct registration *item, uint64_t stamp, struct epoll_event *ret_event)
+/* When a stream became readable; 0: it is not, or nobody has noted it. */
+static uint32_t arrival_of(const struct registration *item, uint32_t events)
 {
+    const struct channel *channel = socket_channel_now(item->sock);
+    if (channel == NULL || (events & (EPOLLIN | EPOLLRDNORM | EPOLLRDHUP | EPOLLHUP)) == 0)
+        return 0;
+    return atomic_load_explicit(&channel->rx.shared->filled_at, memory_order_relaxed);
+}
+
+/* Adds an event as the one with this index. */
+static bool emit(const struct epoll_wait_call *call, struct registration *item, int index)
+{
+    struct epoll_event *event = &call->events[index];
     struct signature signature;
-    uint32_t events = item->stamp == stamp ? 0 : evaluate(item, &signature);
+    uint32_t events = item->stamp == call->stamp ? 0 : evaluate(item, &signature);
     if (events == 0)
         return false;
-    item->stamp = stamp;
+    item->stamp = call->stamp;
     item->reported = signature;
     item->has_reported = true;
     item->idle_looks = 0;
     if ((item->events & EPOLLONESHOT) != 0)
         item->is_disabled = true;
-    ret_event->events = events;
-    ret_event->data = item->data;
+    event->events = events;
+    event->data = item->data;
+    epoll_note_arrival(call, index, arrival_of(item, events));
     return true;
 }
 
@@ -195,7 +207,7 @@ int epoll_collect(const struct epoll_wait_call *call, int count, int max, bool i
         struct registration *item = &epoll->items[epoll->active[(start + looked) % active_count]];
         if (item->sock == NULL || epoll_hand_to_kernel(epoll, call->epfd, item)) {
             has_quiet = true;
-        } else if (emit(item, call->stamp, &call->events[count])) {
+        } else if (emit(call, item, count)) {
             count++;
         } else if (item->is_disabled || (is_look && ++item->idle_looks >= limit)) {
             item->idle_looks = (uint8_t)limit;
@@ -203,16 +215,23 @@ int epoll_collect(const struct epoll_wait_call *call, int count, int max, bool i
         }
     }
     epoll->cursor = active_count > 0 ? (start + looked) % active_count : 0;
-    if (epoll->listener_count > 0 && keep_is_active())
-        count = epoll_collect_offers(call, count, max);
+    if (epoll->listener_count > 0 && keep_is_active()) {
+        int offers = count;
+        for (count = epoll_collect_offers(call, count, max); offers < count; offers++)
+            epoll_note_arrival(call, offers, 0);
+    }
     if (has_quiet)
         quieten(epoll, limit, false);
     pthread_mutex_unlock(&epoll->lock);
     return count;
 }
 
-/* One event of the kernel under our tag. True: it became an event for the program. */
-static bool take_doorbell(const struct epoll_wait_call *call, struct epoll_event *event)
+/*
+ * One event of the kernel under our tag. True: it became an event for the program, the one with index
+ * `to`, which is the event's own place or one before.
+ */
+static bool take_doorbell(const struct epoll_wait_call *call, const struct epoll_event *event,
+                          int to)
 {
     struct epoll_object *epoll = call->epoll;
     bool is_event = false;
@@ -238,7 +257,7 @@ static bool take_doorbell(const struct epoll_wait_call *call, struct epoll_event
             item->idle_looks = 0; /* it was, or will be, looked at as such */
         } else {
             epoll_activate(epoll, item);
-            is_event = emit(item, call->stamp, event);
+            is_event = emit(call, item, to);
         }
     }
     pthread_mutex_unlock(&epoll->lock);
@@ -249,12 +268,35 @@ int epoll_sort_events(const struct epoll_wait_call *call, int from, int count)
 {
     int kept = from;
     for (int i = from; i < from + count; i++) {
-        bool is_ours = call->events[i].data.u64 >> 32 == call->epoll->tag;
-        if (is_ours ? take_doorbell(call, &call->events[i])
-                    : !epoll_listener_is_told(call, &call->events[i]))
-            call->events[kept++] = call->events[i];
+        struct epoll_event event = call->events[i];
+        if (event.data.u64 >> 32 == call->epoll->tag) {
+            kept += take_doorbell(call, &event, kept) ? 1 : 0;
+        } else if (!epoll_listener_is_told(call, &event)) {
+            call->events[kept] = event;
+            epoll_note_arrival(call, kept++, 0);
+        }
     }
     return kept - from;
+}
+
+static bool comes_before(uint32_t one, uint32_t other)
+{
+    return other != 0 && (one == 0 || foyer_arrival_is_earlier(one, other));
+}
+
+void epoll_put_in_order(const struct epoll_wait_call *call, int count)
+{
+    for (int i = 1; i < count && i < EPOLL_ORDERED; i++) {
+        struct epoll_event event = call->events[i];
+        uint32_t arrival = call->arrivals[i];
+        int at = i;
+        for (; at > 0 && comes_before(arrival, call->arrivals[at - 1]); at--) {
+            call->events[at] = call->events[at - 1];
+            call->arrivals[at] = call->arrivals[at - 1];
+        }
+        call->events[at] = event;
+        call->arrivals[at] = arrival;
+    }
 }
 
 void epoll_settle(struct epoll_object *epoll, int epfd, bool is_level, bool has_doorbell)

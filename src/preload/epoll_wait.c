@@ -139,6 +139,7 @@ static int wait_loop(struct epoll_wait_call *call, bool may_sleep)
 static int wait_core(int epfd, struct epoll_event *events, int max, int64_t timeout_ns,
                      const sigset_t *mask, struct epoll_object *epoll)
 {
+    uint32_t arrivals[EPOLL_ORDERED];
     struct epoll_wait_call call = {
         .epoll = epoll,
         .epfd = epfd,
@@ -147,12 +148,14 @@ static int wait_core(int epfd, struct epoll_event *events, int max, int64_t time
         .mask = mask,
         .deadline_ns = timeout_ns < 0 ? NO_DEADLINE : clock_ns() + timeout_ns,
         .stamp = atomic_fetch_add(&epoll->next_stamp, 1) + 1,
+        .arrivals = arrivals,
     };
     if (max <= 0 || events == NULL)
         return -EINVAL;
     epoll_note_waiter(epoll);
     uint32_t doorbells = atomic_load(&epoll->doorbell_count);
     int count = wait_loop(&call, timeout_ns != 0);
+    epoll_put_in_order(&call, count);
     bool has_doorbell = atomic_load(&epoll->doorbell_count) != doorbells;
     bool is_level = epoll->is_nested || epoll_is_shared(epoll);
     if (is_level || ((count > 0 || has_doorbell) && atomic_load(&epoll->sleepers) > 0))

@@ -143,6 +143,17 @@ static int fcntl_foyer(int fd, int command, void *argument)
     }
 }
 
+/* For programs that look which descriptors are open. */
+ENTRY int fstat(int fd, struct stat *status)
+{
+    return unlikely(table_is_hidden(fd)) ? result_int(-EBADF) : REAL(fstat)(fd, status);
+}
+
+ENTRY int fstat64(int fd, struct stat64 *status)
+{
+    return unlikely(table_is_hidden(fd)) ? result_int(-EBADF) : REAL(fstat64)(fd, status);
+}
+
 ENTRY int fcntl(int fd, int command, ...)
 {
     va_list arguments;

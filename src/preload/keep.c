@@ -149,6 +149,7 @@ bool keep_may_leave(const struct socket_object *sock)
 static void say_goodbye(const struct channel *channel, enum foyer_ring_state state)
 {
     uint32_t open = FOYER_RING_OPEN;
+    foyer_arrival_note_end(&channel->tx);
     atomic_compare_exchange_strong(&channel->tx.shared->writer_state, &open, (uint32_t)state);
     open = FOYER_RING_OPEN;
     atomic_compare_exchange_strong(&channel->rx.shared->reader_state, &open, (uint32_t)state);
@@ -191,6 +192,7 @@ static void renew_rings(const struct channel *channel)
         atomic_store_explicit(&ring->urgent, 0, memory_order_relaxed);
         atomic_store_explicit(&ring->urgent_left, 0, memory_order_relaxed);
         atomic_store_explicit(&ring->send_limit, 0, memory_order_relaxed);
+        atomic_store_explicit(&ring->filled_at, 0, memory_order_relaxed);
         atomic_store_explicit(&ring->receive_limit, 0, memory_order_relaxed);
         atomic_store_explicit(&ring->writer_state, FOYER_RING_OPEN, memory_order_relaxed);
         atomic_store_explicit(&ring->reader_state, FOYER_RING_OPEN, memory_order_relaxed);

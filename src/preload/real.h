@@ -20,6 +20,7 @@
 #include <sys/select.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <sys/utsname.h>
 #include <unistd.h>
@@ -32,7 +33,7 @@
     X(sendfile) X(splice)                                                                          \
     X(socket) X(bind) X(listen) X(accept) X(accept4) X(connect) X(shutdown)                        \
     X(getsockname) X(getpeername) X(getsockopt) X(setsockopt)                                      \
-    X(dup) X(dup2) X(dup3) X(fcntl) X(ioctl)                                                       \
+    X(dup) X(dup2) X(dup3) X(fcntl) X(ioctl) X(fstat) X(fstat64)                                   \
     X(poll) X(ppoll) X(select) X(pselect)                                                          \
     X(epoll_create) X(epoll_create1) X(epoll_ctl)                                                  \
     X(epoll_wait) X(epoll_pwait) X(epoll_pwait2)                                                   \

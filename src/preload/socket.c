@@ -548,6 +548,7 @@ static int socket_shutdown(struct socket_object *sock, int fd, int how)
     atomic_fetch_or(&sock->slot->options, bits);
     if ((bits & FOYER_SLOT_SHUT_WRITE) != 0) {
         uint32_t open = FOYER_RING_OPEN;
+        foyer_arrival_note_end(&channel->tx);
         atomic_compare_exchange_strong(&channel->tx.shared->writer_state, &open, FOYER_RING_FIN);
         if (foyer_ring_take_reader_waiting(&channel->tx) || channel->bell < 0)
             channel_ring(channel, fd);

@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 
 static void stream_by_number(void)
@@ -146,12 +147,34 @@ static void interfaces(void)
     say(" loopback=%d", has_loopback);
 }
 
+/* What is open is what this program has opened, for all ways to ask. */
+static void open_descriptors(void)
+{
+    int a, b, by_fstat = 0, by_fcntl = 0, by_poll = 0, by_dup = 0;
+    long size = sysconf(_SC_OPEN_MAX) < 65536 ? sysconf(_SC_OPEN_MAX) : 65536;
+    stream_pair(&a, &b);
+    for (int fd = 0; fd < size; fd++) {
+        struct stat status;
+        by_fstat += fstat(fd, &status) == 0;
+        by_fcntl += fcntl(fd, F_GETFD) >= 0;
+        by_poll += poll_for(fd, 0, 0) != POLLNVAL;
+        int copy = dup(fd);
+        if (copy >= 0) {
+            by_dup++;
+            close(copy);
+        }
+    }
+    say(" same=%d,%d,%d", by_fcntl == by_fstat, by_poll == by_fstat, by_dup == by_fstat);
+    say(" fstat=%d", by_fstat);
+}
+
 static const struct semantics_case cases[] = {
     {"stream_by_number", stream_by_number},
     {"datagrams_by_number", datagrams_by_number},
     {"lowered_limit", lowered_limit},
     {"sandbox", sandbox},
     {"interfaces", interfaces},
+    {"open_descriptors", open_descriptors},
 };
 
 SEMANTICS_MAIN(cases)

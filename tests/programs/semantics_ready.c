@@ -555,6 +555,44 @@ static void epoll_mixed(void)
     say(" pipe=%d", has_pipe);
 }
 
+/* All are ready at one wait, which tells of them in the order in which they became so. */
+static void epoll_order(void)
+{
+    enum { COUNT = 5, ROUNDS = 40 };
+    int a[COUNT], b[COUNT], epfd = epoll_create1(0), in_order = 0;
+    struct epoll_event events[COUNT];
+    for (int i = 0; i < COUNT; i++) {
+        stream_pair(&a[i], &b[i]);
+        events[0] = (struct epoll_event){.events = EPOLLIN | EPOLLRDHUP, .data.fd = b[i]};
+        must(epoll_ctl(epfd, EPOLL_CTL_ADD, b[i], &events[0]));
+    }
+    for (int round = 0; round < ROUNDS; round++) {
+        int order[COUNT];
+        bool is_last = round == ROUNDS - 1, is_same = true;
+        for (int i = 0; i < COUNT; i++) {
+            order[i] = (round + i * (round % (COUNT - 1) + 1)) % COUNT;
+            if (is_last && i == 1)
+                shutdown(a[order[i]], SHUT_WR);
+            else if (is_last && i == 2)
+                close(a[order[i]]);
+            else
+                send(a[order[i]], "x", 1, 0);
+            poll_for(b[order[i]], POLLIN, 1000);
+        }
+        int count = epoll_wait(epfd, events, COUNT, 1000);
+        for (int i = 0; i < COUNT; i++) {
+            char byte;
+            is_same &= i < count && events[i].data.fd == b[order[i]];
+            recv(b[i], &byte, 1, MSG_DONTWAIT);
+        }
+        in_order += is_same;
+        /* What it has reported the kernel reports first until a wait has found it quiet. */
+        if (!is_last && epoll_wait(epfd, events, COUNT, 0) != 0)
+            say(" round %d: not quiet", round);
+    }
+    say(" in_order=%d of %d", in_order, ROUNDS);
+}
+
 static const struct semantics_case cases[] = {
     {"poll_states", poll_states},
     {"poll_udp", poll_udp},
@@ -581,6 +619,7 @@ static const struct semantics_case cases[] = {
     {"epoll_two_threads", epoll_two_threads},
     {"epoll_two_epolls", epoll_two_epolls},
     {"epoll_mixed", epoll_mixed},
+    {"epoll_order", epoll_order},
 };
 
 SEMANTICS_MAIN(cases)

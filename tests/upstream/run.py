@@ -249,6 +249,7 @@ def main():
     parser.add_argument("--json", type=pathlib.Path, help="results are added to this file")
     parser.add_argument("--report", type=pathlib.Path, help="writes what --json has, runs nothing")
     args = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's "&" has it ignored
     args.src = args.src.resolve()
     args.on = args.on or ["kernel", "foyer"]
     if args.fetch:
