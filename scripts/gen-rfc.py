@@ -38,6 +38,7 @@ TITLES = {
     3168: "Explicit congestion notification",
     3376: "IGMPv3, for hosts",
     3810: "MLDv2, for listeners",
+    4821: "Packetization layer path MTU discovery",
     4861: "Neighbour discovery",
     4862: "Stateless address autoconfiguration",
     5682: "F-RTO",

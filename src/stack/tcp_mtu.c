@@ -27,7 +27,7 @@
 #define FIRST_RETRIES 3u   /* timeouts in a row that make a black hole of a path ... */
 #define LAST_RETRIES 5u    /* ... and one of less than the base */
 #define MAX_PROBES 3u      /* RFC 8899 section 5.1.2 */
-#define STEP_MIN 8u        /* bytes; less is not worth a probe */
+#define STEP_MIN 8u        /* bytes; less is not worth a probe [RFC4821 7.3c] */
 #define FOLLOWERS 4u       /* segments behind a probe: DupThresh, and one that may be late */
 #define RAISE_MS 600000u   /* RFC 8899 section 5.1.1, PMTU_RAISE_TIMER */
 
@@ -196,7 +196,7 @@ void tcp_mtu_probe_sent(struct tcb *tcb, seq_t start, uint16_t size)
 static void share(struct foyer_host *host, const struct sock *sock, foyer_time_ns now)
 {
     uint32_t limit = tcp_mss_limit(host, sock);
-    uint32_t mss = tcp_mtu_bound(sock->tcb, limit);
+    uint32_t mss = tcp_mtu_bound(sock->tcb, limit); /* [RFC4821 5.2a] */
     /* The peer's own limit says nothing of the path. */
     uint16_t mtu = mss == limit ? ip_link_mtu(host, &sock->remote.addr) : mtu_of_mss(sock, mss);
     ip_set_mtu(host, &sock->remote.addr, mtu, now);
