@@ -122,8 +122,8 @@ void accecn_syn_ack_option(struct wire_tcp_options *options)
 
 /* ---- both ends enter ------------------------------------------------------------------------------ */
 
-/* Section 3.2.1. */
-static struct tcp_accecn *enter(struct tcb *tcb, unsigned handshake_ip_ecn)
+/* Section 3.2.1. timestamp: the peer's so far, 0 where there are none. */
+static struct tcp_accecn *enter(struct tcb *tcb, unsigned handshake_ip_ecn, uint32_t timestamp)
 {
     struct tcp_accecn *accecn = &tcb->extra->accecn;
     bool is_asked = accecn->is_asked;
@@ -135,6 +135,7 @@ static struct tcp_accecn *enter(struct tcb *tcb, unsigned handshake_ip_ecn)
         .told = {0, BYTES_BEGIN, BYTES_BEGIN},
         .sent_ce = COUNT_BEGIN,
         .sent = {0, BYTES_BEGIN, BYTES_BEGIN},
+        .echo_ts = timestamp,
         .round_end = tcb->snd_nxt,
         .handshake_ip_ecn = (uint8_t)handshake_ip_ecn,
         .is_asked = is_asked,
@@ -146,7 +147,7 @@ static struct tcp_accecn *enter(struct tcb *tcb, unsigned handshake_ip_ecn)
 
 void accecn_enter_server(struct tcb *tcb, uint8_t bits)
 {
-    struct tcp_accecn *accecn = enter(tcb, (unsigned)bits >> ACCECN_IP_ECN_SHIFT);
+    struct tcp_accecn *accecn = enter(tcb, (unsigned)bits >> ACCECN_IP_ECN_SHIFT, tcb->ts_recent);
 
     accecn->is_ect_off = (bits & ACCECN_NO_ECT) != 0;
 }
@@ -171,7 +172,7 @@ static bool accept_syn_ack(struct tcb *tcb, const struct tcp_segment *seg, unsig
         return tcb->retries >= 2;
     if (ace == 0 || ace == 7) /* none, or a server that sends our flags back */
         return true;
-    struct tcp_accecn *accecn = enter(tcb, ip_ecn_of(seg));
+    struct tcp_accecn *accecn = enter(tcb, ip_ecn_of(seg), seg->options.timestamp_value);
     if (accecn->handshake_ip_ecn == ECN_CE)
         accecn->received_ce++;
     accecn->is_ect_off = ace != 2 && ace != 5;
@@ -195,7 +196,7 @@ bool accecn_answered(struct sock *sock, const struct tcp_segment *seg)
     if (ace == 3)
         return false;
     if (ace != 0)
-        (void)enter(tcb, ip_ecn_of(seg));
+        (void)enter(tcb, ip_ecn_of(seg), seg->options.timestamp_value);
     return true;
 }
 
@@ -236,6 +237,7 @@ void accecn_handshake_acked(struct tcb *tcb, const struct tcp_segment *seg)
 
     if (seg->text_size > 0 || seg->is_fin || seg->options.sack_count > 0)
         return;
+    accecn->echo_ts = seg->options.timestamp_value;
     /* Not looked at again where the ACK goes on to be one of data. */
     accecn->is_handshake_segment = !seq_eq(seg->tcp.ack, tcb->snd_una);
     if (ace == 0)
@@ -357,7 +359,7 @@ static bool is_superseded(struct tcb *tcb, const struct tcp_segment *seg, uint32
 
     if ((tcb->flags & TCPF_TS_OK) != 0 && seg->options.has_timestamps) {
         is_newer = (int32_t)(seg->options.timestamp_value - accecn->echo_ts) > 0;
-        if (is_newer || !accecn->is_ace_seen)
+        if (is_newer)
             accecn->echo_ts = seg->options.timestamp_value;
     }
     return delivered == 0 && !is_newer;

@@ -649,6 +649,48 @@ static void overtaken_acks_tell_nothing(void **state)
     peer_destroy(peer);
 }
 
+/* An ACK that acknowledges nothing new counts by its timestamp: not where that is the handshake's. */
+static void the_handshakes_timestamp_is_no_news(void **state)
+{
+    struct wire_tcp_options options = plain_options;
+    struct peer *peer = peer_listening(4, FOYER_OPT_ECN, FOYER_ECN_ACCURATE);
+
+    (void)state;
+    options.has_timestamps = true;
+    options.timestamp_value = 1;
+    peer_send(peer, (struct seg){.flags = SYN | ASK, .window = 60000, .options = options});
+    peer_expect(peer, SYN | ACK | ACE(2), 0, 1, 0);
+    options = (struct wire_tcp_options){.has_timestamps = true, .timestamp_value = 2};
+    ack_with(peer, 1, 2, &options);
+    peer_events(peer);
+    write_flight(peer, 1000);
+    ack_with(peer, 1, 6, &options);
+    assert_int_equal(peer_info(peer).ecn.delivered_ce, 0);
+    options.timestamp_value = 3;
+    ack_with(peer, 1, 6, &options);
+    assert_int_equal(peer_info(peer).ecn.delivered_ce, 1);
+    peer_destroy(peer);
+
+    /* Nor that of a SYN-ACK, however large the number is. */
+    peer = connecting();
+    options = plain_options;
+    options.has_timestamps = true;
+    options.timestamp_value = 0x90000000;
+    peer_expect(peer, SYN | ASK, 0, 0, 0);
+    peer_send(
+        peer,
+        (struct seg){.flags = SYN | ACK | ACE(2), .ack = 1, .window = 60000, .options = options});
+    peer_drain(peer);
+    options = (struct wire_tcp_options){.has_timestamps = true, .timestamp_value = 0x90000000};
+    write_flight(peer, 1000);
+    ack_with(peer, 1, 6, &options);
+    assert_int_equal(peer_info(peer).ecn.delivered_ce, 0);
+    options.timestamp_value++;
+    ack_with(peer, 1, 6, &options);
+    assert_int_equal(peer_info(peer).ecn.delivered_ce, 1);
+    peer_destroy(peer);
+}
+
 /* Nine segments at once, and ACE went on by one: was it nine? [test RFC9768 3.2.2.5.2a] */
 static void a_counter_that_may_have_wrapped(void **state)
 {
@@ -895,6 +937,7 @@ int main(void)
         cmocka_unit_test(sack_keeps_what_there_is_room_for),
         cmocka_unit_test(marks_reduce_once_per_window),
         cmocka_unit_test(overtaken_acks_tell_nothing),
+        cmocka_unit_test(the_handshakes_timestamp_is_no_news),
         cmocka_unit_test(a_counter_that_may_have_wrapped),
         cmocka_unit_test(both_orders_and_short_options_are_read),
         cmocka_unit_test(a_count_of_zero_at_the_start_is_none),
