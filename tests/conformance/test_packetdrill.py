@@ -6,8 +6,8 @@ usage: test_packetdrill.py [--kernel] [--family 4|6|mapped] [--only WORD] [--ver
 
 Environment:
     PACKETDRILL          the packetdrill program; without it the test is skipped (exit 77)
-    PACKETDRILL_SCRIPTS  further folders of .pkt files, separated by colons; the first one's names in
-                         packetdrill/results.tsv are relative to it
+    PACKETDRILL_SCRIPTS  further folders of .pkt files, separated by colons; names in
+                         packetdrill/results.tsv are relative to them
     FOYER_BUILD          the build, configured with -DFOYER_PACKETDRILL=ON
 
 Our own scripts, in scripts/, are run first; each of them has to pass. Neither packetdrill nor its
@@ -120,10 +120,19 @@ def update_rows(results, column):
 
 
 def print_table():
-    """One line per script, all families together."""
+    """One line per script, all families together; Linux's own, which are in no folder, last."""
     _, rows = read_rows()
+    scripts = sorted({script for script, _ in rows})
+    google = [script for script in scripts if "/" in script]
+    print("## Script by script: Google's\n")
+    print_rows(rows, google)
+    print("\n## Script by script: Linux's own\n")
+    print_rows(rows, [script for script in scripts if "/" not in script])
+
+
+def print_rows(rows, scripts):
     print("| script | libfoyer 4, mapped, 6 | Linux 4, mapped, 6 | why |\n|---|---|---|---|")
-    for script in sorted({script for script, _ in rows}):
+    for script in scripts:
         all_of_it = [rows.get((script, family)) for family in FAMILY_ARGS]
         cells = [", ".join(row[i] if row else "-" for row in all_of_it) for i in (0, 1)]
         kind, note = next((row[2:] for row in all_of_it if row and row[2]), ("", ""))
