@@ -1,6 +1,6 @@
 # The front door. Everything here is a short call into CMake or scripts/; `make help` lists it.
 #
-# BUILD is the build folder; the other presets build beside it (BUILD-asan, BUILD-fuzz).
+# BUILD is the build folder; the other presets build beside it (BUILD-asan, BUILD-bench).
 
 BUILD ?= build
 PREFIX ?= /usr/local
@@ -42,11 +42,11 @@ lint:
 format:
 	@scripts/lint.sh --format
 
-## bench    measure, beside the kernel's own figures
+## bench    measure an optimised build, beside the kernel's own figures
 bench:
 	@scripts/setup.sh bench
-	@scripts/build.sh dev '$(BUILD)' all
-	@FOYER_BUILD='$(abspath $(BUILD))' scripts/bench.sh
+	@scripts/build.sh bench '$(BUILD)-bench' all
+	@FOYER_BUILD='$(abspath $(BUILD))-bench' scripts/bench.sh
 
 ## fuzz     every fuzz target for FUZZ_SECONDS (60)
 fuzz:
@@ -63,7 +63,7 @@ install:
 
 ## clean    remove all build folders
 clean:
-	rm -rf '$(BUILD)' '$(BUILD)-asan' '$(BUILD)-tsan' '$(BUILD)-fuzz' '$(BUILD)-release'
+	rm -rf '$(BUILD)' '$(BUILD)-asan' '$(BUILD)-tsan' '$(BUILD)-fuzz' '$(BUILD)-release' '$(BUILD)-bench'
 
 ## help     this list
 help:

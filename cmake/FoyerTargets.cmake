@@ -18,6 +18,11 @@ endif()
 if(FOYER_WERROR)
     target_compile_options(foyer_flags INTERFACE -Werror)
 endif()
+# Fat objects: libfoyer.a serves linkers and compilers that know nothing of gcc's own form, too.
+if(FOYER_LTO AND CMAKE_C_COMPILER_ID STREQUAL "GNU")
+    target_compile_options(foyer_flags INTERFACE -flto=auto -ffat-lto-objects)
+    target_link_options(foyer_flags INTERFACE -flto=auto)
+endif()
 
 add_library(foyer_private INTERFACE)
 target_link_libraries(foyer_private INTERFACE foyer_flags)

@@ -9,7 +9,7 @@
 set -euo pipefail
 
 here=$(dirname "$0")
-build=${FOYER_BUILD:-$here/../build}
+build=${FOYER_BUILD:-$here/../build-bench}
 
 core()
 {
