@@ -4,6 +4,7 @@ A suite knows neither whether it runs on foyer nor how: it gets a Run, whose cal
 program on the sockets that are being asked.
 """
 
+import collections
 import os
 import pathlib
 import re
@@ -247,14 +248,15 @@ class Redis(Suite):
             got = run.call("/usr/bin/tclsh", "tests/test_helper.tcl", "--clients", "1",
                            "--single", unit, "--timeout", "240", cwd=tree, timeout=600)
             plain = re.sub(r"\x1b\[[0-9;]*m", "", got.out)
-            found = {}
+            found, times = {}, collections.Counter()
             for outcome, text in re.findall(r"^\[(ok|err|exception|ignore|skip)\]: (.*)$", plain,
                                             re.M):
                 text = re.sub(r" in tests/\S+$", "", re.sub(r" \(\d+ ms\)$", "", text))
                 text = re.sub(r"\b\d{5}\b", "N", text.split("\n")[0])
                 name = f"{unit}: {text}"
-                while name in found:
-                    name += " (again)"
+                times[name] += 1
+                if times[name] > 1:
+                    name += f" #{times[name]}"
                 found[name] = {"ok": OK, "ignore": SKIP, "skip": SKIP}.get(outcome, FAIL)
             found[f"{unit} (exit)"] = (HANG if got.hung else
                                        OK if "All tests passed" in plain else FAIL)
