@@ -172,7 +172,8 @@ void socket_note_orphan(struct socket_object *sock)
 static bool has_room(const struct channel *channel, uint32_t need_bytes)
 {
     uint32_t room = foyer_ring_room(&channel->tx);
-    return room >= (need_bytes != 0 ? need_bytes : foyer_ring_limit(&channel->tx) / 3);
+    /* A peer may write a limit of nothing: then there is none, else who waits would spin. */
+    return room > 0 && room >= (need_bytes != 0 ? need_bytes : foyer_ring_limit(&channel->tx) / 3);
 }
 
 static uint32_t kernel_readiness(int fd)

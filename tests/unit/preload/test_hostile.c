@@ -75,6 +75,20 @@ static void unknown_states_are_a_reset(void **state)
     fixture_destroy(fixture);
 }
 
+/* No room is not a little room: whoever waits for it would never sleep. */
+static void tiny_limits_leave_no_room(void **state)
+{
+    (void)state;
+    struct fixture *fixture = fixture_create(SOCK_STREAM);
+    char bytes[16] = {0};
+    atomic_store(&fixture->shared[0].send_limit, 1);
+    atomic_store(&fixture->shared[0].receive_limit, 1);
+    assert_int_equal(transmit(fixture, bytes, sizeof(bytes)), 2);
+    assert_int_equal(transmit(fixture, bytes, sizeof(bytes)), -EAGAIN);
+    assert_int_equal(socket_readiness(&fixture->sock, fixture->ends[0]) & POLLOUT, 0);
+    fixture_destroy(fixture);
+}
+
 struct scribbler {
     struct fixture *fixture;
     _Atomic bool is_over;
@@ -279,6 +293,7 @@ int main(void)
         cmocka_unit_test(full_ring_at_wrap_is_read_whole),
         cmocka_unit_test(tail_nonsense_resets_sender),
         cmocka_unit_test(unknown_states_are_a_reset),
+        cmocka_unit_test(tiny_limits_leave_no_room),
         cmocka_unit_test(scribbling_peer_does_no_harm),
         cmocka_unit_test(datagram_larger_than_its_ring_is_dropped),
         cmocka_unit_test(datagram_without_a_whole_header_is_dropped),
