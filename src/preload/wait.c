@@ -171,9 +171,11 @@ void socket_note_orphan(struct socket_object *sock)
 /* As sk_stream_is_writeable: a sleeping writer is not woken for every byte. */
 static bool has_room(const struct channel *channel, uint32_t need_bytes)
 {
-    uint32_t room = foyer_ring_room(&channel->tx);
-    /* A peer may write a limit of nothing: then there is none, else who waits would spin. */
-    return room > 0 && room >= (need_bytes != 0 ? need_bytes : foyer_ring_limit(&channel->tx) / 3);
+    uint32_t used = foyer_ring_used(&channel->tx), limit = foyer_ring_limit(&channel->tx);
+    /* A limit of nothing, which a peer may write, is no room: else who waits would spin. */
+    if (used >= limit)
+        return used == UINT32_MAX; /* nonsense: a reset, soon */
+    return limit - used >= (need_bytes != 0 ? need_bytes : limit / 3);
 }
 
 static uint32_t kernel_readiness(int fd)
