@@ -64,8 +64,10 @@ static int send_accepted(struct psocket *listener, struct psocket *accepted)
     message.local = accepted->slot->local;
     message.remote = accepted->slot->remote;
     struct message_fds fds = {{accepted->program_end, accepted->channel->memfd}, 2};
-    if (accepted->peer != NULL)
-        fds.fds[fds.count++] = accepted->peer->watch.fd;
+    /* The peer of one that was handed on may be gone by now; then there is nobody to ring. */
+    if (accepted->carrier == PSOCKET_LOCAL)
+        fds.fds[fds.count++] =
+            accepted->peer != NULL ? accepted->peer->watch.fd : accepted->watch.fd;
     ssize_t sent = message_send(listener->watch.fd, &message, sizeof(message), &fds, MSG_DONTWAIT);
     if (sent < 0)
         return (int)sent;
@@ -90,13 +92,20 @@ static int try_send(struct psocket *listener, struct psocket *accepted)
     return 0;
 }
 
+/* A pending one will not be accepted. Who is connected already sees a reset. */
+static void give_up(struct psocket *accepted, int error)
+{
+    if (accepted->peer != NULL && accepted->peer->is_connecting) {
+        local_failed(accepted->peer, error);
+    } else {
+        accepted->is_unaccepted = true;
+        psocket_close(accepted);
+    }
+}
+
 static void wait_over(struct loop_timer *timer)
 {
-    struct psocket *accepted = LIST_ENTRY(timer, struct psocket, timer);
-    if (accepted->peer != NULL)
-        local_failed(accepted->peer, ETIMEDOUT);
-    else
-        psocket_close(accepted);
+    give_up(LIST_ENTRY(timer, struct psocket, timer), ETIMEDOUT);
 }
 
 bool accept_offer(struct psocket *listener, struct psocket *accepted)
@@ -129,7 +138,7 @@ static int send_pending(struct psocket *listener)
         return error;
     }
     loop_timer_cancel(&listener->daemon->loop, &accepted->timer);
-    if (accepted->peer != NULL)
+    if (accepted->peer != NULL && accepted->peer->is_connecting)
         local_connected(accepted->peer);
     return 1;
 }
@@ -186,11 +195,7 @@ void accept_listener_close(struct psocket *listener)
     while ((node = list_pop_front(&listener->pending)) != NULL) {
         struct psocket *accepted = LIST_ENTRY(node, struct psocket, queue_node);
         accepted->listener = NULL;
-        accepted->is_unaccepted = true;
-        if (accepted->peer != NULL)
-            local_failed(accepted->peer, ECONNREFUSED);
-        else
-            psocket_close(accepted);
+        give_up(accepted, ECONNREFUSED);
     }
 }
 
@@ -209,6 +214,22 @@ void accept_listener_reset(struct psocket *listener)
     listener->is_listening = listener->waits_for_room = listener->has_stack_pending = false;
     atomic_store(&listener->slot->accept_wanted, 0);
     loop_watch_change(&listener->daemon->loop, &listener->watch, EPOLLIN);
+}
+
+bool accept_hand_on(struct psocket *psocket)
+{
+    struct psocket *listener = NULL, *fresh;
+    if (psocket->side == 1)
+        listener = psocket_find(psocket->daemon, psocket->accepted_from);
+    if (listener == NULL || !listener->is_listening || listener->host != psocket->host ||
+        !keep_withdraw(psocket))
+        return false;
+    if (local_hand_on(psocket, listener, &fresh) != 0) {
+        psocket->is_unaccepted = true; /* the peer sees a reset */
+        return false;
+    }
+    accept_offer(listener, fresh);
+    return true;
 }
 
 void accept_forget(struct psocket *accepted)

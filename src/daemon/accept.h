@@ -23,4 +23,11 @@ void accept_listener_reset(struct psocket *listener);
 /* accepted closes: takes it off its listener's queue. */
 void accept_forget(struct psocket *accepted);
 
+/*
+ * A kept connection that was offered to a process that does not accept it, and is about to be closed
+ * for that: it goes to the listener's queue, for whoever accepts. The psocket is left without its
+ * connection. False: it is none of these, or cannot.
+ */
+bool accept_hand_on(struct psocket *psocket);
+
 #endif

@@ -177,6 +177,7 @@ static void channel_keep(struct arena *home, struct channel *channel)
 {
     struct foyer_channel *control = channel->memory;
     memset(control->rings, 0, sizeof(control->rings));
+    memset(&control->keep, 0, sizeof(control->keep));
     list_push_front(&home->idle_channels, &channel->idle_node);
     if (++home->idle_count > CHANNEL_IDLE_MAX)
         channel_drop_idle(home, home->idle_channels.prev);

@@ -46,6 +46,7 @@ struct daemon {
     struct list_node sessions;    /* of session.node */
     struct list_node kept;        /* of psocket.kept_node: connections to look after, keep.c */
     struct loop_timer keep_timer;
+    foyer_time_ns kept_swept_ns;
     uint32_t session_count, arena_count;
     struct watch listener, signals;
     struct loop_timer accept_timer;

@@ -1,9 +1,13 @@
 #include "daemon/keep.h"
 
+#include "daemon/accept.h"
 #include "daemon/daemon.h"
 
 /* A parked connection is dissolved when two sweeps in a row find it as it was. */
 #define SWEEP_INTERVAL_NS (FOYER_NS_PER_S / 2)
+/* An offered one is handed on when two looks in a row find it so, and nobody about to accept it. */
+#define LOOK_INTERVAL_NS (FOYER_NS_PER_S / 50)
+#define HANDED_ON_MAX 16u /* at one look */
 
 static struct foyer_keep *keep_of(const struct psocket *psocket)
 {
@@ -95,29 +99,75 @@ static void look_at(struct psocket *psocket)
     }
 }
 
+/* Other processes than the one that it was offered to would accept it as well. */
+static bool has_more_acceptors(const struct psocket *accepted)
+{
+    const struct psocket *listener = psocket_find(accepted->daemon, accepted->accepted_from);
+    return listener != NULL && (atomic_load(&listener->slot->options) & FOYER_SLOT_SHARED) != 0;
+}
+
+/*
+ * The process has said that it waits, and has had time to wake; or has not come to its listener for
+ * long. One that only has much to do comes to it all the time, and takes them in their order.
+ */
+static bool is_in_vain(struct psocket *noted, const struct psocket *accepted)
+{
+    const struct foyer_keep *keep = keep_of(accepted);
+    uint64_t word = atomic_load(&keep->word);
+    bool is_offered = has_left(accepted) && foyer_keep_state(word) == FOYER_KEEP_OFFERED;
+    bool was_offered = is_offered && noted->offered_word == word;
+    int64_t accepts_ns = atomic_load(&keep->accepts_ns);
+    noted->offered_word = is_offered ? word : 0;
+    return was_offered &&
+           (accepts_ns == FOYER_KEEP_ACCEPTS ||
+            accepts_ns < (int64_t)(accepted->daemon->loop.now_ns - LOOK_INTERVAL_NS));
+}
+
+/* True: handed on. */
+static bool hand_on_in_vain(struct psocket *noted)
+{
+    struct psocket *accepted = noted->side == 1 ? noted : noted->peer;
+    if (accepted == NULL || accepted->carrier != PSOCKET_LOCAL || accepted->channel == NULL ||
+        !is_in_vain(noted, accepted) || !has_more_acceptors(accepted) || !accept_hand_on(accepted))
+        return false;
+    psocket_close(accepted);
+    return true;
+}
+
 static void sweep(struct loop_timer *timer)
 {
     struct daemon *daemon = LIST_ENTRY(timer, struct daemon, keep_timer);
     struct list_node *node;
     struct list_node looked_at;
+    unsigned handed_on_count = 0;
+    bool is_due = daemon->loop.now_ns - daemon->kept_swept_ns >= SWEEP_INTERVAL_NS;
     list_init(&looked_at);
     /* Closing one may take any other off the list: so each goes to another list first. */
     while ((node = list_pop_front(&daemon->kept)) != NULL) {
         list_push_back(&looked_at, node);
-        look_at(LIST_ENTRY(node, struct psocket, kept_node));
+        struct psocket *noted = LIST_ENTRY(node, struct psocket, kept_node);
+        if (handed_on_count < HANDED_ON_MAX && hand_on_in_vain(noted))
+            handed_on_count++;
+        else if (is_due)
+            look_at(noted);
     }
     list_splice_back(&daemon->kept, &looked_at);
+    if (is_due)
+        daemon->kept_swept_ns = daemon->loop.now_ns;
     if (!list_is_empty(&daemon->kept))
-        loop_timer_set(&daemon->loop, timer, daemon->loop.now_ns + SWEEP_INTERVAL_NS, sweep);
+        loop_timer_set(&daemon->loop, timer, daemon->loop.now_ns + LOOK_INTERVAL_NS, sweep);
 }
 
 static void enlist(struct psocket *psocket)
 {
     struct daemon *daemon = psocket->daemon;
-    if (list_is_empty(&daemon->kept))
-        loop_timer_set(&daemon->loop, &daemon->keep_timer, daemon->loop.now_ns + SWEEP_INTERVAL_NS,
+    if (list_is_empty(&daemon->kept)) {
+        daemon->kept_swept_ns = daemon->loop.now_ns;
+        loop_timer_set(&daemon->loop, &daemon->keep_timer, daemon->loop.now_ns + LOOK_INTERVAL_NS,
                        sweep);
+    }
     psocket->kept_word = 0;
+    psocket->offered_word = 0;
     list_push_back(&daemon->kept, &psocket->kept_node);
 }
 
@@ -144,6 +194,14 @@ static void watch_orphan(struct psocket *psocket)
 bool keep_is_offered(const struct psocket *psocket)
 {
     return psocket->side == 1 && has_left(psocket) && state_of(psocket) == FOYER_KEEP_OFFERED;
+}
+
+bool keep_withdraw(const struct psocket *psocket)
+{
+    /* What the programs have made of the word since, is theirs; this end is closed after that. */
+    return psocket->side == 1 && psocket->carrier == PSOCKET_LOCAL && psocket->channel != NULL &&
+           has_left(psocket) &&
+           foyer_keep_change(keep_of(psocket), FOYER_KEEP_OFFERED, FOYER_KEEP_DISSOLVED);
 }
 
 enum keep_end keep_hang_up(struct psocket *psocket)
@@ -187,9 +245,10 @@ void keep_listener_over(struct psocket *listener, bool is_closed)
 
 void keep_begin(struct psocket *accepted, const struct psocket *listener)
 {
-    const uint32_t hindrances = FOYER_SLOT_NOT_KEPT | FOYER_SLOT_REUSEPORT;
-    if ((atomic_load(&listener->slot->options) & hindrances) != 0)
+    uint32_t options = atomic_load(&listener->slot->options);
+    if ((options & FOYER_SLOT_NOT_KEPT) != 0)
         keep_forbid(accepted);
+    atomic_store(&keep_of(accepted)->is_of_group, (options & FOYER_SLOT_REUSEPORT) != 0);
 }
 
 bool keep_dissolve_all(struct daemon *daemon)

@@ -29,6 +29,8 @@ enum keep_end {
 enum keep_end keep_hang_up(struct psocket *psocket);
 /* psocket is the accepting end, and its program has not accepted. */
 bool keep_is_offered(const struct psocket *psocket);
+/* The same, and from now on its program cannot; the connection is not kept again. */
+bool keep_withdraw(const struct psocket *psocket);
 
 /* Dissolves what came from a listener; is_closed: also what it has not accepted yet. */
 void keep_listener_over(struct psocket *listener, bool is_closed);

@@ -93,6 +93,18 @@ static void tell_limits(const struct psocket *psocket)
     foyer_slot_tell_limits(psocket->slot, &tx, &rx);
 }
 
+/* peer may be gone: NULL. */
+static void enter_accepted(struct psocket *accepted, const struct psocket *listener,
+                           struct channel *channel, struct psocket *peer)
+{
+    channel_reference(channel);
+    accepted->channel = channel;
+    accepted->side = 1;
+    accepted->carrier = PSOCKET_LOCAL;
+    accepted->peer = peer;
+    accepted->accepted_from = listener->id;
+}
+
 /* Enters the connection into both port tables and makes the accepted socket. */
 static int make_accepted(struct psocket *psocket, struct building_host *to,
                          const struct foyer_endpoint *remote, struct psocket *listener,
@@ -112,16 +124,36 @@ static int make_accepted(struct psocket *psocket, struct building_host *to,
         psocket_renew(psocket);
         return error;
     }
-    channel_reference(channel);
-    (*ret_accepted)->channel = channel;
-    (*ret_accepted)->side = 1;
-    (*ret_accepted)->carrier = PSOCKET_LOCAL;
-    (*ret_accepted)->peer = psocket;
+    enter_accepted(*ret_accepted, listener, channel, psocket);
     (*ret_accepted)->slot->peer_arena = psocket->arena->number;
-    (*ret_accepted)->accepted_from = listener->id;
     keep_begin(*ret_accepted, listener);
     local_accepted_init(listener, *ret_accepted);
     tell_limits(*ret_accepted);
+    return 0;
+}
+
+int local_hand_on(struct psocket *accepted, const struct psocket *listener,
+                  struct psocket **ret_fresh)
+{
+    struct psocket *peer = accepted->peer, *fresh;
+    int error = psocket_create(accepted->daemon, accepted->host, listener->arena, &listener->holder,
+                               listener->family, FOYER_TCP, accepted->stack, &fresh);
+    if (error != 0)
+        return error;
+    accepted->stack = FOYER_SOCKET_NONE;
+    accepted->peer = NULL;
+    accepted->channel->is_spoiled = true; /* whoever had it may be asleep and have it mapped */
+    enter_accepted(fresh, listener, accepted->channel, peer);
+    fresh->slot->peer_arena = accepted->slot->peer_arena;
+    local_accepted_init(listener, fresh);
+    fresh->slot->channel_id = 0;
+    if (peer == NULL) {
+        atomic_fetch_or(&fresh->slot->options, FOYER_SLOT_PEER_GONE);
+    } else {
+        peer->peer = fresh;
+        atomic_fetch_or(&peer->slot->options, FOYER_SLOT_MOVED);
+    }
+    *ret_fresh = fresh;
     return 0;
 }
 

@@ -22,4 +22,12 @@ void local_hang_up(struct psocket *psocket, bool reset);
 void local_connected(struct psocket *client);
 void local_failed(struct psocket *client, int error);
 
+/*
+ * The accepting end of a connection is given up by the process that has it, unseen by its program:
+ * another end in its place, for the listener's queue. accepted is without connection then. -EMFILE,
+ * -ENOSPC, -ENOMEM.
+ */
+int local_hand_on(struct psocket *accepted, const struct psocket *listener,
+                  struct psocket **ret_fresh);
+
 #endif

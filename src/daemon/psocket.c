@@ -289,6 +289,13 @@ int psocket_renew(struct psocket *psocket)
     return error;
 }
 
+/* Its last holder is gone. What was offered to that one alone, others may accept. */
+static void hung_up(struct psocket *psocket)
+{
+    accept_hand_on(psocket);
+    psocket_close(psocket);
+}
+
 bool psocket_reap(struct psocket *psocket)
 {
     struct pollfd end = {.fd = psocket->watch.fd};
@@ -296,7 +303,7 @@ bool psocket_reap(struct psocket *psocket)
         return true;
     if (psocket->program_end >= 0 || poll(&end, 1, 0) != 1 || (end.revents & POLLHUP) == 0)
         return false;
-    psocket_close(psocket);
+    hung_up(psocket);
     return true;
 }
 
@@ -330,7 +337,7 @@ static void daemon_end_ready(struct watch *watch, uint32_t events)
     struct psocket *psocket = LIST_ENTRY(watch, struct psocket, watch);
     char bells[4096];
     if ((events & EPOLLHUP) != 0) {
-        psocket_close(psocket);
+        hung_up(psocket);
         return;
     }
     if ((events & EPOLLERR) != 0) {

@@ -69,6 +69,7 @@ struct psocket {
     uint64_t accepted_from;        /* id of the listener; local carrier */
     struct list_node kept_node;    /* on daemon.kept: keep.c */
     uint64_t kept_word;            /* at the last sweep */
+    uint64_t offered_word; /* at the last look for those that wait in vain; 0: not offered */
 
     /* Listener: accept.c. */
     bool is_listening;

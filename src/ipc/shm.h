@@ -57,7 +57,16 @@ struct foyer_keep {
     _Atomic int64_t offered_ns; /* CLOCK_MONOTONIC; who came first is accepted first */
     /* foyerd was told that it is there, and looks after it. Else it is to be told. */
     _Atomic uint32_t is_noted;
+    /*
+     * Side 1 has the listener together with other processes: when this one last was about to accept
+     * (CLOCK_MONOTONIC), FOYER_KEEP_ACCEPTS while it waits for connections. 0: no other accepts.
+     */
+    _Atomic int64_t accepts_ns;
+    /* The listener is of a SO_REUSEPORT group: connections shall spread. Written by foyerd. */
+    _Atomic uint32_t is_of_group;
 };
+
+#define FOYER_KEEP_ACCEPTS INT64_MAX
 
 static inline enum foyer_keep_state foyer_keep_state(uint64_t word)
 {
@@ -278,7 +287,7 @@ enum foyer_slot_options {
     FOYER_SLOT_GRO = 1u << 22, /* asked for; there is nothing to coalesce */
     FOYER_SLOT_RECV_ANY = FOYER_SLOT_RECV_PKTINFO | FOYER_SLOT_RECV_TTL | FOYER_SLOT_RECV_TOS |
                           FOYER_SLOT_RECV_HOPLIMIT | FOYER_SLOT_RECV_TCLASS,
-    /* Of a listener: connections from it are not to be parked, since several processes accept. */
+    /* Of a listener: connections from it are not to be parked. */
     FOYER_SLOT_NOT_KEPT = 1u << 23,
     /* Its program has closed it and keeps it; the peer cannot say otherwise. */
     FOYER_SLOT_LEFT = 1u << 24,
@@ -286,6 +295,13 @@ enum foyer_slot_options {
     FOYER_SLOT_RECVERR = 1u << 26, /* UDP: errors are queued */
     FOYER_SLOT_RECVERR6 = 1u << 27,
     FOYER_SLOT_RECVERR_ANY = FOYER_SLOT_RECVERR | FOYER_SLOT_RECVERR6,
+    /* Of a listener: several processes accept from it. */
+    FOYER_SLOT_SHARED = 1u << 28,
+    /*
+     * foyerd has given the other end of the connection to another process than the one that had it
+     * parked: the peer's bell is another one, too.
+     */
+    FOYER_SLOT_MOVED = 1u << 29,
 };
 
 struct foyer_slot {
@@ -339,7 +355,7 @@ struct foyer_slot {
     uint32_t peer_arena;
     _Atomic uint32_t bell_drainer; /* thread ids, so that dead ones can be told from slow ones */
     _Atomic uint32_t bell_threads[FOYER_SLOT_BELL_PLACES];
-    /* Of a listener: names the one process that has accepted from it; 0: none yet. */
+    /* Of a listener: names the process that has accepted from it first; 0: none yet. */
     _Atomic uint64_t acceptor;
     /* Moves with each option that a stack in action must know: what is sent next is sent with it. */
     _Atomic uint32_t settings;

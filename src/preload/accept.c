@@ -52,6 +52,7 @@ static int sleep_on_listener(struct socket_object *listener, int fd, const struc
         pthread_cleanup_pop(0);
     }
     keep_sleep_end();
+    keep_disarm(listener);
     if (result == 0 && items[1].revents != 0)
         keep_take_rings(listener);
     return result;
@@ -251,6 +252,7 @@ static int socket_accept(struct socket_object *listener, int fd, struct sockaddr
     if (slot_state(listener) != FOYER_SLOT_LISTENING)
         return -EINVAL;
     keep_note_acceptor(listener);
+    keep_look(listener);
     bool is_nonblocking = socket_is_nonblocking(listener, 0);
     int64_t timeout_us = listener->slot->receive_timeout_us;
     int64_t deadline = timeout_us > 0 ? clock_ns() + timeout_us * 1000 : NO_DEADLINE;

@@ -239,7 +239,7 @@ static ssize_t send_some(struct socket_object *sock, int fd, const struct channe
             foyer_ring_put_urgent(&channel->tx, head + (uint32_t)filled - 1);
         foyer_ring_publish_head(&channel->tx, head + (uint32_t)filled);
         if (unlikely((flags & MSG_OOB) != 0))
-            urgent_signal(channel, fd);
+            urgent_signal(sock, fd, channel);
         channel_wake(sock, fd, channel, &channel->tx.shared->reader_waiter);
         done += (size_t)filled;
     }

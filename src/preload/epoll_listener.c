@@ -124,10 +124,13 @@ bool epoll_listener_is_told(const struct epoll_wait_call *call, const struct epo
     return is_told;
 }
 
-void epoll_take_rings(struct epoll_object *epoll)
+void epoll_each_listener(struct epoll_object *epoll,
+                         void (*act)(const struct socket_object *listener))
 {
+    if (epoll->listener_count == 0 || !keep_is_active())
+        return;
     pthread_mutex_lock(&epoll->lock);
     for (uint32_t i = 0; i < epoll->listener_count; i++)
-        keep_take_rings(epoll->listeners[i].sock);
+        act(epoll->listeners[i].sock);
     pthread_mutex_unlock(&epoll->lock);
 }

@@ -210,8 +210,9 @@ bool epoll_has_offers(struct epoll_object *epoll, bool will_sleep);
 int epoll_collect_offers(const struct epoll_wait_call *call, int count, int max);
 /* The kernel's event of a listener that is reported already; else it is noted as such. Locks. */
 bool epoll_listener_is_told(const struct epoll_wait_call *call, const struct epoll_event *event);
-/* After an event of KEPT_BELLS. Locks. */
-void epoll_take_rings(struct epoll_object *epoll);
+/* Where connections are kept. Locks. */
+void epoll_each_listener(struct epoll_object *epoll,
+                         void (*act)(const struct socket_object *listener));
 
 /* ---- epoll_ready.c: these lock ------------------------------------------------------------- */
 

@@ -236,7 +236,7 @@ static bool take_doorbell(const struct epoll_wait_call *call, const struct epoll
     struct epoll_object *epoll = call->epoll;
     bool is_event = false;
     if ((uint32_t)event->data.u64 == KEPT_BELLS) {
-        epoll_take_rings(epoll);
+        epoll_each_listener(epoll, keep_take_rings);
         return false;
     }
     pthread_mutex_lock(&epoll->lock);

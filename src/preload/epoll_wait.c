@@ -100,11 +100,19 @@ static bool spin_collect(void *context)
     return spin->count > 0;
 }
 
+static void disarm(struct epoll_object *epoll)
+{
+    if (keep_is_shared())
+        epoll_each_listener(epoll, keep_disarm);
+}
+
 static int wait_loop(struct epoll_wait_call *call, bool may_sleep)
 {
     struct epoll_object *epoll = call->epoll;
     for (unsigned rounds = 0;; rounds++) {
         struct spin_context spin = {.call = call};
+        if (keep_is_shared())
+            epoll_each_listener(epoll, keep_look);
         int count = look(call, may_sleep);
         if (count != 0 || !may_sleep)
             return count;
@@ -119,12 +127,14 @@ static int wait_loop(struct epoll_wait_call *call, bool may_sleep)
         if (epoll_announce_all(epoll, call->epfd)) {
             atomic_fetch_sub(&epoll->sleepers, 1);
             keep_sleep_end();
+            disarm(epoll);
             epoll_unpark(epoll);
             continue;
         }
         count = sleep_once(call);
         atomic_fetch_sub(&epoll->sleepers, 1);
         keep_sleep_end();
+        disarm(epoll);
         epoll_unpark(epoll);
         if (count <= 0)
             return count;

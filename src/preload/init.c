@@ -177,6 +177,26 @@ struct channel *socket_channel(struct socket_object *sock, int fd)
     return socket_channel_now(sock);
 }
 
+void socket_follow_peer(const struct socket_object *sock, int fd)
+{
+    struct channel *channel = socket_channel_now(sock);
+    if (channel == NULL || channel->bell < 0 || atomic_load(&channel->is_moved))
+        return;
+    struct foyer_request request = {
+        .type = FOYER_REQUEST_ATTACH, .size = sizeof(request), .id = sock->id};
+    struct foyer_reply_attach reply = {0};
+    struct message_fds own = {.fds = {fd}, .count = 1}, fds = {.count = 0};
+    int error = session_call(&request, &own, &reply.header, sizeof(reply), &fds);
+    int bell = error == 0 && reply.is_local ? message_fds_take(&fds, 2) : -1;
+    /* Under the same number: other threads may be about to ring. */
+    if (bell >= 0) {
+        RAW(SYS_dup3, bell, channel->bell, O_CLOEXEC);
+        raw_close(bell);
+    }
+    message_fds_close(&fds);
+    atomic_store(&channel->is_moved, true);
+}
+
 struct linux_dirent64 {
     uint64_t d_ino;
     int64_t d_off;

@@ -112,8 +112,7 @@ static bool listener_is_over(const struct socket_object *sock)
     const struct foyer_slot *slot = sock->listener_slot;
     return atomic_load(&slot->id) != sock->listener_id ||
            atomic_load(&slot->state) != FOYER_SLOT_LISTENING ||
-           (atomic_load(&slot->options) &
-            (FOYER_SLOT_NOT_KEPT | FOYER_SLOT_REUSEPORT | FOYER_SLOT_SHUT_READ)) != 0;
+           (atomic_load(&slot->options) & (FOYER_SLOT_NOT_KEPT | FOYER_SLOT_SHUT_READ)) != 0;
 }
 
 /* ---- leaving ------------------------------------------------------------------------------- */
@@ -130,11 +129,13 @@ static bool is_held_alone(const struct socket_object *sock)
 bool keep_may_leave(const struct socket_object *sock)
 {
     const uint32_t hindrances =
-        FOYER_SLOT_LINGER | FOYER_SLOT_REUSEPORT | FOYER_SLOT_RESET_SEEN | FOYER_SLOT_PEER_GONE;
+        FOYER_SLOT_LINGER | FOYER_SLOT_RESET_SEEN | FOYER_SLOT_PEER_GONE | FOYER_SLOT_MOVED;
     const struct channel *channel = socket_channel_now(sock);
     if (!is_held_alone(sock) || (slot_options(sock) & hindrances) != 0 ||
         atomic_load(&sock->slot->error) != 0 || atomic_load(&sock->slot->bell_sleepers) != 0)
         return false;
+    if (side_of(channel) == 0 && (slot_options(sock) & FOYER_SLOT_REUSEPORT) != 0)
+        return false; /* others may have its port as well */
     if (side_of(channel) == 1 && (sock->listener_slot == NULL || listener_is_over(sock)))
         return false;
     enum foyer_keep_state state =

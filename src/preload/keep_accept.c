@@ -8,6 +8,8 @@
 #include "preload/raw.h"
 
 #define POLL_EVENTS 32u
+#define LONG_AGO_NS 1
+#define LOOK_INTERVAL_NS 500000 /* between two stamps of one that is busy */
 
 static _Atomic uint32_t sleepers; /* threads that sleep on a listener */
 
@@ -19,19 +21,27 @@ static _Atomic uint32_t sleepers; /* threads that sleep on a listener */
 
 static struct set {
     uint64_t listener_id;
-    int fd; /* hidden */
+    int fd;            /* hidden */
+    int64_t looked_ns; /* when struct foyer_keep's accepts_ns was last written */
 } sets[SETS_MAX];
 static uint32_t set_count;
 
+static _Atomic bool has_shared;   /* a listener that others accept from, too */
 static _Atomic uint64_t identity; /* of this process, for foyer_slot.acceptor */
 
-static int set_of(uint64_t listener_id)
+static struct set *find_set(uint64_t listener_id)
 {
     for (uint32_t i = 0; i < set_count; i++) {
         if (sets[i].listener_id == listener_id)
-            return sets[i].fd;
+            return &sets[i];
     }
-    return -1;
+    return NULL;
+}
+
+static int set_of(uint64_t listener_id)
+{
+    const struct set *set = find_set(listener_id);
+    return set == NULL ? -1 : set->fd;
 }
 
 /* Asks for one ring when the connection is offered; with the lock held. */
@@ -66,6 +76,12 @@ static uint64_t own_identity(void)
     return value;
 }
 
+static bool is_shared(const struct foyer_slot *listener)
+{
+    return (atomic_load_explicit(&listener->options, memory_order_relaxed) & FOYER_SLOT_SHARED) !=
+           0;
+}
+
 /* ---- accepting ----------------------------------------------------------------------------- */
 
 void keep_forbid(struct socket_object *listener)
@@ -83,8 +99,52 @@ void keep_note_acceptor(struct socket_object *listener)
     _Atomic uint64_t *acceptor = &listener->slot->acceptor;
     uint64_t found = atomic_load(acceptor), self = own_identity();
     if (unlikely(found != self) &&
-        (found != 0 || !atomic_compare_exchange_strong(acceptor, &found, self)))
-        keep_forbid(listener);
+        (found != 0 || !atomic_compare_exchange_strong(acceptor, &found, self)) &&
+        !is_shared(listener->slot))
+        atomic_fetch_or(&listener->slot->options, FOYER_SLOT_SHARED);
+    if (unlikely(is_shared(listener->slot)))
+        atomic_store_explicit(&has_shared, true, memory_order_relaxed);
+}
+
+bool keep_is_shared(void)
+{
+    return atomic_load_explicit(&has_shared, memory_order_relaxed) && keep_is_active();
+}
+
+/* With the lock held: says when this process accepts, or last was about to. */
+static void stamp(const struct socket_object *listener, int64_t accepts_ns)
+{
+    for (uint32_t i = 0; i < atomic_load(&kept_accepting.count); i++) {
+        const struct kept *kept = &kept_accepting.items[i];
+        if (kept->key == listener->id)
+            atomic_store_explicit(&kept->keep->accepts_ns, accepts_ns, memory_order_relaxed);
+    }
+}
+
+static void stamp_now(const struct socket_object *listener, int64_t interval_ns)
+{
+    if (atomic_load(&kept_accepting.count) == 0 || !is_shared(listener->slot))
+        return;
+    int64_t now_ns = clock_ns();
+    if (!small_lock_take(&kept_lock))
+        return;
+    struct set *set = find_set(listener->id);
+    if (set == NULL || now_ns - set->looked_ns >= interval_ns) {
+        stamp(listener, now_ns);
+        if (set != NULL)
+            set->looked_ns = now_ns;
+    }
+    small_lock_give(&kept_lock);
+}
+
+void keep_look(const struct socket_object *listener)
+{
+    stamp_now(listener, LOOK_INTERVAL_NS);
+}
+
+void keep_disarm(const struct socket_object *listener)
+{
+    stamp_now(listener, 0);
 }
 
 bool keep_is_active(void)
@@ -204,7 +264,7 @@ int keep_poll_fd(struct socket_object *listener)
         if (fd >= 0)
             fd = table_hide(fd);
         if (fd >= 0)
-            sets[set_count++] = (struct set){listener->id, fd};
+            sets[set_count++] = (struct set){.listener_id = listener->id, .fd = fd};
     }
     small_lock_give(&kept_lock);
     if (fd < 0)
@@ -220,6 +280,8 @@ void keep_arm(const struct socket_object *listener)
         if (kept_accepting.items[i].key == listener->id)
             arm(&kept_accepting.items[i], EPOLLIN);
     }
+    if (is_shared(listener->slot))
+        stamp(listener, FOYER_KEEP_ACCEPTS);
     small_lock_give(&kept_lock);
     atomic_thread_fence(memory_order_seq_cst);
 }
@@ -287,20 +349,36 @@ void keep_take_rings(const struct socket_object *listener)
     } while (count == POLL_EVENTS);
 }
 
+/* Whether this process has ever come to it; whoever has waited for connections has a set. */
+static bool accepts_from(const struct socket_object *listener)
+{
+    if (atomic_load(&listener->slot->acceptor) == own_identity())
+        return true;
+    if (!small_lock_take(&kept_lock))
+        return false;
+    bool has_set = find_set(listener->id) != NULL;
+    small_lock_give(&kept_lock);
+    return has_set;
+}
+
 /*
- * Another process gets the listener, too. Where this one accepts, connections that it holds could be
- * offered to it and wait, though the other one is idle: from now on they come by the queue.
+ * Another process gets the listener, too. Nobody knows whether this one will accept again: until it
+ * comes to the listener, connections that it holds are not to be offered to it.
  */
 void keep_listener_shared(struct socket_object *listener)
 {
     struct socket_object *gone[KEPT_MAX];
     uint32_t gone_count = 0;
-    if (atomic_load(&listener->slot->acceptor) != own_identity())
+    if (!accepts_from(listener))
         return;
-    atomic_fetch_or(&listener->slot->options, FOYER_SLOT_NOT_KEPT);
+    /* An epoll that a child has, too: it would take our rings. */
+    bool is_over = atomic_load(&listener->watch_count) > 0;
+    atomic_fetch_or(&listener->slot->options,
+                    FOYER_SLOT_SHARED | (is_over ? FOYER_SLOT_NOT_KEPT : 0u));
     if (atomic_load(&kept_accepting.count) == 0 || !small_lock_take(&kept_lock))
         return;
-    for (uint32_t i = atomic_load(&kept_accepting.count); i-- > 0;) {
+    stamp(listener, LONG_AGO_NS);
+    for (uint32_t i = atomic_load(&kept_accepting.count); is_over && i-- > 0;) {
         struct kept *kept = &kept_accepting.items[i];
         if (kept->key == listener->id &&
             foyer_keep_change(kept->keep, FOYER_KEEP_PARKED, FOYER_KEEP_DISSOLVED))
@@ -339,7 +417,12 @@ void keep_listener_over(const struct socket_object *listener)
 
 void kept_enter_accepting(struct kept *kept)
 {
-    if (atomic_load(&sleepers) > 0)
+    bool is_asleep = atomic_load(&sleepers) > 0;
+    int64_t accepts_ns = 0;
+    if (is_shared(kept->sock->listener_slot))
+        accepts_ns = is_asleep ? FOYER_KEEP_ACCEPTS : clock_ns();
+    atomic_store(&kept->keep->accepts_ns, accepts_ns);
+    if (is_asleep)
         arm(kept, EPOLLIN);
 }
 

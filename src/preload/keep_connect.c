@@ -5,7 +5,11 @@
 
 #include "preload/raw.h"
 
-#define CLAIM_LOOKS 64u /* how many of them connect() looks at */
+#define SOON_NS 2000000 /* it was about to accept so short a time ago, and will be again */
+#define GROUP_MIN 32u   /* connections that are used in turn: each listener has some of them */
+#define GROUP_RENEWAL 64u
+#define SHARED_RENEWAL 16u
+#define RENEWAL_INTERVAL_NS 10000000
 
 /* A fresh socket of which nobody but the caller knows, so that another one can take its place. */
 static bool is_replaceable(const struct socket_object *sock)
@@ -39,39 +43,113 @@ static bool same_endpoint(const struct foyer_endpoint *a, const struct foyer_end
     return a->port == b->port && memcmp(&a->addr, &b->addr, sizeof(a->addr)) == 0;
 }
 
+/*
+ * How soon it would be accepted. Where several processes accept from the listener, one that serves
+ * somebody else may be long about it, while others wait.
+ */
+enum prospect { PROSPECT_NONE, PROSPECT_SOON, PROSPECT_AT_ONCE };
+
+static enum prospect prospect_of(const struct kept *kept, int64_t now_ns)
+{
+    int64_t accepts_ns = atomic_load_explicit(&kept->keep->accepts_ns, memory_order_relaxed);
+    if (accepts_ns == 0 || accepts_ns == FOYER_KEEP_ACCEPTS)
+        return PROSPECT_AT_ONCE;
+    return accepts_ns > now_ns - SOON_NS ? PROSPECT_SOON : PROSPECT_NONE;
+}
+
+struct choice {
+    uint32_t index;
+    enum prospect prospect; /* PROSPECT_NONE: nothing found */
+    bool is_useless;        /* index is that of one to let go */
+};
+
+static uint32_t count_to(uint64_t key, uint32_t *ret_newest)
+{
+    uint32_t found = 0;
+    for (uint32_t i = atomic_load(&kept_connecting.count); i-- > 0;) {
+        if (kept_connecting.items[i].key == key && found++ == 0)
+            *ret_newest = i;
+    }
+    return found;
+}
+
+/* Linux spreads connections over a SO_REUSEPORT group by their ports: so several are used in turn. */
+static bool is_spread(const struct kept *kept)
+{
+    return atomic_load_explicit(&kept->keep->is_of_group, memory_order_relaxed) != 0;
+}
+
+/*
+ * Now and then there is a new connection: there may be a new listener in the group, or an acceptor
+ * that has nothing to do while this one has. Not often, it costs as much as twenty others.
+ */
+static bool is_new_one_due(uint32_t turn, uint32_t interval, int64_t now_ns)
+{
+    static int64_t last_ns;
+    if (turn % interval != 0 || now_ns - last_ns < RENEWAL_INTERVAL_NS)
+        return false;
+    last_ns = now_ns;
+    return true;
+}
+
+/* With the lock held. */
+static struct choice choose_parked(const struct socket_object *fresh,
+                                   const struct foyer_endpoint *remote, uint32_t turn)
+{
+    struct choice choice = {.prospect = PROSPECT_NONE};
+    uint64_t key = kept_destination_key(remote);
+    uint32_t count = atomic_load(&kept_connecting.count), start = 0;
+    uint32_t match_count = count_to(key, &start);
+    int64_t now_ns = clock_ns();
+    if (match_count == 0)
+        return choice;
+    /* Else the newest, which is the likeliest to be in the caches. */
+    if (is_spread(&kept_connecting.items[start])) {
+        if (match_count < GROUP_MIN || is_new_one_due(turn, GROUP_RENEWAL, now_ns))
+            return choice;
+        start = turn % count;
+    }
+    for (uint32_t i = 0; i < count && choice.prospect != PROSPECT_AT_ONCE; i++) {
+        uint32_t index = (start + count - i) % count;
+        const struct kept *kept = &kept_connecting.items[index];
+        if (kept->key != key || kept->sock->family != fresh->family)
+            continue;
+        if (kept_is_dead(kept) || atomic_load(&kept->sock->is_shared))
+            return (struct choice){.index = index, .is_useless = true};
+        enum prospect prospect = prospect_of(kept, now_ns);
+        if (prospect > choice.prospect && kept_state(kept) == FOYER_KEEP_PARKED &&
+            same_endpoint(&kept->sock->slot->remote, remote) && has_room_for(kept->sock, fresh)) {
+            choice.index = index;
+            choice.prospect = prospect;
+        }
+    }
+    if (choice.prospect == PROSPECT_SOON && is_new_one_due(turn, SHARED_RENEWAL, now_ns))
+        choice.prospect = PROSPECT_NONE;
+    return choice;
+}
+
 /* A parked connection to the destination, out of the list; or NULL. */
 static struct socket_object *claim(const struct socket_object *fresh,
                                    const struct foyer_endpoint *remote)
 {
-    uint64_t key = kept_destination_key(remote);
-    struct socket_object *found = NULL, *gone = NULL;
-    unsigned looks = 0;
-    if (!small_lock_take(&kept_lock))
-        return NULL;
-    for (uint32_t i = atomic_load(&kept_connecting.count);
-         found == NULL && gone == NULL && looks < CLAIM_LOOKS && i-- > 0;) {
-        struct kept *kept = &kept_connecting.items[i];
-        struct socket_object *sock = kept->sock;
-        if (kept->key != key || sock->family != fresh->family)
-            continue;
-        looks++;
-        if (kept_is_dead(kept) || atomic_load(&sock->is_shared)) {
-            gone = kept_take_at(&kept_connecting, i).sock;
-        } else if (same_endpoint(&sock->slot->remote, remote) && has_room_for(sock, fresh) &&
-                   foyer_keep_change(kept->keep, FOYER_KEEP_PARKED, FOYER_KEEP_CLAIMED)) {
-            found = kept_take_at(&kept_connecting, i).sock;
+    static uint32_t turn;
+    for (;;) {
+        struct socket_object *sock = NULL;
+        bool is_claimed = false;
+        if (!small_lock_take(&kept_lock))
+            return NULL;
+        struct choice choice = choose_parked(fresh, remote, ++turn);
+        if (choice.is_useless || choice.prospect != PROSPECT_NONE) {
+            struct kept kept = kept_take_at(&kept_connecting, choice.index);
+            sock = kept.sock;
+            is_claimed = !choice.is_useless &&
+                         foyer_keep_change(kept.keep, FOYER_KEEP_PARKED, FOYER_KEEP_CLAIMED);
         }
+        small_lock_give(&kept_lock);
+        if (sock == NULL || (is_claimed && has_peer(sock)))
+            return sock;
+        kept_let_go(sock);
     }
-    small_lock_give(&kept_lock);
-    if (gone != NULL)
-        kept_let_go(gone);
-    if (gone != NULL)
-        return claim(fresh, remote);
-    if (found != NULL && !has_peer(found)) {
-        kept_let_go(found);
-        return claim(fresh, remote);
-    }
-    return found;
 }
 
 /* The fresh socket goes back to the spare ones, as it was. */

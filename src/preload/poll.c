@@ -103,17 +103,25 @@ static nfds_t announce(const struct poll_set *set)
     return listener_count;
 }
 
+static void each_listener(const struct poll_set *set, void (*act)(const struct socket_object *sock))
+{
+    for (nfds_t i = 0; i < set->count; i++) {
+        const struct object *object = set->objects[i];
+        const struct socket_object *sock = (const struct socket_object *)object;
+        if (object != NULL && object->kind == OBJECT_SOCKET &&
+            slot_state(sock) == FOYER_SLOT_LISTENING)
+            act(sock);
+    }
+}
+
 /* After the sleep, where one of those bells has rung. */
 static void take_rings(const struct poll_set *set)
 {
     bool has_rung = false;
     for (nfds_t i = 0; i < set->listener_count; i++)
         has_rung |= set->kernel[set->count + i].revents != 0;
-    for (nfds_t i = 0; has_rung && i < set->count; i++) {
-        const struct object *object = set->objects[i];
-        if (object != NULL && object->kind == OBJECT_SOCKET)
-            keep_take_rings((const struct socket_object *)object);
-    }
+    if (has_rung)
+        each_listener(set, keep_take_rings);
 }
 
 static void bells(const struct poll_set *set, void (*act)(struct socket_object *sock))
@@ -211,6 +219,8 @@ static int sleep_once(struct poll_set *set, int64_t deadline, const sigset_t *ma
     }
     bells(set, bell_leave);
     keep_sleep_end();
+    if (set->listener_count > 0 && keep_is_shared())
+        each_listener(set, keep_disarm);
     if (count <= 0)
         return count;
     take_rings(set);
@@ -221,6 +231,8 @@ static int sleep_once(struct poll_set *set, int64_t deadline, const sigset_t *ma
 static int poll_wait(struct poll_set *set, int64_t deadline, bool may_sleep, const sigset_t *mask)
 {
     for (set->rounds = 0;; set->rounds++) {
+        if (keep_is_shared())
+            each_listener(set, keep_look);
         int ready = scan_foyer(set, false);
         if (ready > 0 || !may_sleep)
             return check_kernel(set, mask, ready);

@@ -78,6 +78,7 @@ struct channel {
     int bell; /* hidden descriptor that rings the peer; -1: the program end, which rings foyerd */
     uint64_t id;            /* 0: the mapping is not to be kept */
     _Atomic bool is_shared; /* a forked process has it mapped, too */
+    _Atomic bool is_moved;  /* FOYER_SLOT_MOVED, and bell is the new one */
     void *memory;
     size_t size;
     struct foyer_ring rx, tx;
@@ -241,6 +242,8 @@ static inline struct channel *socket_channel_now(const struct socket_object *soc
                                 memory_order_acquire);
 }
 
+/* FOYER_SLOT_MOVED is set: fetches the bell of whoever has the other end now. */
+void socket_follow_peer(const struct socket_object *sock, int fd);
 /* The channel; fetched from foyerd where another process made the connection. NULL: none. */
 struct channel *socket_channel(struct socket_object *sock, int fd);
 
@@ -267,6 +270,8 @@ uint32_t socket_readiness(struct socket_object *sock, int fd);
 
 /* Wakes whoever sleeps behind the other end: the peer, or foyerd. False: it is not sure. */
 bool channel_ring(const struct channel *channel, int fd);
+/* The same, also where foyerd has given the other end to another process meanwhile. */
+bool socket_ring(const struct socket_object *sock, int fd, const struct channel *channel);
 /*
  * The same where the other end has announced itself in `waiter` (of either ring, after head or tail
  * was published) and nobody has rung for that announcement yet.
@@ -393,7 +398,7 @@ static inline bool urgent_was_seen(const struct foyer_ring *ring)
 }
 
 /* An urgent byte has been published: SIGURG, and the doorbell. */
-void urgent_signal(const struct channel *channel, int fd);
+void urgent_signal(const struct socket_object *sock, int fd, const struct channel *channel);
 /*
  * With the read lock: how many of the *io_size bytes from `at` on one recv may give, after having
  * passed over *ret_skip of them. False: none, since it has_some already.
@@ -454,6 +459,10 @@ int keep_connect(struct socket_object *fresh, int fd, const struct foyer_endpoin
 
 /* This process accepts from it, or waits for connections. */
 void keep_note_acceptor(struct socket_object *listener);
+/* Connections are kept from a listener that other processes accept from, too. */
+bool keep_is_shared(void);
+/* It comes by while it is busy; who connects is to know. */
+void keep_look(const struct socket_object *listener);
 /* Another process gets the descriptor, too. */
 void keep_listener_shared(struct socket_object *listener);
 /* There are kept ends of accepted connections. */
@@ -471,12 +480,14 @@ void keep_drop_connecting(void);
 
 /*
  * A sleep on listeners: begin, arm each, look once more whether something is offered, and sleep on
- * keep_poll_fd() of each as well (-1: there is none); then end, and take_rings where it was readable.
+ * keep_poll_fd() of each as well (-1: there is none); then end, disarm each, and take_rings where it
+ * was readable.
  */
 int keep_poll_fd(struct socket_object *listener);
 void keep_sleep_begin(void);
 void keep_arm(const struct socket_object *listener);
 void keep_sleep_end(void);
+void keep_disarm(const struct socket_object *listener);
 /* For others who sleep: arms the listener, and rings where something is offered already. */
 void keep_wake(const struct socket_object *listener);
 void keep_take_rings(const struct socket_object *listener);

@@ -551,7 +551,7 @@ static int socket_shutdown(struct socket_object *sock, int fd, int how)
         foyer_arrival_note_end(&channel->tx);
         atomic_compare_exchange_strong(&channel->tx.shared->writer_state, &open, FOYER_RING_FIN);
         if (foyer_ring_take_reader_waiting(&channel->tx) || channel->bell < 0)
-            channel_ring(channel, fd);
+            socket_ring(sock, fd, channel);
     }
     wake_own_sleepers(sock);
     return 0;

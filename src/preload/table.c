@@ -434,6 +434,7 @@ struct channel *channel_create_kept(uint64_t id, int memfd, uint32_t ring_size, 
     channel->next = NULL;
     channel->id = id;
     atomic_store(&channel->is_shared, false);
+    atomic_store(&channel->is_moved, false);
     channel->pool_index = index;
     channel->bell = bell;
     channel->rx_nook = channel->tx_nook = NULL;

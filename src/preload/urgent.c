@@ -55,9 +55,11 @@ static bool is_taken(const struct socket_object *sock, const struct mark *mark)
 
 /* ---- sending ------------------------------------------------------------------------------- */
 
-void urgent_signal(const struct channel *channel, int fd)
+void urgent_signal(const struct socket_object *sock, int fd, const struct channel *channel)
 {
     char byte = 0;
+    if (unlikely((slot_options(sock) & FOYER_SLOT_MOVED) != 0))
+        socket_follow_peer(sock, fd);
     /* A relayed connection's is foyerd's to send, and the peer's. */
     if (channel->bell >= 0 && !preload_config.is_sandboxed)
         raw_send(channel->bell, &byte, 1, MSG_OOB | MSG_DONTWAIT | MSG_NOSIGNAL);

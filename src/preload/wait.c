@@ -292,6 +292,14 @@ bool channel_ring(const struct channel *channel, int fd)
     return sent == 1;
 }
 
+bool socket_ring(const struct socket_object *sock, int fd, const struct channel *channel)
+{
+    /* Whoever announced there did so after foyerd had set it. */
+    if (unlikely((slot_options(sock) & FOYER_SLOT_MOVED) != 0))
+        socket_follow_peer(sock, fd);
+    return channel_ring(channel, fd);
+}
+
 /*
  * The sleeps that this thread has rung for last, one of each of a few peers. An event loop that
  * sleeps behind fifty sockets is rung once, not fifty times (foyer_ring_announce_as). The peer's
@@ -320,7 +328,7 @@ static void wake_announced(const struct socket_object *sock, int fd, const struc
         return; /* it stands until the sleeper takes it back */
     uint32_t taken = atomic_exchange(&waiter->waiting, 0);
     /* A bell that may not have been heard answers for nobody else. */
-    if (taken != 0 && channel_ring(channel, fd) && is_answerable && taken == token)
+    if (taken != 0 && socket_ring(sock, fd, channel) && is_answerable && taken == token)
         *last = now;
 }
 

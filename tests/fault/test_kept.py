@@ -47,6 +47,59 @@ while True:
             end.sendall(b"%d" % os.getpid())
 """
 
+# Workers as nginx and Apache have them: the listener, or a SO_REUSEPORT group of them, is open before
+# they are forked, and the master accepts nothing. Each answers with its process id and closes first;
+# who sends "hold" keeps its worker until it hangs up. Arguments: how they wait (accept, epoll) and
+# how many listeners. Commands: "kill 0": kill -9 of that worker, and another one in its place;
+# "stop 0", "continue 0".
+WORKERS = """
+import os, select, signal, socket, sys
+COUNT = 3
+waits_in, listener_count = sys.argv[1], int(sys.argv[2])
+listeners = [socket.create_server(("0.0.0.0", 7000), backlog=256, reuse_port=listener_count > 1)
+             for _ in range(listener_count)]
+def answer(listener):
+    with listener.accept()[0] as end:
+        end.sendall(b"%d" % os.getpid())
+        if end.recv(4) == b"hold":
+            end.recv(1)
+def work(listener):
+    if waits_in == "accept":
+        while True:
+            answer(listener)
+    listener.setblocking(False)
+    ready = select.epoll()
+    ready.register(listener, select.EPOLLIN)
+    while True:
+        for _ in ready.poll():
+            try:
+                answer(listener)
+            except BlockingIOError:
+                pass
+def begin(index):
+    child = os.fork()
+    if child == 0:
+        work(listeners[index % listener_count])
+    return child
+children = [begin(index) for index in range(COUNT)]
+print(*children, flush=True)
+for line in sys.stdin:
+    command, index = line.split()
+    index = int(index)
+    if command == "kill":
+        os.kill(children[index], signal.SIGKILL)
+        os.waitpid(children[index], 0)
+        children[index] = begin(index)
+    elif command == "stop":
+        os.kill(children[index], signal.SIGSTOP)
+        os.waitpid(children[index], os.WUNTRACED)
+    else:
+        os.kill(children[index], signal.SIGCONT)
+    print(*children, flush=True)
+for child in children:
+    os.kill(child, signal.SIGKILL)
+"""
+
 # Two listeners, each with a thread that sleeps in accept(); others answer and close.
 THREADS = """
 import socket, threading
@@ -72,8 +125,20 @@ def ask(port=7000, closes=False):
         end.connect((address, port))
         port = end.getsockname()[1]
         answer = end.recv(100)
+        end.shutdown(socket.SHUT_WR)
         assert closes or end.recv(1) == b""
         return answer.decode(), port
+held = []
+def hold():
+    end = socket.create_connection((address, 7000), 10)
+    answer = end.recv(100).decode()
+    end.sendall(b"hold")
+    held.append(end)
+    return answer, end.getsockname()[1]
+def let_go():
+    while held:
+        held.pop().close()
+    return "free", 0
 def bind(port):
     with socket.socket() as end:
         end.bind(("", port))
@@ -83,6 +148,8 @@ for line in sys.stdin:
     try:
         if words[0] == "ask":
             print(*ask(), flush=True)
+        elif words[0] in ("hold", "let_go"):
+            print(*{"hold": hold, "let_go": let_go}[words[0]](), flush=True)
         elif words[0] == "ask-threads":
             print(*[ask(int(port), True)[0] for port in words[1:]], flush=True)
         else:
@@ -156,8 +223,8 @@ class Kept(unittest.TestCase):
         self.client = Program(self.building, "client", CLIENT, self.address)
         self.addCleanup(self.client.end)
 
-    def serve(self, source=SERVER):
-        server = Program(self.building, "server", source)
+    def serve(self, source=SERVER, *args):
+        server = Program(self.building, "server", source, *args)
         self.addCleanup(lambda: server.process.poll() is None and server.end())
         wait_until(lambda: any(s["state"] == "LISTEN" for s in self.building.ports("server")),
                    "the server to listen")
@@ -234,6 +301,89 @@ class Kept(unittest.TestCase):
         more, _ = self.ask_often()
         self.assertNotEqual(more, answers)
         self.assertEqual(more, {child})
+
+    # ---- several accepting processes ------------------------------------------------------------
+
+    def workers(self, waits_in, listener_count=1):
+        """Their process ids."""
+        self.server.end()
+        self.server = self.serve(WORKERS, waits_in, str(listener_count))
+        return self.server.process.stdout.readline().split()
+
+    def workers_serve_again(self, waits_in):
+        pids = self.workers(waits_in)
+        answers, ports = self.ask_often(40)
+        self.assertLessEqual(answers, set(pids))
+        self.assertLess(len(ports), 15, ports)
+
+    def test_workers_in_accept(self):
+        self.workers_serve_again("accept")
+
+    def test_workers_in_epoll(self):
+        self.workers_serve_again("epoll")
+
+    def test_group_serves_again(self):
+        """Each listener of a SO_REUSEPORT group has its share of the connections."""
+        pids = self.workers("epoll", 3)
+        answers, ports = self.ask_often(200)
+        self.assertEqual(answers, set(pids))
+        self.assertLess(len(ports), 100, ports)
+
+    def test_worker_is_busy(self):
+        """One that serves somebody else for long leaves what comes to the others."""
+        for waits_in in ("accept", "epoll"):
+            pids = self.workers(waits_in)
+            self.ask_often()
+            busy = {self.client.tell("hold")[0] for _ in range(2)}
+            self.assertEqual(len(busy), 2, busy)
+            answers, _ = self.ask_often(30)
+            self.assertEqual(answers, set(pids) - busy)
+            self.client.tell("let_go")
+            self.ask_often()
+
+    def test_worker_is_stopped(self):
+        """It sleeps in accept for all that anybody knows, and does not wake."""
+        pids = self.workers("accept")
+        for index in range(3):
+            self.ask_often(30)
+            self.server.tell(f"stop {index}")
+            answers, _ = self.ask_often(30)
+            self.assertLessEqual(answers, set(pids) - {pids[index]})
+            self.server.tell(f"continue {index}")
+
+    def test_worker_is_killed(self):
+        """What it had not accepted yet goes to the others."""
+        for waits_in in ("accept", "epoll"):
+            self.workers(waits_in)
+            for _ in range(6):
+                self.ask_often()
+                pids = self.server.tell(f"kill {self.random.randrange(3)}")
+                answers, _ = self.ask_often()
+                self.assertLessEqual(answers, set(pids))
+
+    def test_kills_of_workers_in_a_storm(self):
+        descriptors = f"/proc/{self.status()['pid']}/fd"
+        resting = len(os.listdir(descriptors))
+        for waits_in in ("accept", "epoll"):
+            self.workers(waits_in)
+            storms = [self.storm(SECONDS) for _ in range(2)]
+            end = time.monotonic() + SECONDS
+            while time.monotonic() < end:
+                time.sleep(self.random.random() * 0.2)
+                index = self.random.randrange(3)
+                if self.random.random() < 0.5:
+                    self.server.tell(f"kill {index}")
+                else:
+                    self.server.tell(f"stop {index}")
+                    time.sleep(self.random.random() * 0.1)
+                    self.server.tell(f"continue {index}")
+            for storm in storms:
+                output = storm.communicate(timeout=60)[0]
+                self.assertNotIn("hangs", output)
+                self.assertGreater(int(output), 10)
+            self.server.end()
+        wait_until(lambda: len(os.listdir(descriptors)) <= resting + 16,
+                   "the descriptors to be closed")
 
     def test_foyerd_killed(self):
         self.ask_often()

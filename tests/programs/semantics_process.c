@@ -171,24 +171,21 @@ static void fork_shares(void)
     say_result("write", send(b, "x", 1, MSG_NOSIGNAL));
 }
 
-static void fork_accepts(void)
+static _Noreturn void accept_and_answer(int listening)
 {
-    int listening = listener(16);
-    pid_t children[3];
-    for (int i = 0; i < 3; i++) {
-        children[i] = fork();
-        if (children[i] == 0) {
-            for (;;) {
-                char byte = 0;
-                int fd = accept(listening, NULL, NULL);
-                if (recv(fd, &byte, 1, 0) == 1)
-                    send(fd, &byte, 1, 0);
-                close(fd);
-            }
-        }
+    for (;;) {
+        char byte = 0;
+        int fd = accept(listening, NULL, NULL);
+        if (recv(fd, &byte, 1, 0) == 1)
+            send(fd, &byte, 1, 0);
+        close(fd);
     }
+}
+
+static int answered(int listening, int count)
+{
     int good = 0;
-    for (int i = 0; i < 30; i++) {
+    for (int i = 0; i < count; i++) {
         char byte = (char)i, back = -1;
         int fd = connected_to(listening);
         send(fd, &byte, 1, 0);
@@ -196,8 +193,84 @@ static void fork_accepts(void)
         good += back == byte;
         close(fd);
     }
-    say(" good=%d", good);
+    return good;
+}
+
+static void fork_accepts(void)
+{
+    int listening = listener(16);
+    pid_t children[3];
     for (int i = 0; i < 3; i++) {
+        children[i] = fork();
+        if (children[i] == 0)
+            accept_and_answer(listening);
+    }
+    say(" good=%d", answered(listening, 30));
+    for (int i = 0; i < 3; i++) {
+        kill(children[i], SIGKILL);
+        waitpid(children[i], NULL, 0);
+    }
+}
+
+/* What one of several acceptors does not accept, another one does. */
+static void fork_accepts_and_stops(void)
+{
+    int listening = listener(16);
+    pid_t children[2];
+    for (int i = 0; i < 2; i++) {
+        children[i] = fork();
+        if (children[i] == 0)
+            accept_and_answer(listening);
+    }
+    say(" both=%d", answered(listening, 40));
+    for (int i = 0; i < 2; i++) {
+        kill(children[i], SIGSTOP);
+        waitpid(children[i], NULL, WUNTRACED);
+        say(" one=%d", answered(listening, 20));
+        kill(children[i], SIGCONT);
+    }
+    say(" both=%d", answered(listening, 20));
+    kill(children[0], SIGKILL);
+    waitpid(children[0], NULL, 0);
+    say(" one=%d", answered(listening, 20));
+    kill(children[1], SIGKILL);
+    waitpid(children[1], NULL, 0);
+}
+
+/* Connections of one client come to each listener of a group. */
+static void group_spreads(void)
+{
+    int listeners[2], first = socket(AF_INET, SOCK_STREAM, 0), counts[2] = {0};
+    pid_t children[2];
+    listeners[0] = first;
+    listeners[1] = socket(AF_INET, SOCK_STREAM, 0);
+    for (int i = 0; i < 2; i++) {
+        struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+        if (i == 1)
+            addr = name_of(first);
+        set_int(listeners[i], SOL_SOCKET, SO_REUSEPORT, 1);
+        must(bind(listeners[i], (struct sockaddr *)&addr, sizeof(addr)));
+        must(listen(listeners[i], 64));
+    }
+    for (int i = 0; i < 2; i++) {
+        children[i] = fork();
+        for (int fd; children[i] == 0;) {
+            char byte = (char)i;
+            fd = accept(listeners[i], NULL, NULL);
+            send(fd, &byte, 1, 0);
+            close(fd);
+        }
+    }
+    for (int i = 0; i < 100; i++) {
+        char byte = 2;
+        int fd = connected_to(first);
+        recv(fd, &byte, 1, 0);
+        close(fd);
+        if (byte == 0 || byte == 1)
+            counts[(int)byte]++;
+    }
+    say(" all=%d each=%d", counts[0] + counts[1], counts[0] > 10 && counts[1] > 10);
+    for (int i = 0; i < 2; i++) {
         kill(children[i], SIGKILL);
         waitpid(children[i], NULL, 0);
     }
@@ -737,6 +810,8 @@ static const struct semantics_case cases[] = {
     {"foreign_protocols", foreign_protocols},
     {"fork_shares", fork_shares},
     {"fork_accepts", fork_accepts},
+    {"fork_accepts_and_stops", fork_accepts_and_stops},
+    {"group_spreads", group_spreads},
     {"fork_connects", fork_connects},
     {"parent_exits_first", parent_exits_first},
     {"fork_shares_epoll", fork_shares_epoll},

@@ -108,6 +108,11 @@ bool socket_is_nonblocking(const struct socket_object *sock, int flags)
     return (flags & MSG_DONTWAIT) != 0 || (slot_options(sock) & FOYER_SLOT_NONBLOCK) != 0;
 }
 
+void socket_follow_peer(const struct socket_object *sock, int fd)
+{
+    (void)sock, (void)fd;
+}
+
 struct channel *socket_channel(struct socket_object *sock, int fd)
 {
     (void)fd;
