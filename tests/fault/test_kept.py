@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import random
+import select
 import signal
 import subprocess
 import sys
@@ -146,7 +147,10 @@ def bind(port):
 for line in sys.stdin:
     words = line.split()
     try:
-        if words[0] == "ask":
+        if words[0] == "connect":
+            with socket.create_connection((address, 7000), 10):
+                print("connected", flush=True)
+        elif words[0] == "ask":
             print(*ask(), flush=True)
         elif words[0] in ("hold", "let_go"):
             print(*{"hold": hold, "let_go": let_go}[words[0]](), flush=True)
@@ -196,9 +200,12 @@ class Program:
             start_new_session=True)
         building.started.append(self.process)
 
-    def tell(self, command):
+    def send(self, command):
         self.process.stdin.write(command + "\n")
         self.process.stdin.flush()
+
+    def tell(self, command):
+        self.send(command)
         return self.process.stdout.readline().split()
 
     def end(self):
@@ -283,6 +290,20 @@ class Kept(unittest.TestCase):
             self.server.kill()
             self.assertEqual(self.client.tell("ask")[0], "ECONNREFUSED")
             self.server = self.serve()
+
+    def test_server_killed_unknown_to_foyerd(self):
+        """Who connects looks whether the other end lives, and asks foyerd when it does not."""
+        self.ask_often()
+        foyerd = self.status()["pid"]
+        os.kill(foyerd, signal.SIGSTOP)
+        try:
+            self.server.kill()
+            self.client.send("connect")
+            self.assertEqual(select.select([self.client.process.stdout], [], [], 0.5)[0], [],
+                             "connected to a program that is dead")
+        finally:
+            os.kill(foyerd, signal.SIGCONT)
+        self.assertEqual(self.client.process.stdout.readline().split()[0], "ECONNREFUSED")
 
     def test_threads_that_sleep(self):
         """Who is woken for one listener leaves the other's sleeper its ring."""
