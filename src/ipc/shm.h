@@ -373,7 +373,7 @@ _Static_assert(sizeof(struct foyer_slot) <= FOYER_SLOT_SIZE, "slots are 256 byte
 /* What an accepted socket has from its listener, as Linux clones it. */
 #define FOYER_SLOT_INHERITED                                                                       \
     (FOYER_SLOT_REUSEADDR | FOYER_SLOT_REUSEPORT | FOYER_SLOT_V6ONLY | FOYER_SLOT_NODELAY |        \
-     FOYER_SLOT_CORK | FOYER_SLOT_KEEPALIVE | FOYER_SLOT_LINGER)
+     FOYER_SLOT_CORK | FOYER_SLOT_KEEPALIVE | FOYER_SLOT_LINGER | FOYER_SLOT_OOBINLINE)
 
 /* The options that are not bits. from NULL: the defaults. */
 static inline void foyer_slot_copy_settings(struct foyer_slot *to, const struct foyer_slot *from)

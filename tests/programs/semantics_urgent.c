@@ -125,6 +125,19 @@ static void inline_is_data(void)
     say_poll("poll", b);
 }
 
+static void inline_comes_from_the_listener(void)
+{
+    int listening = listener(1), value = -1;
+    socklen_t size = sizeof(value);
+    set_int(listening, SOL_SOCKET, SO_OOBINLINE, 1);
+    int a = connected_to(listening), b = accept(listening, NULL, NULL);
+    must(getsockopt(b, SOL_SOCKET, SO_OOBINLINE, &value, &size));
+    say(" inherited=%d", value);
+    put(a, "12!", MSG_OOB);
+    say_recv("data", b, 10, 0);
+    say_recv("data", b, 10, 0);
+}
+
 static void inline_set_late(void)
 {
     int a, b;
@@ -437,6 +450,7 @@ static const struct semantics_case cases[] = {
     {"waiting_for_all_stops_at_the_mark", waiting_for_all_stops_at_the_mark},
     {"small_reads_to_the_mark", small_reads_to_the_mark},
     {"inline_is_data", inline_is_data},
+    {"inline_comes_from_the_listener", inline_comes_from_the_listener},
     {"inline_set_late", inline_set_late},
     {"peeking", peeking},
     {"only_the_urgent_byte", only_the_urgent_byte},
