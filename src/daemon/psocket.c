@@ -315,18 +315,19 @@ static bool reap_holder(const struct psocket *psocket, foyer_socket holder)
 }
 
 /* The same for all of a host: a 4-tuple is taken, and the stack does not say by whom. */
-static bool reap_host(struct psocket *psocket)
+static bool reap_host(const struct psocket *psocket)
 {
-    const struct list_node *head = &psocket->host->sockets;
+    struct list_node *sockets = &psocket->host->sockets, *node;
     bool has_reaped = false;
-    struct list_node *node = head->next;
-    while (node != head) {
+    struct list_node looked_at;
+    list_init(&looked_at);
+    /* Closing one may take any other off the list: so each goes to another list first. */
+    while ((node = list_pop_front(sockets)) != NULL) {
         struct psocket *other = LIST_ENTRY(node, struct psocket, host_node);
-        bool is_gone = other != psocket && psocket_reap(other);
-        has_reaped |= is_gone;
-        /* A listener takes others with it: begin anew. */
-        node = is_gone ? head->next : node->next;
+        list_push_back(&looked_at, node);
+        has_reaped |= other != psocket && psocket_reap(other);
     }
+    list_splice_back(sockets, &looked_at);
     return has_reaped;
 }
 
