@@ -1,5 +1,5 @@
 /*
- * Kept connections: docs/decisions/0006.
+ * Kept connections: docs/decisions/0006; with several accepting processes 0008.
  *
  *     close     -> keep_leave    both ends have: the connection is parked
  *     connect   -> keep_connect  a parked one to the same destination takes the place of the fresh
