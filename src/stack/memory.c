@@ -124,9 +124,8 @@ void host_shed(struct foyer_host *host)
 
     host->wants_shed = false;
     walk(host, false);
-    for (uint32_t i = 0; FOYER_WITH_TCP && i < SHED_TIME_WAITS && host->stats.memory_bytes > target;
-         i++) {
-        if (!time_wait_shed(host))
+    for (uint32_t i = 0; i < SHED_TIME_WAITS && host->stats.memory_bytes > target; i++) {
+        if (!FOYER_WITH_TCP || !time_wait_shed(host))
             break;
     }
     if (host->stats.memory_bytes > target)

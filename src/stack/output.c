@@ -110,7 +110,9 @@ void output_release(struct foyer_host *host)
 {
     struct list_node *node;
 
-    while (FOYER_WITH_UDP && (node = list_pop_front(&host->release_list)) != NULL)
+    if (!FOYER_WITH_UDP)
+        return;
+    while ((node = list_pop_front(&host->release_list)) != NULL)
         udp_release(host, LIST_ENTRY(node, struct sock, release_node));
 }
 
@@ -374,7 +376,7 @@ static enum step next_sock(struct foyer_host *host, struct batch *batch, foyer_t
     if (node == NULL)
         return STEP_NOTHING;
     struct sock *sock = LIST_ENTRY(node, struct sock, output_node);
-    if (!host->takes_long_way && PROTOCOL_IS_TCP(sock->protocol) &&
+    if (PROTOCOL_IS_TCP(sock->protocol) && !host->takes_long_way &&
         tcp_fast_output(host, sock, host->headers[batch->count], &batch->packets[batch->count],
                         now))
         return STEP_PACKET;

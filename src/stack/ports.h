@@ -79,7 +79,7 @@ static inline bool ports_has_foreign(const struct foyer_host *host)
 
 static inline struct port_protocol *ports_of(struct foyer_host *host, uint8_t protocol)
 {
-    return &host->ports[FOYER_WITH_UDP && PROTOCOL_IS_TCP(protocol)];
+    return &host->ports[PROTOCOL_IS_TCP(protocol) ? FOYER_WITH_UDP : 0];
 }
 
 static inline bool port_bitmap_has(const struct port_bitmap *bitmap, uint16_t port)

@@ -130,7 +130,7 @@ void sock_free_without_slot(struct foyer_host *host, struct sock *sock)
         timer_cancel(&host->timers, &sock->timer);
     else
         list_remove(&sock->release_node);
-    if (PROTOCOL_IS_UDP(sock->protocol) && FOYER_WITH_MULTICAST)
+    if (FOYER_WITH_MULTICAST && PROTOCOL_IS_UDP(sock->protocol))
         group_leave_all(host, sock);
     if (PROTOCOL_IS_UDP(sock->protocol))
         (void)udp_errors_switch(host, sock, false);
@@ -607,7 +607,9 @@ int foyer_socket_shutdown(struct foyer_host *host, foyer_socket socket, unsigned
         sock->flags |= SOCK_SHUT_READ;
     if (how & FOYER_SHUTDOWN_WRITE)
         sock->flags |= SOCK_SHUT_WRITE;
-    return is_carried || !FOYER_WITH_TCP ? 0 : tcp_shutdown(host, sock, how, host->now_ns);
+    if (!FOYER_WITH_TCP)
+        return 0;
+    return is_carried ? 0 : tcp_shutdown(host, sock, how, host->now_ns);
 }
 
 static void close_udp(struct foyer_host *host, struct sock *sock)
