@@ -479,6 +479,15 @@ static bool is_of_flight(const struct tcb *tcb, const struct icmp_error *error)
     return seq_ge(seq, tcb->snd_una) && seq_le(seq, tcb->snd_nxt);
 }
 
+/* The server's end of a Fast Open is in use before its handshake is complete (RFC 7413 section 4.2.2):
+ * once the program has it, it is no attempt any more that an error may end, as on Linux. What it sends
+ * ends it in its time. */
+static bool is_attempt(const struct sock *sock)
+{
+    return !tcp_is_synchronized(sock) &&
+           !(tcp_is_fast_child(sock) && (sock->flags & SOCK_CHILD) == 0);
+}
+
 void tcp_icmp_error(struct foyer_host *host, struct sock *sock, const struct icmp_error *error,
                     foyer_time_ns now)
 {
@@ -495,7 +504,7 @@ void tcp_icmp_error(struct foyer_host *host, struct sock *sock, const struct icm
     }
     /* RFC 5461 section 4, RFC 9293 section 3.9.2.2 (MUST-56): established connections live on;
      * SHLD-26 is not followed for them, since anybody on the path could end them. */
-    if (error->is_hard && !tcp_is_synchronized(sock)) {
+    if (error->is_hard && is_attempt(sock)) {
         host->stats.tcp_attempt_fails++;
         tcp_finish(host, sock, error->error);
         return;

@@ -132,8 +132,8 @@ static bool is_excused(const struct end *end, int error)
     if (!is_complete(end->conn))
         good |= EXCUSE_LOSS | EXCUSE_PARTITION | EXCUSE_MEMORY | EXCUSE_ICMP | EXCUSE_OVERFLOW |
                 EXCUSE_REFUSED;
-    /* The server's end of a Fast Open is in use before its handshake is complete (RFC 7413 section
-     * 4.2.2), and until then a hard ICMP error ends it (RFC 9293 section 3.9.2.2). */
+    /* The server's end of a Fast Open waits to be accepted before its handshake is complete (RFC 7413
+     * section 4.2.2), and until it is a hard ICMP error ends it (RFC 9293 section 3.9.2.2). */
     if (end->conn != NULL && end->conn->plans[0].is_fast_open)
         good |= EXCUSE_ICMP;
     /* Keep-alives and retransmissions that gave up. */

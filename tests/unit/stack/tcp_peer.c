@@ -6,8 +6,10 @@
 
 #include "base/bytes.h"
 #include "base/checksum.h"
+#include "unit/stack/lan.h"
 #include "wire/arp.h"
 #include "wire/eth.h"
+#include "wire/icmp.h"
 #include "wire/ipv4.h"
 
 static const uint8_t host_mac[6] = {2, 0, 0, 0, 0, 1};
@@ -207,6 +209,22 @@ void peer_send_damaged(struct peer *peer, struct seg seg)
 
     frame[size - 1] ^= 1;
     input_frame(peer, frame, size, 0, 0);
+}
+
+void peer_icmp(struct peer *peer, uint8_t type, uint8_t code, uint32_t word, uint32_t seq)
+{
+    uint8_t quoted[128], frame[256];
+    const struct foyer_addr host = foyer_addr_v4(10, 0, 0, 1), other = foyer_addr_v4(10, 0, 0, 2);
+    size_t at = lan_ip(quoted, &host, &other, WIRE_PROTOCOL_TCP, 20);
+    memset(quoted + at, 0, 20);
+    store_be16(quoted + at, HOST_PORT);
+    store_be16(quoted + at + 2, PEER_PORT);
+    store_be32(quoted + at + 4, peer->host_iss + seq);
+    size_t size = lan_icmp(frame, &other, &host, type, code, word, quoted + WIRE_ETH_SIZE,
+                           at + 20 - WIRE_ETH_SIZE);
+    const struct foyer_packet packet = {
+        .spans = {{frame, size}}, .span_count = 1, .arrival_ns = peer->now};
+    foyer_host_input(peer->host, &packet, 1, peer->now);
 }
 
 /* ---- frames out -------------------------------------------------------------------------------- */

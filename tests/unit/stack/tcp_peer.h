@@ -77,6 +77,8 @@ void peer_destroy(struct peer *peer);
 void peer_send(struct peer *peer, struct seg seg);
 /* Sends it wrapped in a real checksum that is wrong by one bit. */
 void peer_send_damaged(struct peer *peer, struct seg seg);
+/* An ICMP error of a router about the segment that the host sent at a sequence number. */
+void peer_icmp(struct peer *peer, uint8_t type, uint8_t code, uint32_t word, uint32_t seq);
 /* Takes what the host sends; true and *ret_seg where there was a TCP segment. */
 bool peer_recv(struct peer *peer, struct seg *ret_seg);
 /* Bare ACKs of a peer that has sent nothing, with a window of 60000; one with a SACK block. */

@@ -7,6 +7,7 @@
 #include <errno.h>
 
 #include "stack/stack.h"
+#include "wire/icmp.h"
 
 #define S FOYER_NS_PER_S
 
@@ -122,6 +123,30 @@ static void syn_data_is_read_and_answered_before_the_handshake_ends(void **state
     assert_int_equal(peer_info(peer).bytes_sent, 1500);
     assert_int_equal(peer_stats(peer).tcp_fastopen_passive, 1);
     peer_destroy(peer);
+}
+
+/* What ends an attempt (RFC 9293 section 3.9.2.2) does not end a connection that is in use; until the
+ * program has it, it is an attempt. */
+static void a_hard_icmp_error_ends_what_nobody_has_taken(void **state)
+{
+    (void)state;
+    for (int is_taken = 0; is_taken < 2; is_taken++) {
+        struct peer *peer = peer_listening(8, FOYER_OPT_FASTOPEN, 2);
+        struct wire_tcp_options options = get_cookie(peer);
+
+        fast_syn(peer, 0, &options, 100);
+        peer_expect(peer, SYN | ACK, 0, 101, 0);
+        if (is_taken)
+            peer->socket = take(peer);
+        peer_icmp(peer, WIRE_ICMP_UNREACHABLE, 1, 0, 0);
+        assert_int_equal(peer_state(peer),
+                         is_taken ? FOYER_STATE_SYN_RECEIVED : FOYER_STATE_CLOSED);
+        peer_send(peer, (struct seg){.flags = ACK, .seq = 101, .ack = 1, .window = 60000});
+        assert_int_equal(peer_state(peer), is_taken ? FOYER_STATE_ESTABLISHED : FOYER_STATE_CLOSED);
+        if (is_taken)
+            assert_int_equal(peer_events(peer) & FOYER_EVENT_ERROR, 0);
+        peer_destroy(peer);
+    }
 }
 
 /* The SYN-ACK could tell 65535 bytes of a larger buffer: that alone is worth no segment. */
@@ -626,6 +651,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cookie_that_was_not_asked_for_is_not_kept),
         cmocka_unit_test(syn_data_is_read_and_answered_before_the_handshake_ends),
+        cmocka_unit_test(a_hard_icmp_error_ends_what_nobody_has_taken),
         cmocka_unit_test(congestion_control_may_be_chosen_before_the_handshake_ends),
         cmocka_unit_test(buffer_beyond_the_syn_acks_window_costs_no_segment),
         cmocka_unit_test(syn_without_a_good_cookie_is_an_ordinary_one),

@@ -76,26 +76,9 @@ static void expect_end(struct peer *peer, uint64_t user, int error)
     expect_no_end(peer);
 }
 
-/* An ICMP error that quotes a segment of the host to the peer. */
-static void icmp(struct peer *peer, uint8_t type, uint8_t code, uint32_t word, uint32_t seq)
-{
-    uint8_t quoted[128], frame[256];
-    const struct foyer_addr host = foyer_addr_v4(10, 0, 0, 1), other = foyer_addr_v4(10, 0, 0, 2);
-    size_t at = lan_ip(quoted, &host, &other, WIRE_PROTOCOL_TCP, 20);
-    memset(quoted + at, 0, 20);
-    store_be16(quoted + at, HOST_PORT);
-    store_be16(quoted + at + 2, PEER_PORT);
-    store_be32(quoted + at + 4, peer->host_iss + seq);
-    size_t size = lan_icmp(frame, &other, &host, type, code, word, quoted + WIRE_ETH_SIZE,
-                           at + 20 - WIRE_ETH_SIZE);
-    const struct foyer_packet packet = {
-        .spans = {{frame, size}}, .span_count = 1, .arrival_ns = peer->now};
-    foyer_host_input(peer->host, &packet, 1, peer->now);
-}
-
 static void unreachable(struct peer *peer, uint8_t code, uint32_t seq)
 {
-    icmp(peer, WIRE_ICMP_UNREACHABLE, code, 0, seq);
+    peer_icmp(peer, WIRE_ICMP_UNREACHABLE, code, 0, seq);
 }
 
 /* ---- what was tied to it ------------------------------------------------------------------------------ */
@@ -301,12 +284,12 @@ static void icmp_that_ends_nothing(void **state)
     unreachable(peer, 0, 0);
     unreachable(peer, 1, 0);
     unreachable(peer, 5, 0);
-    icmp(peer, WIRE_ICMP_TIME_EXCEEDED, 0, 0, 0);
-    icmp(peer, WIRE_ICMP_PARAMETER_PROBLEM, 0, 0, 0);
+    peer_icmp(peer, WIRE_ICMP_TIME_EXCEEDED, 0, 0, 0);
+    peer_icmp(peer, WIRE_ICMP_PARAMETER_PROBLEM, 0, 0, 0);
     unreachable(peer, 3, 1); /* nothing of that number is out */
     unreachable(peer, 3, -1u);
     unreachable(peer, 2, 0x80000000u);
-    icmp(peer, WIRE_ICMP_UNREACHABLE, 4, 600, 0);
+    peer_icmp(peer, WIRE_ICMP_UNREACHABLE, 4, 600, 0);
     assert_int_equal(request_count(peer), 1);
     peer_send(peer, (struct seg){.flags = ACK, .seq = 1, .ack = 1, .window = 100});
     peer_events(peer);
