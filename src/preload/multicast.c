@@ -212,17 +212,6 @@ static int set_loop(struct socket_object *sock, int value)
 
 /* ---- options --------------------------------------------------------------------------------- */
 
-static int read_number(const void *value, socklen_t size, int level, int *ret_number)
-{
-    if (size >= sizeof(int))
-        memcpy(ret_number, value, sizeof(int));
-    else if (size >= 1 && level == IPPROTO_IP) /* ip(7): may be one byte */
-        *ret_number = *(const uint8_t *)value;
-    else
-        return -EINVAL;
-    return 0;
-}
-
 static int set4(struct socket_object *sock, int name, const void *value, socklen_t size)
 {
     int number = 0, error;
@@ -238,10 +227,10 @@ static int set4(struct socket_object *sock, int name, const void *value, socklen
     case IP_MULTICAST_IF:
         return set_interface4(sock, value, size);
     case IP_MULTICAST_TTL:
-        error = read_number(value, size, IPPROTO_IP, &number);
+        error = option_read_int(value, size, IPPROTO_IP, &number);
         return error < 0 ? error : set_ttl(sock, number, -EINVAL);
     case IP_MULTICAST_LOOP:
-        error = read_number(value, size, IPPROTO_IP, &number);
+        error = option_read_int(value, size, IPPROTO_IP, &number);
         return error < 0 ? error : set_loop(sock, number);
     default:
         return -ENOPROTOOPT;
@@ -255,7 +244,7 @@ static int set6(struct socket_object *sock, int name, const void *value, socklen
         return sock->type == SOCK_STREAM ? -EPROTO : set_member6(sock, name, value, size);
     if (name != IPV6_MULTICAST_IF && name != IPV6_MULTICAST_HOPS && name != IPV6_MULTICAST_LOOP)
         return -ENOPROTOOPT;
-    int error = read_number(value, size, IPPROTO_IPV6, &number);
+    int error = option_read_int(value, size, IPPROTO_IPV6, &number);
     if (error < 0)
         return error;
     switch (name) {

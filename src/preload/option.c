@@ -281,7 +281,7 @@ static int set_text(int level, int name, const void *value, socklen_t size, bool
     return 0;
 }
 
-static int get_int(const void *value, socklen_t size, int level, int *ret_value)
+int option_read_int(const void *value, socklen_t size, int level, int *ret_value)
 {
     /* IPPROTO_IP options may be one byte (ip(7)). */
     if (size >= sizeof(int))
@@ -317,7 +317,7 @@ static int option_set(struct socket_object *sock, int level, int name, const voi
         return set_linger(sock, value, size);
     if (multicast_set(sock, level, name, value, size, &error))
         return error;
-    error = get_int(value, size, level, &number);
+    error = option_read_int(value, size, level, &number);
     if (error < 0)
         return error;
     if (level == IPPROTO_IPV6 && name == IPV6_V6ONLY &&

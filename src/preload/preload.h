@@ -419,6 +419,8 @@ uint32_t urgent_readable(const struct socket_object *sock, const struct channel 
 
 /* ---- multicast.c ---------------------------------------------------------------------------- */
 
+/* option.c: the value that setsockopt was given; -EINVAL. */
+int option_read_int(const void *value, socklen_t size, int level, int *ret_value);
 /* False: it is no option of multicast. */
 bool multicast_set(struct socket_object *sock, int level, int name, const void *value,
                    socklen_t size, int *ret_error);
