@@ -77,7 +77,7 @@ const struct hash_node *hash_table_peek(const struct hash_table *table, uint32_t
 
 static inline const struct hash_node *hash_node_step(const struct hash_node *node, uint32_t hash)
 {
-    return node == NULL || node->hash == hash ? node : node->next;
+    return node->hash == hash ? node : node->next;
 }
 
 /* All nodes, in no order; node NULL: the first. No insert meanwhile. O(buckets) for a walk. */

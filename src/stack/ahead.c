@@ -100,6 +100,8 @@ void host_look_ahead(struct foyer_host *host, const struct foyer_packet *packets
     }
     for (size_t step = 0; step < CHAIN_STEPS; step++) {
         for (size_t i = 0; i < count; i++) {
+            if (nodes[i] == NULL)
+                continue;
             const struct hash_node *node = hash_node_step(nodes[i], hashes[i]);
             if (node != nodes[i] && node != NULL)
                 prefetch(node, SOCK_HOT_BYTES);

@@ -130,10 +130,11 @@ void sock_free_without_slot(struct foyer_host *host, struct sock *sock)
         timer_cancel(&host->timers, &sock->timer);
     else
         list_remove(&sock->release_node);
-    if (FOYER_WITH_MULTICAST && PROTOCOL_IS_UDP(sock->protocol))
-        group_leave_all(host, sock);
-    if (PROTOCOL_IS_UDP(sock->protocol))
+    if (PROTOCOL_IS_UDP(sock->protocol)) {
+        if (FOYER_WITH_MULTICAST)
+            group_leave_all(host, sock);
         (void)udp_errors_switch(host, sock, false);
+    }
     list_remove(&sock->output_node);
     if (FOYER_WITH_TCP && sock->tcb != NULL)
         tcp_free(host, sock);
