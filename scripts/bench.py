@@ -100,7 +100,7 @@ def draw(rows, machine):
     """Bars of the ratios on a logarithmic scale, with a mark where each is wanted."""
     rows = [row for row in rows if row["ratio"]]
     left, width, step, top = 430, 420, 22, 46
-    low, high = math.log(0.1), math.log(40)
+    low, high = math.log(0.1), math.log(150)
 
     def x(ratio):
         return left + width * (min(max(math.log(ratio), low), high) - low) / (high - low)
@@ -109,7 +109,7 @@ def draw(rows, machine):
              '<rect width="100%" height="100%" fill="#fff"/>',
              f'<text x="8" y="18">foyer beside the kernel\'s loopback: how many times as good; '
              f'Linux {html.escape(machine["kernel"])}, {machine["cpus"]} CPUs</text>']
-    for ratio in (0.1, 0.3, 1, 3, 10, 30):
+    for ratio in (0.1, 0.3, 1, 3, 10, 30, 100):
         parts.append(f'<line x1="{x(ratio):.0f}" y1="{top - 12}" x2="{x(ratio):.0f}" '
                      f'y2="{top + step * len(rows)}" stroke="{"#444" if ratio == 1 else "#ddd"}"/>'
                      f'<text x="{x(ratio):.0f}" y="{top - 16}" text-anchor="middle" '
