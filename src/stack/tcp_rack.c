@@ -176,6 +176,10 @@ uint32_t tcp_rack_detect(struct foyer_host *host, struct tcb *tcb, uint32_t now_
             continue;
         int32_t left_us =
             window_us == 0 ? 0 : time_left_us(tcb, sent, board->rack_rtt_us, window_us, now_us);
+        /* Inside of one host an answer comes in the same moment. A receiver that drops a segment
+         * for want of memory and takes what is behind it would be sent it again for ever. */
+        if (left_us <= 0 && sent->is_again && (int32_t)(now_us - sent->sent_us) <= 0)
+            left_us = (int32_t)(sent->sent_us - now_us) + 1;
         if (left_us > 0) {
             *ret_wait_us = *ret_wait_us > (uint32_t)left_us ? *ret_wait_us : (uint32_t)left_us;
             continue;
