@@ -67,6 +67,27 @@ static void lost_retransmission_is_found_by_data_of_the_same_moment(void **state
     peer_destroy(peer);
 }
 
+/* Inside of one host answers come in the moment of sending. What the receiver drops for want of
+ * memory would be sent and dropped for ever, were it lost again before the clock moves. */
+static void retransmission_is_not_lost_in_its_own_moment(void **state)
+{
+    struct peer *peer = send_ten(false);
+
+    (void)state;
+    peer_sack(peer, 2001, 3001, 9001);
+    assert_int_equal(count_sent(peer, 2001), 1);
+    for (uint32_t right = 13001; right <= 15001; right += 1000) { /* what went after it is there */
+        peer_sack(peer, 2001, 3001, right);
+        assert_int_equal(count_sent(peer, 2001), 0);
+    }
+    assert_int_equal(peer_stats(peer).tcp_lost_retransmits, 0);
+    peer_advance(peer, MS);
+    assert_int_equal(count_sent(peer, 2001), 1);
+    assert_int_equal(peer_stats(peer).tcp_lost_retransmits, 1);
+    assert_int_equal(peer_stats(peer).tcp_rto_fired, 0);
+    peer_destroy(peer);
+}
+
 /* Each delivery tells the round trip, though others that were sent after it came before it: what is
  * still out is waited for as long, and the window of a quarter. */
 static void late_segment_tells_the_round_trip(void **state)
@@ -242,6 +263,7 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(lost_retransmission_is_found_without_a_timeout),
         cmocka_unit_test(lost_retransmission_is_found_by_data_of_the_same_moment),
+        cmocka_unit_test(retransmission_is_not_lost_in_its_own_moment),
         cmocka_unit_test(late_segment_tells_the_round_trip),
         cmocka_unit_test(single_sack_loses_after_the_reordering_window),
         cmocka_unit_test(reordering_seen_widens_the_threshold),
