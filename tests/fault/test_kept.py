@@ -390,13 +390,13 @@ class Kept(unittest.TestCase):
             storms = [self.storm(SECONDS) for _ in range(2)]
             end = time.monotonic() + SECONDS
             while time.monotonic() < end:
-                time.sleep(self.random.random() * 0.2)
+                self.ask_often(self.random.randrange(1, 20))
                 index = self.random.randrange(3)
                 if self.random.random() < 0.5:
                     self.server.tell(f"kill {index}")
                 else:
                     self.server.tell(f"stop {index}")
-                    time.sleep(self.random.random() * 0.1)
+                    self.ask_often(self.random.randrange(1, 20))
                     self.server.tell(f"continue {index}")
             for storm in storms:
                 output = storm.communicate(timeout=60)[0]

@@ -15,6 +15,7 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -281,6 +282,36 @@ static inline void wait_asleep(pid_t process, pid_t thread)
         in_a_row = state != NULL && state[2] == 'S' ? in_a_row + 1 : 0;
         sleep_ms(5);
     }
+}
+
+struct start {
+    void *(*run)(void *);
+    void *context;
+    pid_t thread;
+    sem_t has_begun;
+};
+
+static inline void *begin_thread(void *argument)
+{
+    struct start *start = argument;
+    void *(*run)(void *) = start->run;
+    void *context = start->context;
+    start->thread = gettid();
+    sem_post(&start->has_begun);
+    return run(context);
+}
+
+/* A thread that sleeps in what run does first, when this returns. */
+static inline pthread_t start_asleep(void *(*run)(void *), void *context)
+{
+    struct start start = {.run = run, .context = context};
+    pthread_t thread;
+    sem_init(&start.has_begun, 0, 0);
+    must(-pthread_create(&thread, NULL, begin_thread, &start));
+    while (sem_wait(&start.has_begun) != 0)
+        ;
+    wait_asleep(getpid(), start.thread);
+    return thread;
 }
 
 static inline void run_case(const struct semantics_case *item)

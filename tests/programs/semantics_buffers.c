@@ -108,7 +108,6 @@ static void larger_buffer_makes_room(void)
 
 struct job {
     int fd;
-    _Atomic pid_t thread;
     ssize_t sent;
 };
 
@@ -117,7 +116,6 @@ static char payload[200000];
 static void *write_all(void *context)
 {
     struct job *job = context;
-    job->thread = gettid();
     job->sent = send(job->fd, payload, sizeof(payload), 0);
     return NULL;
 }
@@ -125,16 +123,12 @@ static void *write_all(void *context)
 static void writer_waits_for_the_reader(void)
 {
     int a, b;
-    pthread_t thread;
     struct job job = {0};
     small_pair(&a, &b);
     job.fd = a;
     for (size_t i = 0; i < sizeof(payload); i++)
         payload[i] = (char)(i * 7 + i / 256);
-    must(-pthread_create(&thread, NULL, write_all, &job));
-    while (job.thread == 0)
-        sleep_ms(1);
-    wait_asleep(getpid(), job.thread);
+    pthread_t thread = start_asleep(write_all, &job);
     static char received[sizeof(payload)];
     size_t count = 0;
     while (count < sizeof(received)) {
@@ -150,14 +144,10 @@ static void writer_waits_for_the_reader(void)
 static void writer_is_woken_by_a_larger_buffer(void)
 {
     int a, b;
-    pthread_t thread;
     struct job job = {0};
     small_pair(&a, &b);
     job.fd = a;
-    must(-pthread_create(&thread, NULL, write_all, &job));
-    while (job.thread == 0)
-        sleep_ms(1);
-    wait_asleep(getpid(), job.thread);
+    pthread_t thread = start_asleep(write_all, &job);
     set_buffer(a, SO_SNDBUF, 400000);
     pthread_join(thread, NULL);
     say(" sent=%zd", job.sent);

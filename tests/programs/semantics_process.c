@@ -670,7 +670,6 @@ static void full_duplex(void)
 
 struct blocked {
     int fd;
-    _Atomic pid_t thread;
     ssize_t result;
     int error;
 };
@@ -679,7 +678,6 @@ static void *blocked_recv(void *argument)
 {
     struct blocked *blocked = argument;
     char byte;
-    blocked->thread = gettid();
     blocked->result = recv(blocked->fd, &byte, 1, 0);
     blocked->error = errno;
     return NULL;
@@ -688,19 +686,15 @@ static void *blocked_recv(void *argument)
 static void *blocked_accept(void *argument)
 {
     struct blocked *blocked = argument;
-    blocked->thread = gettid();
     blocked->result = accept(blocked->fd, NULL, NULL);
     blocked->error = errno;
     return NULL;
 }
 
-static void start_blocked(struct blocked *blocked, int fd, void *(*run)(void *), pthread_t *thread)
+static pthread_t start_blocked(struct blocked *blocked, int fd, void *(*run)(void *))
 {
     *blocked = (struct blocked){.fd = fd};
-    pthread_create(thread, NULL, run, blocked);
-    while (blocked->thread == 0)
-        sleep_ms(1);
-    wait_asleep(getpid(), blocked->thread);
+    return start_asleep(run, blocked);
 }
 
 static void close_while_blocked(void)
@@ -709,7 +703,7 @@ static void close_while_blocked(void)
     struct blocked blocked;
     pthread_t thread;
     stream_pair(&a, &b);
-    start_blocked(&blocked, b, blocked_recv, &thread);
+    thread = start_blocked(&blocked, b, blocked_recv);
     say_ok("close", close(b));
     send(a, "x", 1, MSG_NOSIGNAL);
     close(a);
@@ -723,12 +717,12 @@ static void shutdown_while_blocked(void)
     struct blocked blocked;
     pthread_t thread;
     stream_pair(&a, &b);
-    start_blocked(&blocked, b, blocked_recv, &thread);
+    thread = start_blocked(&blocked, b, blocked_recv);
     say_ok("shutdown", shutdown(b, SHUT_RDWR));
     pthread_join(thread, NULL);
     say(" recv=%zd", blocked.result);
     int listening = listener(4);
-    start_blocked(&blocked, listening, blocked_accept, &thread);
+    thread = start_blocked(&blocked, listening, blocked_accept);
     say_ok("listener", shutdown(listening, SHUT_RDWR));
     pthread_join(thread, NULL);
     say(" accept=%s", blocked.result < 0 ? strerrorname_np(blocked.error) : "ok");
@@ -741,7 +735,7 @@ static void cancelled(void)
     pthread_t thread;
     void *result;
     stream_pair(&a, &b);
-    start_blocked(&blocked, b, blocked_recv, &thread);
+    thread = start_blocked(&blocked, b, blocked_recv);
     say_ok("cancel", pthread_cancel(thread));
     pthread_join(thread, &result);
     say(" cancelled=%d", result == PTHREAD_CANCELED);

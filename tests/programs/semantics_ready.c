@@ -36,9 +36,10 @@ static void poll_udp(void)
     say_poll("data", b);
 }
 
+/* When the main thread sleeps. */
 static void *write_late(void *argument)
 {
-    sleep_ms(30);
+    wait_asleep(getpid(), getpid());
     if (write(*(int *)argument, "x", 1) != 1)
         fail("write");
     return NULL;
@@ -55,7 +56,7 @@ static void poll_mixed(void)
                               {.fd = pipes[0], .events = POLLIN},
                               {.fd = -1, .events = POLLIN}};
     pthread_create(&thread, NULL, write_late, &pipes[1]);
-    say_result("pipe", poll(items, 3, 2000));
+    say_result("pipe", poll(items, 3, 9000));
     say_bits("b", (uint32_t)items[0].revents);
     say_bits("pipe", (uint32_t)items[1].revents);
     pthread_join(thread, NULL);
@@ -63,7 +64,7 @@ static void poll_mixed(void)
     if (read(pipes[0], &byte, 1) != 1)
         fail("read");
     pthread_create(&thread, NULL, write_late, &a);
-    say_result("socket", poll(items, 3, 2000));
+    say_result("socket", poll(items, 3, 9000));
     say_bits("b", (uint32_t)items[0].revents);
     say_bits("pipe", (uint32_t)items[1].revents);
     pthread_join(thread, NULL);
@@ -455,24 +456,19 @@ static void epoll_nested(void)
 struct waiter {
     int epfd, count;
     struct epoll_event event;
-    _Atomic pid_t thread;
 };
 
 static void *wait_thread(void *argument)
 {
     struct waiter *waiter = argument;
-    waiter->thread = gettid();
     waiter->count = epoll_wait(waiter->epfd, &waiter->event, 1, 5000);
     return NULL;
 }
 
-static void start_waiter(struct waiter *waiter, int epfd, pthread_t *thread)
+static pthread_t start_waiter(struct waiter *waiter, int epfd)
 {
     *waiter = (struct waiter){.epfd = epfd};
-    pthread_create(thread, NULL, wait_thread, waiter);
-    while (waiter->thread == 0)
-        sleep_ms(1);
-    wait_asleep(getpid(), waiter->thread);
+    return start_asleep(wait_thread, waiter);
 }
 
 /* A registration made, or armed again, while another thread sleeps. */
@@ -482,12 +478,12 @@ static void epoll_control_while_asleep(void)
     pthread_t thread;
     struct waiter waiter;
     stream_pair(&a, &b);
-    start_waiter(&waiter, epfd, &thread);
+    thread = start_waiter(&waiter, epfd);
     watch(epfd, EPOLL_CTL_ADD, b, EPOLLOUT);
     pthread_join(thread, NULL);
     say(" add=%d", waiter.count);
     watch(epfd, EPOLL_CTL_MOD, b, 0);
-    start_waiter(&waiter, epfd, &thread);
+    thread = start_waiter(&waiter, epfd);
     watch(epfd, EPOLL_CTL_MOD, b, EPOLLOUT | EPOLLONESHOT);
     pthread_join(thread, NULL);
     say(" mod=%d", waiter.count);
@@ -507,11 +503,11 @@ static void epoll_two_threads(void)
     }
     send(a[0], "x", 1, 0);
     say_result("first", epoll_wait(epfd, &event, 1, 2000));
-    start_waiter(&waiter, epfd, &thread);
+    thread = start_waiter(&waiter, epfd);
     send(a[0], "x", 1, 0);
     pthread_join(thread, NULL);
     say(" same=%d", waiter.count == 1 && waiter.event.data.fd == b[0]);
-    start_waiter(&waiter, epfd, &thread);
+    thread = start_waiter(&waiter, epfd);
     send(a[1], "x", 1, 0);
     pthread_join(thread, NULL);
     say(" other=%d", waiter.count == 1 && waiter.event.data.fd == b[1]);

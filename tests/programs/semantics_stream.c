@@ -353,11 +353,12 @@ static void flags_peek(void)
     say_result("oob", recv(b, text, 1, MSG_OOB | MSG_DONTWAIT));
 }
 
+/* Each time when the main thread sleeps. */
 static void *send_late(void *argument)
 {
     int fd = *(int *)argument;
     for (int i = 0; i < 4; i++) {
-        sleep_ms(20);
+        wait_asleep(getpid(), getpid());
         send(fd, "abcde", 5, 0);
     }
     return NULL;
@@ -644,16 +645,19 @@ static void peer_killed(void)
 /* ---- signals ------------------------------------------------------------------------------- */
 
 static volatile sig_atomic_t signal_count;
+static sem_t is_handled;
 
 static void count_signal(int number)
 {
     (void)number;
     signal_count++;
+    sem_post(&is_handled);
 }
 
 static void handle(int number, int flags)
 {
     struct sigaction action = {.sa_handler = count_signal, .sa_flags = flags};
+    sem_init(&is_handled, 0, 0);
     sigaction(number, &action, NULL);
 }
 
@@ -684,15 +688,18 @@ struct interrupt {
     int send_fd;
 };
 
-/* Once the thread sleeps: a signal; once it sleeps again (or is back): a byte. */
+/* Once the thread sleeps: a signal; once it has handled that and sleeps again: a byte. */
 static void *interrupter(void *argument)
 {
     struct interrupt *job = argument;
     wait_asleep(job->process, job->thread);
     kill(job->process, SIGUSR1);
-    sleep_ms(50);
-    if (job->send_fd >= 0)
-        send(job->send_fd, "x", 1, 0);
+    if (job->send_fd < 0)
+        return NULL;
+    while (sem_wait(&is_handled) != 0)
+        ;
+    wait_asleep(job->process, job->thread);
+    send(job->send_fd, "x", 1, 0);
     return NULL;
 }
 

@@ -355,10 +355,17 @@ static void on_urgent(int number)
     urgent_signals = urgent_signals + 1;
 }
 
+/* For at most two seconds from one signal to the next. */
 static void await_signal(int wanted)
 {
-    for (int i = 0; i < 400 && urgent_signals < wanted; i++)
-        sleep_ms(5);
+    const struct timespec limit = {.tv_sec = 2};
+    sigset_t urgent, before;
+    sigemptyset(&urgent);
+    sigaddset(&urgent, SIGURG);
+    sigprocmask(SIG_BLOCK, &urgent, &before);
+    while (urgent_signals < wanted && ppoll(NULL, 0, &limit, &before) < 0)
+        ;
+    sigprocmask(SIG_SETMASK, &before, NULL);
 }
 
 static void signals(void)
@@ -368,12 +375,12 @@ static void signals(void)
     must(sigaction(SIGURG, &action, NULL));
     stream_pair(&a, &b);
     put(a, "1", MSG_OOB);
-    sleep_ms(20);
+    poll_for(b, POLLPRI, 5000);
     say(" unowned=%d", urgent_signals);
     must(fcntl(b, F_SETOWN, getpid()));
     say(" owner=%d", fcntl(b, F_GETOWN) == getpid());
     put(a, "2", 0);
-    sleep_ms(20);
+    poll_for(b, POLLIN, 5000);
     say(" data=%d", urgent_signals);
     put(a, "3", MSG_OOB);
     await_signal(1);
@@ -398,14 +405,12 @@ static void signals(void)
 struct sleeper {
     int fd;
     short events;
-    _Atomic pid_t thread;
     int result;
 };
 
 static void *sleep_in_poll(void *context)
 {
     struct sleeper *sleeper = context;
-    sleeper->thread = gettid();
     sleeper->result = poll_for(sleeper->fd, sleeper->events, 5000);
     return NULL;
 }
@@ -413,13 +418,9 @@ static void *sleep_in_poll(void *context)
 static void wakes_a_sleeper(void)
 {
     int a, b;
-    pthread_t thread;
     stream_pair(&a, &b);
     struct sleeper sleeper = {.fd = b, .events = POLLPRI};
-    must(-pthread_create(&thread, NULL, sleep_in_poll, &sleeper));
-    while (sleeper.thread == 0)
-        sleep_ms(1);
-    wait_asleep(getpid(), sleeper.thread);
+    pthread_t thread = start_asleep(sleep_in_poll, &sleeper);
     put(a, "!", MSG_OOB);
     pthread_join(thread, NULL);
     say_bits("woken", (uint32_t)sleeper.result);
