@@ -11,51 +11,43 @@
 #include "preload/raw.h"
 #include "preload/real.h"
 
-/*
- * signal(7): after a handler with SA_RESTART, accept() goes on. The kernel knows which handler ran;
- * poll() does not tell. So it goes on where all handlers of the process say so.
- */
-static bool handlers_restart(void)
+static void end_sleep(const struct signal_sleep *signals)
 {
-    for (int number = 1; number < _NSIG; number++) {
-        struct {
-            void (*handler)(int);
-            unsigned long flags;
-            void (*restorer)(void);
-            uint64_t mask;
-        } action; /* the kernel's, rt_sigaction(2) */
-        if (RAW(SYS_rt_sigaction, number, NULL, &action, sizeof(action.mask)) == 0 &&
-            action.handler != SIG_DFL && action.handler != SIG_IGN &&
-            (action.flags & SA_RESTART) == 0)
-            return false;
-    }
-    return true;
+    keep_sleep_end();
+    signal_sleep_end(signals);
 }
 
 static void sleep_cancelled(void *context)
 {
-    (void)context;
-    keep_sleep_end();
+    end_sleep(context);
 }
 
-/* The listener's descriptor, and the bells of kept connections. */
+/*
+ * The listener's descriptor, and the bells of kept connections. signal(7): after a handler with
+ * SA_RESTART accept() goes on, unless it has a timeout.
+ */
 static int sleep_on_listener(struct socket_object *listener, int fd, const struct timespec *limit)
 {
-    struct pollfd items[2] = {{.fd = fd, .events = POLLIN},
-                              {.fd = keep_poll_fd(listener), .events = POLLIN}};
+    struct signal_sleep signals = {.fd = -1};
     int result = 0;
+    if (limit == NULL)
+        signal_sleep_begin(&signals);
+    struct pollfd items[3] = {{.fd = fd, .events = POLLIN},
+                              {.fd = keep_poll_fd(listener), .events = POLLIN},
+                              {.fd = signals.fd, .events = POLLIN}};
     keep_sleep_begin();
     keep_arm(listener);
     if (!keep_has_offer(listener)) {
-        pthread_cleanup_push(sleep_cancelled, NULL);
-        result = REAL(ppoll)(items, 2, limit, NULL) < 0 ? -errno : 0;
+        pthread_cleanup_push(sleep_cancelled, &signals);
+        const sigset_t *blocked = signals.fd >= 0 ? &signals.blocked : NULL;
+        result = REAL(ppoll)(items, 3, limit, blocked) < 0 ? -errno : 0;
         pthread_cleanup_pop(0);
     }
-    keep_sleep_end();
+    end_sleep(&signals);
     keep_disarm(listener);
     if (result == 0 && items[1].revents != 0)
         keep_take_rings(listener);
-    return result;
+    return result == -EINTR && limit == NULL && signal_handlers_restart() ? 0 : result;
 }
 
 static bool offer_holds(void *context)
@@ -77,8 +69,7 @@ static int wait_connection(struct socket_object *listener, int fd, int64_t deadl
         timeout.tv_nsec = left % 1000000000;
         limit = &timeout;
     }
-    int error = sleep_on_listener(listener, fd, limit);
-    return error == -EINTR && limit == NULL && handlers_restart() ? 0 : error;
+    return sleep_on_listener(listener, fd, limit);
 }
 
 static void collect_fds(struct msghdr *message, struct message_fds *ret_fds)

@@ -2,7 +2,7 @@
  * libfoyer-preload.so: foyer's sockets behind the libc calls of an unmodified program.
  *
  *     entry points   io.c socket.c accept.c option.c fd.c poll.c epoll*.c resolve.c process.c stdio.c
- *          |         syscall.c
+ *          |         syscall.c signals.c
  *          |
  *     table.c        descriptor -> counted object, without locks
  *     keep*.c        connections that serve again; spare.c sockets prepared
@@ -21,6 +21,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -497,6 +498,26 @@ void keep_take_rings(const struct socket_object *listener);
 void keep_fork_prepare(void);
 void keep_fork_parent(void);
 void keep_fork_child(void);
+
+/* ---- signals.c ----------------------------------------------------------------------------- */
+
+/* No handler of the process is without SA_RESTART. */
+bool signal_handlers_restart(void);
+/* Somebody has set a handler. */
+void signal_handlers_changed(void);
+
+/*
+ * A sleep in ppoll() that a handler without SA_RESTART ends, and another one does not, where there are
+ * of both: with `blocked` the signals of the latter wait, fd is readable when one of them does, and it is
+ * handled when ppoll() has returned. Otherwise fd is -1.
+ */
+struct signal_sleep {
+    int fd; /* hidden */
+    sigset_t blocked;
+};
+
+void signal_sleep_begin(struct signal_sleep *ret_sleep);
+void signal_sleep_end(const struct signal_sleep *sleep);
 
 /* ---- spare.c ------------------------------------------------------------------------------- */
 

@@ -10,6 +10,7 @@
 #include <ifaddrs.h>
 #include <netdb.h>
 #include <poll.h>
+#include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -42,14 +43,19 @@
     X(getifaddrs) X(freeifaddrs)                                                                   \
     X(getrlimit) X(setrlimit) X(prlimit) X(sysconf) X(getdtablesize)                               \
     X(fork) X(system) X(popen) X(execve) X(execvpe) X(fexecve) X(posix_spawn) X(posix_spawnp)                         \
-    X(fdopen) X(fileno) X(syscall) X(prctl)
+    X(fdopen) X(fileno) X(syscall) X(prctl)                                                        \
+    X(sigaction) X(signal) X(sysv_signal) X(sigset) X(siginterrupt)
 /* clang-format on */
 
+/* Some of them are deprecated; programs that call them go on doing so. */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
 struct real_functions {
 #define REAL_MEMBER(name) __typeof__(&name) name;
     REAL_LIST(REAL_MEMBER)
 #undef REAL_MEMBER
 };
+#pragma GCC diagnostic pop
 
 extern struct real_functions real_functions;
 

@@ -155,6 +155,12 @@ static bool descriptor_call(long number, const long argument[ARGUMENT_COUNT], lo
     case SYS_prctl:
         *ret_result = prctl(INT(0), argument[1], argument[2], argument[3], argument[4]);
         return true;
+    case SYS_rt_sigaction: {
+        long result = REAL(syscall)(number, argument[0], argument[1], argument[2], argument[3]);
+        signal_handlers_changed();
+        *ret_result = result;
+        return true;
+    }
     case SYS_seccomp: /* libseccomp */
         preload_config.is_sandboxed = true;
         return false;
