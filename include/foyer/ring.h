@@ -47,9 +47,9 @@ struct foyer_ring_shared {
     _Atomic uint32_t
         origin; /* stored by the writer before head; foyer_ring itself has no use for it */
     _Atomic uint32_t send_limit; /* stored by the writer: foyer_ring_limit */
-    /* Stored by the writer before head, for sockets of programs: which byte is urgent, its number <<
-     * 32 | its position, 0 while none was. And where a reader who stands before bytes that were
-     * urgent, until this one came, goes on: that number << 32 | the position. */
+    /* Stored by the writer before the head that covers the byte (foyer_ring_put_urgent): which byte
+     * is urgent, its number << 32 | its position, 0 while none was. And where a reader who stands
+     * before bytes that were urgent, until this one came, goes on: that number << 32 | the position. */
     _Atomic uint64_t urgent, urgent_left;
     /* Stored by the writer before head, where the ring was drained: when, in ticks of its own
      * choice, 0: unknown; foyer_ring itself has no use for it. */
@@ -161,6 +161,27 @@ static inline void foyer_ring_publish_head(const struct foyer_ring *ring, uint32
 static inline void foyer_ring_publish_tail(const struct foyer_ring *ring, uint32_t tail)
 {
     atomic_store_explicit(&ring->shared->tail, tail, memory_order_release);
+}
+
+/*
+ * The writer marks the byte at a position of the ring as urgent (RFC 9293 section 3.8.5), in the
+ * place of the one before, and then publishes the head: who sees the byte sees that it is urgent. A
+ * reader that stands before the one before shall pass over it: as Linux's tcp_check_urg.
+ */
+static inline void foyer_ring_put_urgent(const struct foyer_ring *ring, uint32_t position)
+{
+    uint64_t last = atomic_load_explicit(&ring->shared->urgent, memory_order_relaxed);
+    uint64_t left = atomic_load_explicit(&ring->shared->urgent_left, memory_order_relaxed);
+    uint64_t number = (uint32_t)(last >> 32) == UINT32_MAX ? 1 : (last >> 32) + 1;
+    uint32_t tail = foyer_ring_tail(ring), reader = tail;
+    if (left >> 32 == last >> 32 && (int32_t)((uint32_t)left - tail) > 0)
+        reader = (uint32_t)left;
+    if (last != 0 && (uint32_t)last == reader && (int32_t)(foyer_ring_head(ring) - reader) > 0)
+        reader++;
+    if (reader != tail)
+        atomic_store_explicit(&ring->shared->urgent_left, number << 32 | reader,
+                              memory_order_relaxed);
+    atomic_store_explicit(&ring->shared->urgent, number << 32 | position, memory_order_release);
 }
 
 /* The writer's end of the wake-up handshake, after head or writer_state was published. */

@@ -215,15 +215,12 @@ FOYER_API int64_t foyer_socket_recv(struct foyer_host *host, foyer_socket socket
 /*
  * TCP's urgent data (RFC 9293 section 3.8.5), as Linux gives it to sockets. New protocols should
  * not use it (RFC 6093 section 5). send_urgent is foyer_socket_send, after which all that was
- * written is urgent; mark_urgent does that to what the caller wrote to its own ring (set_rings), up to
- * the position end of the ring, which is behind the last urgent byte.
- * The peer is told at once, even where its window is closed.
- * mark_urgent: 0, -ENOTCONN, -ENOMEM, -ECONNRESET (a spoilt ring), -EOPNOTSUPP for UDP.
+ * written is urgent. The peer is told at once, even where its window is closed.
+ * -ENOMEM: nothing was written. -EOPNOTSUPP: UDP.
+ * In rings of the caller's (set_rings) the ring says it, both ways: see foyer_ring_put_urgent.
  */
 FOYER_API int64_t foyer_socket_send_urgent(struct foyer_host *host, foyer_socket socket,
                                            const void *bytes, size_t size, foyer_time_ns now);
-FOYER_API int foyer_socket_mark_urgent(struct foyer_host *host, foyer_socket socket, uint32_t end,
-                                       foyer_time_ns now);
 /*
  * The last urgent byte, which recv leaves out: recv gives what is before it, once more called what
  * is behind it. Until then it can be had here, once, or any number of times with is_peek.

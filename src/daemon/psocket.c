@@ -268,8 +268,7 @@ int psocket_renew(struct psocket *psocket)
         psocket->channel->is_spoiled = true;
     psocket->slot->channel_id = 0;
     psocket->slot->peer_arena = 0;
-    psocket->seen_urgent = 0;
-    psocket->put_urgent = 0;
+    psocket->rung_urgent = 0;
     atomic_store(&psocket->slot->urgent_taken, 0);
     atomic_store(&psocket->slot->urgent_passed, 0);
     atomic_fetch_and(&psocket->slot->options,

@@ -58,8 +58,7 @@ struct psocket {
     struct list_node active_node;               /* on daemon.active (relay) */
     uint32_t seen_head, seen_tail, seen_states; /* of the rings when last poked */
     uint32_t seen_settings;                     /* of the slot, as handed to the stack */
-    uint32_t seen_urgent;                       /* number of the last urgent byte sent */
-    uint64_t put_urgent; /* of the last one received: its position in the ring + 1; 0: none */
+    uint32_t rung_urgent;                       /* number of the last urgent byte received */
 
     /* UDP: direct.c. */
     struct list_node direct_out, direct_in;

@@ -160,18 +160,6 @@ static void activate(struct psocket *psocket)
         list_push_back(&psocket->daemon->active, &psocket->active_node);
 }
 
-/* The program has sent something by MSG_OOB. */
-static void tell_urgent(struct psocket *psocket)
-{
-    struct foyer_ring tx = tx_ring(psocket);
-    uint64_t urgent = atomic_load_explicit(&tx.shared->urgent, memory_order_acquire);
-    if ((uint32_t)(urgent >> 32) == psocket->seen_urgent)
-        return;
-    psocket->seen_urgent = (uint32_t)(urgent >> 32);
-    foyer_socket_mark_urgent(psocket->host->stack, psocket->stack, (uint32_t)urgent + 1,
-                             psocket->daemon->loop.now_ns);
-}
-
 /* The program's message that options changed may come after the doorbell for what it sent since. */
 static void take_settings(struct psocket *psocket)
 {
@@ -188,8 +176,6 @@ void relay_poke(struct psocket *psocket)
         return;
     take_settings(psocket);
     has_moved(psocket); /* what the stack sees now needs no second poke */
-    if (psocket->protocol == FOYER_TCP)
-        tell_urgent(psocket);
     foyer_socket_poke(psocket->host->stack, psocket->stack, psocket->daemon->loop.now_ns);
     building_host_touch(psocket->host);
     activate(psocket);
@@ -291,23 +277,14 @@ int relay_error_next(struct psocket *psocket, struct foyer_reply_error *reply)
     return 0;
 }
 
-#define MARK_TRIES 8u
-
-/* Where the urgent byte is that the stack was told of, or has received. */
-static void put_urgent(struct psocket *psocket)
+/* One SIGURG for each urgent byte; the stack announces it and tells once more when it is there. */
+static void ring_urgent(struct psocket *psocket)
 {
     struct foyer_ring rx = rx_ring(psocket);
-    uint32_t tail, ahead, tries = 0;
-    do { /* the stack counts from the reader, which moves on meanwhile */
-        tail = foyer_ring_tail(&rx);
-        if (foyer_socket_urgent_mark(psocket->host->stack, psocket->stack, &ahead) != 0)
-            return;
-    } while (foyer_ring_tail(&rx) != tail && ++tries < MARK_TRIES);
-    uint64_t place = (uint64_t)(uint32_t)(tail + ahead) + 1;
-    if (place == psocket->put_urgent)
+    uint64_t urgent = atomic_load_explicit(&rx.shared->urgent, memory_order_relaxed);
+    if ((uint32_t)(urgent >> 32) == psocket->rung_urgent)
         return;
-    psocket->put_urgent = place;
-    foyer_ring_put_urgent(&rx, tail + ahead);
+    psocket->rung_urgent = (uint32_t)(urgent >> 32);
     psocket_ring_urgent(psocket);
 }
 
@@ -327,7 +304,7 @@ static void serve_event(struct psocket *psocket, uint32_t events)
     if ((events & FOYER_EVENT_ERROR) != 0)
         failed(psocket);
     if ((events & FOYER_EVENT_URGENT) != 0)
-        put_urgent(psocket);
+        ring_urgent(psocket);
     if ((events & FOYER_EVENT_CLOSED) != 0)
         psocket_ring_bell(psocket);
     else

@@ -129,26 +129,6 @@ static inline struct foyer_ring foyer_channel_ring(void *memory, uint32_t ring_s
     return ring;
 }
 
-/*
- * Marks the byte at a position of the ring as urgent, in the place of the one before. A reader that
- * stands before that one shall pass over it: as Linux's tcp_check_urg.
- */
-static inline void foyer_ring_put_urgent(const struct foyer_ring *ring, uint32_t position)
-{
-    uint64_t last = atomic_load_explicit(&ring->shared->urgent, memory_order_relaxed);
-    uint64_t left = atomic_load_explicit(&ring->shared->urgent_left, memory_order_relaxed);
-    uint64_t number = (uint32_t)(last >> 32) == UINT32_MAX ? 1 : (last >> 32) + 1;
-    uint32_t tail = foyer_ring_tail(ring), reader = tail;
-    if (left >> 32 == last >> 32 && (int32_t)((uint32_t)left - tail) > 0)
-        reader = (uint32_t)left;
-    if (last != 0 && (uint32_t)last == reader && (int32_t)(foyer_ring_head(ring) - reader) > 0)
-        reader++;
-    if (reader != tail)
-        atomic_store_explicit(&ring->shared->urgent_left, number << 32 | reader,
-                              memory_order_relaxed);
-    atomic_store_explicit(&ring->shared->urgent, number << 32 | position, memory_order_release);
-}
-
 /* ---- order of arrival ------------------------------------------------------------------------ */
 
 /* The time in ticks of 10 to 40 ns, for comparison alone and round and round; never 0. */

@@ -3,7 +3,7 @@
  *
  * Nothing leaves the stream. Beside its bytes the ring has a word, foyer_ring_shared.urgent: which of
  * them is the urgent one, and the how manieth it is. The writer stores it before the head that covers
- * the byte; foyerd does, where its TCP is the writer. Where the reader is with it is in the
+ * the byte; the stack does, where it is the writer. Where the reader is with it is in the
  * slot, by number: taken by MSG_OOB, passed by in the stream.
  *
  *     read | waits in the ring | U | what follows

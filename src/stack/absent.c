@@ -48,12 +48,6 @@ int foyer_request_drop(struct foyer_host *host, foyer_request request)
     return -EBADF;
 }
 
-int foyer_socket_mark_urgent(struct foyer_host *host, foyer_socket socket, uint32_t end,
-                             foyer_time_ns now)
-{
-    return -EOPNOTSUPP;
-}
-
 int64_t foyer_socket_send_urgent(struct foyer_host *host, foyer_socket socket, const void *bytes,
                                  size_t size, foyer_time_ns now)
 {

@@ -223,6 +223,7 @@ struct tcp_extra {
     seq_t snd_up; /* with TCPF_URG_OUT: SND.UP, the first byte that is not urgent */
     seq_t rcv_up; /* with TCPF_URG_IN: the last byte that is, RCV.UP less one */
     bool is_urgent_here, is_urgent_read; /* it was received; recv_urgent gave it */
+    uint32_t urgent_seen; /* number of the last urgent byte that the tx ring told of */
 
     /* tcp_mtu.c: text bytes per segment. mtu_low 0: no black hole was met, the rest is void. */
     uint16_t mtu_low, mtu_high; /* works; may work */
@@ -448,10 +449,14 @@ void tcp_extra_give(struct foyer_host *host, struct tcb *tcb);
 /* Is there urgent data from seq on? Then its segment carries URG and this pointer. */
 bool tcp_urgent_is_ahead(const struct tcb *tcb, seq_t seq);
 uint16_t tcp_urgent_pointer(const struct tcb *tcb, seq_t seq);
+/* What the writer of the tx ring has stored in its word urgent, read after head. */
+void tcp_urgent_look(struct foyer_host *host, struct sock *sock, uint64_t word);
 /* snd_una moved. */
 void tcp_urgent_acked(struct tcb *tcb);
 /* A segment with URG, before its text. */
 void tcp_urgent_input(struct foyer_host *host, struct sock *sock, const struct tcp_segment *seg);
+/* Tells the reader of a ring of the caller's where the urgent byte is, or will be. */
+void tcp_urgent_show(struct sock *sock);
 /* With TCPF_URG_IN: text came. */
 void tcp_urgent_received(struct foyer_host *host, struct sock *sock);
 

@@ -65,6 +65,7 @@ static uint32_t written(const struct sock *sock)
         foyer_ring_distance(ring, foyer_ring_head(ring), tcb->snd_una.value - tcb->tx_offset);
 
     if (state != FOYER_RING_OPEN ||
+        atomic_load_explicit(&ring->shared->urgent, memory_order_relaxed) != 0 ||
         (tcb->flags & (TCPF_TX_MAPPED | TCPF_SYN_ACKED)) != (TCPF_TX_MAPPED | TCPF_SYN_ACKED))
         return UINT32_MAX;
     return used < seq_distance(tcb->snd_end, tcb->snd_una) ? UINT32_MAX : used;

@@ -60,6 +60,9 @@ bool tcp_send_look(struct foyer_host *host, struct sock *sock, foyer_time_ns now
     if (used > used_before && !tcp_has_unsent(tcb) && tcp_pipe(tcb) + tcb->mss <= tcb->cwnd_bytes)
         tcp_rate_app_limited(tcb); /* until now the path could have carried more */
     tcb->snd_end = seq_add(tcb->snd_end, used - used_before);
+    uint64_t urgent = atomic_load_explicit(&sock->rings->tx.shared->urgent, memory_order_relaxed);
+    if (urgent != 0)
+        tcp_urgent_look(host, sock, urgent);
     if (state == FOYER_RING_FIN)
         tcp_queue_fin(host, sock, now);
     return true;

@@ -30,6 +30,7 @@ void tcp_rx_map(struct sock *sock)
     uint32_t room = tcp_receive_room(sock);
     if (room != UINT32_MAX)
         tcb->rcv_adv = seq_min(tcb->rcv_adv, seq_add(tcb->rcv_nxt, room));
+    tcp_urgent_show(sock);
     if ((tcb->flags & TCPF_FIN_RECEIVED) != 0)
         atomic_store_explicit(&sock->rings->rx.shared->writer_state, FOYER_RING_FIN,
                               memory_order_release);

@@ -55,33 +55,32 @@ void tcp_urgent_acked(struct tcb *tcb)
         tcb->flags &= ~(uint32_t)TCPF_URG_OUT;
 }
 
-int foyer_socket_mark_urgent(struct foyer_host *host, foyer_socket socket, uint32_t end,
-                             foyer_time_ns now)
+/* All that is written before up is urgent. */
+static void mark_out(struct foyer_host *host, struct sock *sock, seq_t up)
 {
-    struct sock *sock = sock_from_handle(host, socket);
-    if (sock == NULL)
-        return -EBADF;
-    if (sock->protocol != FOYER_TCP)
-        return -EOPNOTSUPP;
-    host_begin(host, now);
-    if (sock->tcb == NULL || !tcp_is_synchronized(sock))
-        return -ENOTCONN;
-    if (!tcp_extra_need(host, sock->tcb))
-        return -ENOMEM;
-    if (!tcp_send_look(host, sock, host->now_ns))
-        return -ECONNRESET;
     struct tcb *tcb = sock->tcb;
-    seq_t up = {end + tcb->tx_offset};
-    if (seq_gt(up, tcb->snd_end))
-        up = tcb->snd_end; /* not written: the ring's owner is not to be believed */
-    if (seq_le(up, tcb->snd_una))
-        return 0; /* nothing is there that could be urgent */
+
+    if (seq_le(up, tcb->snd_una) || seq_gt(up, tcb->snd_end))
+        return; /* nothing is there that could be urgent */
     tcb->extra->snd_up = up;
     /* The news does not wait for the window (MUST-66): where no text can go, an ACK tells it. */
     tcb->flags |= TCPF_URG_OUT | TCPF_ACK_NOW;
     tcp_rto_ensure(host, sock, host->now_ns);
     sock_want_output(host, sock);
-    return 0;
+}
+
+void tcp_urgent_look(struct foyer_host *host, struct sock *sock, uint64_t word)
+{
+    struct tcb *tcb = sock->tcb;
+    uint32_t number = (uint32_t)(word >> 32);
+    seq_t up = {(uint32_t)word + 1 + tcb->tx_offset};
+
+    /* Marked, and not written yet: the next look has it. */
+    if (!tcp_is_synchronized(sock) || seq_gt(up, tcb->snd_end) ||
+        (tcb->extra != NULL && tcb->extra->urgent_seen == number) || !tcp_extra_need(host, tcb))
+        return;
+    tcb->extra->urgent_seen = number;
+    mark_out(host, sock, up);
 }
 
 int64_t foyer_socket_send_urgent(struct foyer_host *host, foyer_socket socket, const void *bytes,
@@ -95,8 +94,9 @@ int64_t foyer_socket_send_urgent(struct foyer_host *host, foyer_socket socket, c
     if (sock->tcb != NULL && !tcp_extra_need(host, sock->tcb))
         return -ENOMEM;
     int64_t sent = foyer_socket_send(host, socket, bytes, size, now);
-    if (sent > 0)
-        (void)foyer_socket_mark_urgent(host, socket, foyer_ring_head(&sock->rings->tx), now);
+    if (sent > 0 && sock->tcb != NULL && tcp_is_synchronized(sock) &&
+        tcp_extra_need(host, sock->tcb) && tcp_send_look(host, sock, host->now_ns))
+        mark_out(host, sock, sock->tcb->snd_end);
     return sent;
 }
 
@@ -132,6 +132,15 @@ static void leave_old_mark(struct sock *sock)
     foyer_ring_publish_tail(&sock->rings->rx, foyer_ring_tail(&sock->rings->rx) + 1);
 }
 
+/* Before the head that covers the byte: a reader that is at it already sees what it is. */
+void tcp_urgent_show(struct sock *sock)
+{
+    if (has_mark(sock) && (sock->flags & SOCK_EXTERNAL_RINGS) != 0 &&
+        (sock->tcb->flags & TCPF_RX_MAPPED) != 0)
+        foyer_ring_put_urgent(&sock->rings->rx,
+                              sock->tcb->extra->rcv_up.value - sock->tcb->rx_offset);
+}
+
 /* MUST-30 */
 void tcp_urgent_input(struct foyer_host *host, struct sock *sock, const struct tcp_segment *seg)
 {
@@ -155,6 +164,7 @@ void tcp_urgent_input(struct foyer_host *host, struct sock *sock, const struct t
     tcb->extra->rcv_up = last;
     tcb->extra->is_urgent_read = tcb->extra->is_urgent_here = false;
     tcb->flags |= TCPF_URG_IN;
+    tcp_urgent_show(sock);
     sock_event(host, sock, FOYER_EVENT_URGENT); /* MUST-32 */
 }
 

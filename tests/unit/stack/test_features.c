@@ -71,7 +71,8 @@ static void calls_of_the_other_protocol(void **state)
     if (FOYER_WITH_UDP) {
         socket = lan_open(lan, FOYER_FAMILY_V4, FOYER_UDP);
         assert_int_equal(foyer_socket_listen(lan->host, socket, 1, NULL), -EOPNOTSUPP);
-        assert_int_equal(foyer_socket_mark_urgent(lan->host, socket, 1, lan->now), -EOPNOTSUPP);
+        assert_int_equal(foyer_socket_send_urgent(lan->host, socket, "x", 1, lan->now),
+                         -EOPNOTSUPP);
         assert_int_equal(foyer_socket_fastopen_room(lan->host, socket, &lan_peer4, &bytes),
                          -EOPNOTSUPP);
         assert_int_equal(foyer_socket_set_option(lan->host, socket, FOYER_OPT_NODELAY, 1),

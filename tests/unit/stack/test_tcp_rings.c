@@ -6,6 +6,7 @@
 #include <string.h>
 
 #define RING_SIZE 8192u
+#define URG WIRE_TCP_URG
 
 struct program {
     struct foyer_ring_shared rx_shared, tx_shared;
@@ -200,6 +201,110 @@ static void reset_in_the_ring_aborts(void **state)
     free(program);
 }
 
+/* ---- urgent data ------------------------------------------------------------------------------- */
+
+static void program_writes_urgent(struct peer *peer, struct program *program, uint32_t size)
+{
+    foyer_ring_put_urgent(&program->tx, foyer_ring_head(&program->tx) + size - 1);
+    program_writes(peer, program, size);
+}
+
+/* Whatever made the stack look at the ring: who sees the byte sees that it is urgent. */
+static void the_ring_says_what_is_urgent(void **state)
+{
+    struct peer *peer = peer_establish_near(60000);
+    struct program *program = share_rings(peer, 0xffffff00u);
+
+    (void)state;
+    foyer_socket_set_option(peer->host, peer->socket, FOYER_OPT_NODELAY, 1);
+    program_writes_urgent(peer, program, 3);
+    foyer_socket_poke(peer->host, peer->socket, peer->now);
+    assert_int_equal(peer_expect(peer, ACK | PSH | URG, 1, 1, 3).urgent, 3);
+    program_writes(peer, program, 10);
+    foyer_socket_poke(peer->host, peer->socket, peer->now);
+    peer_expect(peer, ACK | PSH, 4, 1, 10);
+    program_writes(peer, program, 5);
+    program_writes_urgent(peer, program, 1);
+    program_writes(peer, program, 5);
+    peer_ack(peer, 14); /* the look that comes with an ACK */
+    assert_int_equal(peer_expect(peer, ACK | PSH | URG, 14, 1, 11).urgent, 6);
+    peer_destroy(peer);
+    free(program);
+}
+
+static void marked_and_not_yet_written_is_told_with_the_byte(void **state)
+{
+    struct peer *peer = peer_establish_near(60000);
+    struct program *program = share_rings(peer, 0);
+
+    (void)state;
+    foyer_ring_put_urgent(&program->tx, 0);
+    foyer_socket_poke(peer->host, peer->socket, peer->now);
+    peer_expect_nothing(peer);
+    program_writes(peer, program, 1);
+    foyer_socket_poke(peer->host, peer->socket, peer->now);
+    assert_int_equal(peer_expect(peer, ACK | PSH | URG, 1, 1, 1).urgent, 1);
+    /* A mark that never was within the ring. */
+    peer_ack(peer, 2);
+    foyer_ring_put_urgent(&program->tx, 0x7fffffff);
+    program_writes(peer, program, 10);
+    foyer_socket_poke(peer->host, peer->socket, peer->now);
+    peer_expect(peer, ACK | PSH, 2, 1, 10);
+    peer_destroy(peer);
+    free(program);
+}
+
+static void without_memory_it_is_sent_like_other_text(void **state)
+{
+    struct peer *peer = peer_establish_near(60000);
+    struct program *program = share_rings(peer, 0);
+
+    (void)state;
+    peer->fail_allocations = true;
+    program_writes_urgent(peer, program, 1);
+    foyer_socket_poke(peer->host, peer->socket, peer->now);
+    peer_expect(peer, ACK | PSH, 1, 1, 1);
+    peer->fail_allocations = false;
+    peer_ack(peer, 2);
+    program_writes_urgent(peer, program, 1);
+    foyer_socket_poke(peer->host, peer->socket, peer->now);
+    assert_int_equal(peer_expect(peer, ACK | PSH | URG, 2, 1, 1).urgent, 1);
+    peer_destroy(peer);
+    free(program);
+}
+
+static uint64_t mark_of(uint32_t number, uint32_t position)
+{
+    return (uint64_t)number << 32 | position;
+}
+
+static void the_ring_says_what_came_urgent(void **state)
+{
+    (void)state;
+    for (int given_late = 0; given_late < 2; given_late++) {
+        struct peer *peer = peer_establish_near(60000);
+        struct program *program = given_late != 0 ? NULL : share_rings(peer, 8190);
+
+        peer_send(peer, (struct seg){.flags = ACK | PSH | URG,
+                                     .seq = 1,
+                                     .ack = 1,
+                                     .size = 10,
+                                     .window = 60000,
+                                     .urgent = 6});
+        if (program == NULL)
+            program = share_rings(peer, 8190);
+        assert_int_equal(foyer_ring_used(&program->rx), 10);
+        assert_true(atomic_load(&program->rx_shared.urgent) == mark_of(1, 8195));
+        assert_true((peer_events(peer) & FOYER_EVENT_URGENT) != 0);
+        /* Announced before it comes. */
+        peer_send(peer, (struct seg){
+                            .flags = ACK | URG, .seq = 11, .ack = 1, .window = 60000, .urgent = 3});
+        assert_true(atomic_load(&program->rx_shared.urgent) == mark_of(2, 8202));
+        peer_destroy(peer);
+        free(program);
+    }
+}
+
 /* What a hostile program can write into the block: it spoils its own connection. */
 enum lie { LIE_HEAD_TOO_FAR, LIE_HEAD_BACK, LIE_STATE, LIE_TAIL_AHEAD, LIE_TAIL_FAR_BACK };
 
@@ -307,6 +412,10 @@ int main(void)
         cmocka_unit_test(fin_of_the_peer_is_seen_in_the_ring),
         cmocka_unit_test(reset_of_the_peer_is_seen_in_the_ring),
         cmocka_unit_test(reset_in_the_ring_aborts),
+        cmocka_unit_test(the_ring_says_what_is_urgent),
+        cmocka_unit_test(marked_and_not_yet_written_is_told_with_the_byte),
+        cmocka_unit_test(without_memory_it_is_sent_like_other_text),
+        cmocka_unit_test(the_ring_says_what_came_urgent),
         cmocka_unit_test(forged_stack_indexes_change_nothing),
         cmocka_unit_test(close_with_shared_rings_still_delivers),
     };
