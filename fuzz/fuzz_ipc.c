@@ -36,6 +36,9 @@ static void check_request(const struct request *request, uint32_t role, unsigned
     case FOYER_REQUEST_RESOLVE:
         check(memchr(request->body.resolve.name, 0, sizeof(request->body.resolve.name)) != NULL);
         break;
+    case FOYER_REQUEST_FILTER:
+        check(request->body.filter.source_count <= FOYER_FILTER_SOURCES_MAX && fd_count == 0);
+        break;
     case FOYER_REQUEST_CONTROL:
         check((const uint8_t *)request->text == bytes + sizeof(struct foyer_request));
         check(request->text_size == size - sizeof(struct foyer_request));

@@ -295,7 +295,7 @@ FOYER_API int foyer_socket_error_next(struct foyer_host *host, foyer_socket sock
 
 /*
  * UDP. The socket gets what is sent to the group and its port (RFC 1112); none but members do,
- * except for the groups of all hosts (224.0.0.1, ff02::1). Routers are told by IGMP and MLD.
+ * except for the groups of all hosts (224.0.0.1, ff02::1) and by FOYER_OPT_MULTICAST_ALL. Routers are told by IGMP and MLD.
  * Closing leaves. join: -EADDRINUSE: is a member; -ENOBUFS: beyond 32 groups of a socket or 256
  * of the host, -ENOMEM. leave: -EADDRNOTAVAIL: is no member. Both: -EINVAL: no group, or one of
  * a family that the socket does not speak; -EOPNOTSUPP for TCP.
@@ -429,6 +429,10 @@ enum foyer_option {
      * without one, but for what foyer_datagram says. */
     FOYER_OPT_UDP_ZERO_CHECKSUM_RECEIVE,
     FOYER_OPT_UDP_ZERO_CHECKSUM_SEND,
+    FOYER_OPT_MULTICAST_ALL, /* UDP; 0, the default: only members get what is sent to a group. Else a
+                                sum of 1, for IPv4, and 2, for IPv6: a socket that has not joined the
+                                group gets it, too, where another one of the host has and it is bound
+                                to the port (Linux' IP_MULTICAST_ALL and IPV6_MULTICAST_ALL) */
 };
 
 /*

@@ -51,3 +51,50 @@ int group_request(struct psocket *psocket, const struct foyer_request_group *req
     building_host_touch(psocket->host); /* routers are told */
     return -error;
 }
+
+/* ---- whole filters (RFC 3678) --------------------------------------------------------------------- */
+
+_Static_assert(FOYER_FILTER_SOURCES_MAX == FOYER_GROUP_SOURCES_MAX,
+               "the reply holds what there is");
+
+static int get_filter(struct psocket *psocket, const struct foyer_addr *group,
+                      struct foyer_reply_filter *reply)
+{
+    enum foyer_filter_mode mode = FOYER_FILTER_INCLUDE;
+    int count = foyer_socket_source_filter(psocket->host->stack, psocket->stack, group, &mode,
+                                           reply->sources, FOYER_FILTER_SOURCES_MAX);
+    if (count < 0)
+        return -count;
+    reply->is_exclude = mode == FOYER_FILTER_EXCLUDE;
+    reply->source_count = (uint32_t)count;
+    return 0;
+}
+
+/* As on Linux only for members, and INCLUDE of nothing leaves. */
+static int set_filter(struct psocket *psocket, const struct foyer_request_filter *request,
+                      struct foyer_reply_filter *reply)
+{
+    struct foyer_host *stack = psocket->host->stack;
+    foyer_time_ns now = psocket->daemon->loop.now_ns;
+    bool leaves = !request->is_exclude && request->source_count == 0;
+    int error = leaves ? 0 : get_filter(psocket, &request->group, reply);
+    if (error != 0)
+        return error == EADDRNOTAVAIL ? EINVAL : error;
+    error = foyer_socket_set_source_filter(stack, psocket->stack, &request->group,
+                                           request->is_exclude ? FOYER_FILTER_EXCLUDE
+                                                               : FOYER_FILTER_INCLUDE,
+                                           request->sources, request->source_count, now);
+    building_host_touch(psocket->host); /* routers are told */
+    return -error;
+}
+
+int filter_request(struct psocket *psocket, const struct foyer_request_filter *request,
+                   struct foyer_reply_filter *reply)
+{
+    if (!foyer_addr_is_multicast(&request->group))
+        return EINVAL;
+    if (!has_interface(psocket, &request->interface))
+        return ENODEV;
+    return request->is_set ? set_filter(psocket, request, reply)
+                           : get_filter(psocket, &request->group, reply);
+}

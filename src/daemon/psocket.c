@@ -424,6 +424,7 @@ void psocket_apply_options(struct psocket *psocket)
     if (psocket->protocol == FOYER_UDP) {
         set_option(psocket, FOYER_OPT_BROADCAST, (options & FOYER_SLOT_BROADCAST) != 0);
         set_option(psocket, FOYER_OPT_RECVERR, (options & FOYER_SLOT_RECVERR_ANY) != 0);
+        set_option(psocket, FOYER_OPT_MULTICAST_ALL, 3 & ~slot->multicast_not_all);
         set_option(psocket, FOYER_OPT_MULTICAST_LOOP,
                    (options & FOYER_SLOT_NO_MULTICAST_LOOP) == 0);
         int64_t hops = slot->multicast_ttl == 0 ? 1 : slot->multicast_ttl - 1;

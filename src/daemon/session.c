@@ -422,6 +422,16 @@ static void serve_group(struct session *session, const struct request *request)
     answer(session, &reply, sizeof(reply), NULL);
 }
 
+static void serve_filter(struct session *session, const struct request *request)
+{
+    struct foyer_reply_filter reply;
+    memset(&reply, 0, sizeof(reply));
+    struct psocket *psocket = find_socket(session, request->id);
+    int error = psocket == NULL ? EBADF : filter_request(psocket, &request->body.filter, &reply);
+    reply.header = reply_header(request, error);
+    answer(session, &reply, sizeof(reply), NULL);
+}
+
 static void serve_error(struct session *session, const struct request *request)
 {
     struct foyer_reply_error reply;
@@ -512,6 +522,9 @@ static void serve(struct session *session, const struct request *request, struct
         break;
     case FOYER_REQUEST_GROUP:
         serve_group(session, request);
+        break;
+    case FOYER_REQUEST_FILTER:
+        serve_filter(session, request);
         break;
     case FOYER_REQUEST_ERROR:
         serve_error(session, request);

@@ -73,6 +73,7 @@ enum foyer_request_type {
     FOYER_REQUEST_ERROR,   /* foyer_request; foyer_reply_error. UDP: the oldest queued error */
     FOYER_REQUEST_KEPT,    /* foyer_request; no reply. The connecting end has left a connection that
                                 may be parked: foyerd is to look after it */
+    FOYER_REQUEST_FILTER,  /* foyer_request_filter; foyer_reply_filter. UDP: whole source filters */
 };
 
 struct foyer_request {
@@ -283,6 +284,27 @@ struct foyer_reply_group {
     struct foyer_reply header;
     uint32_t interface; /* FOYER_INTERFACE_...; 0: none has that address */
     uint32_t reserved;
+};
+
+#define FOYER_FILTER_SOURCES_MAX 64u
+
+/* Get: what follows `interface` does not count. ENODEV, EADDRNOTAVAIL and others as Linux has them. */
+struct foyer_request_filter {
+    struct foyer_request header;
+    uint32_t is_set; /* 0: get; 1 */
+    uint32_t is_exclude;
+    struct foyer_addr group;
+    struct foyer_addr interface; /* an address of it; a wildcard: whichever */
+    uint32_t source_count;
+    uint32_t reserved;
+    struct foyer_addr sources[FOYER_FILTER_SOURCES_MAX];
+};
+
+struct foyer_reply_filter {
+    struct foyer_reply header;
+    uint32_t is_exclude;
+    uint32_t source_count;
+    struct foyer_addr sources[FOYER_FILTER_SOURCES_MAX];
 };
 
 /* struct foyer_socket_error. EAGAIN: there is none. */

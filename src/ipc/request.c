@@ -28,6 +28,7 @@ static const struct rule rules[] = {
     [FOYER_REQUEST_DIRECT] = {sizeof(struct foyer_request_endpoint), FOYER_ROLE_PROGRAM, 0, 0},
     [FOYER_REQUEST_INBOX] = {sizeof(struct foyer_request_inbox), FOYER_ROLE_PROGRAM, 1, 1},
     [FOYER_REQUEST_GROUP] = {sizeof(struct foyer_request_group), FOYER_ROLE_PROGRAM, 0, 0},
+    [FOYER_REQUEST_FILTER] = {sizeof(struct foyer_request_filter), FOYER_ROLE_PROGRAM, 0, 0},
     [FOYER_REQUEST_ERROR] = {sizeof(struct foyer_request), FOYER_ROLE_PROGRAM, 0, 0},
     [FOYER_REQUEST_KEPT] = {sizeof(struct foyer_request), FOYER_ROLE_PROGRAM, 0, 0},
 };
@@ -67,6 +68,10 @@ static bool body_is_valid(const struct request *request)
     case FOYER_REQUEST_GROUP:
         return request->id != 0 && request->body.group.operation >= FOYER_GROUP_INTERFACE &&
                request->body.group.operation <= FOYER_GROUP_UNBLOCK_SOURCE;
+    case FOYER_REQUEST_FILTER:
+        return request->id != 0 && request->body.filter.is_set <= 1 &&
+               request->body.filter.is_exclude <= 1 &&
+               request->body.filter.source_count <= FOYER_FILTER_SOURCES_MAX;
     case FOYER_REQUEST_RESOLVE:
         return is_terminated(request->body.resolve.name, sizeof(request->body.resolve.name));
     case FOYER_REQUEST_CONTROL:

@@ -19,6 +19,7 @@ struct request {
         struct foyer_request_resolve resolve;
         struct foyer_request_inbox inbox;
         struct foyer_request_group group;
+        struct foyer_request_filter filter;
     } body;
     const char *text; /* CONTROL: the JSON, not terminated; borrowed from bytes */
     size_t text_size;

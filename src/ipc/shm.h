@@ -343,6 +343,7 @@ struct foyer_slot {
     _Atomic uint32_t errors_waiting;
     uint16_t multicast_ttl;      /* 0: the default; else one more than it is */
     uint8_t multicast_interface; /* FOYER_INTERFACE_...; 0: whichever */
+    uint8_t multicast_not_all;   /* IP_MULTICAST_ALL is off: 1, IPV6_MULTICAST_ALL: 2 */
     uint8_t multicast_addr4[4];  /* what IP_MULTICAST_IF gives back; not read by foyerd */
     /* Numbers of urgent bytes (foyer_ring_shared.urgent). foyerd clears them for a new connection. */
     _Atomic uint32_t urgent_taken, urgent_passed;
@@ -374,6 +375,7 @@ static inline void foyer_slot_copy_settings(struct foyer_slot *to, const struct 
     to->max_segment = from->max_segment;
     to->ttl = from->ttl;
     to->tos = from->tos;
+    to->multicast_not_all = from->multicast_not_all;
 }
 
 /*

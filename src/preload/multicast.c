@@ -10,6 +10,7 @@
 #include "preload/preload.h"
 
 #include <netinet/in.h>
+#include <stddef.h>
 #include <string.h>
 
 static struct foyer_addr addr4(struct in_addr in)
@@ -153,6 +154,181 @@ static int set_group(struct socket_object *sock, int level, int name, const void
     return error < 0 ? error : call(sock, &request, operation_of(name), NULL);
 }
 
+/* ---- whole filters (RFC 3678) --------------------------------------------------------------- */
+
+static int call_filter(const struct socket_object *sock, struct foyer_request_filter *request,
+                       struct foyer_reply_filter *ret_reply)
+{
+    if (sock->type == SOCK_STREAM)
+        return request->is_set != 0 ? -EINVAL : -EADDRNOTAVAIL; /* never a member */
+    request->header = (struct foyer_request){
+        .type = FOYER_REQUEST_FILTER, .size = sizeof(*request), .id = sock->id};
+    return session_call(&request->header, NULL, &ret_reply->header, sizeof(*ret_reply), NULL);
+}
+
+static int set_mode(struct foyer_request_filter *request, uint32_t mode)
+{
+    if (foyer_addr_is_multicast(&request->group) && mode != MCAST_INCLUDE && mode != MCAST_EXCLUDE)
+        return -EINVAL;
+    request->is_set = 1;
+    request->is_exclude = mode == MCAST_EXCLUDE;
+    return 0;
+}
+
+/* IP_MSFILTER: struct ip_msfilter. */
+static int set_filter4(const struct socket_object *sock, const void *value, socklen_t size)
+{
+    const size_t head_size = offsetof(struct ip_msfilter, imsf_slist);
+    struct ip_msfilter head;
+    struct foyer_reply_filter reply;
+    if (size < head_size)
+        return -EINVAL;
+    memcpy(&head, value, head_size);
+    if (head.imsf_numsrc > FOYER_FILTER_SOURCES_MAX)
+        return -ENOBUFS;
+    if (size < IP_MSFILTER_SIZE(head.imsf_numsrc))
+        return -EINVAL;
+    struct foyer_request_filter request = {.group = addr4(head.imsf_multiaddr),
+                                           .interface = addr4(head.imsf_interface),
+                                           .source_count = head.imsf_numsrc};
+    for (uint32_t i = 0; i < head.imsf_numsrc; i++) {
+        struct in_addr source;
+        memcpy(&source, (const char *)value + IP_MSFILTER_SIZE(i), sizeof(source));
+        request.sources[i] = addr4(source);
+    }
+    int error = set_mode(&request, head.imsf_fmode);
+    return error < 0 ? error : call_filter(sock, &request, &reply);
+}
+
+static struct in_addr in_of(const struct foyer_addr *addr)
+{
+    struct in_addr in;
+    memcpy(&in, &addr->bytes[12], sizeof(in));
+    return in;
+}
+
+/* The caller's imsf_numsrc says for how many there is room, not its size: so does Linux. */
+static int get_filter4(const struct socket_object *sock, void *ret_value, socklen_t *io_size)
+{
+    const size_t head_size = offsetof(struct ip_msfilter, imsf_slist);
+    struct ip_msfilter head;
+    struct foyer_reply_filter reply;
+    if (*io_size < head_size)
+        return -EINVAL;
+    memcpy(&head, ret_value, head_size);
+    struct foyer_request_filter request = {.group = addr4(head.imsf_multiaddr),
+                                           .interface = addr4(head.imsf_interface)};
+    int error = call_filter(sock, &request, &reply);
+    if (error < 0)
+        return error;
+    uint32_t room = head.imsf_numsrc, count = reply.source_count;
+    head.imsf_fmode = reply.is_exclude != 0 ? MCAST_EXCLUDE : MCAST_INCLUDE;
+    head.imsf_numsrc = count;
+    memcpy(ret_value, &head, head_size);
+    count = count < room ? count : room;
+    for (uint32_t i = 0; i < count; i++) {
+        struct in_addr source = in_of(&reply.sources[i]);
+        memcpy((char *)ret_value + IP_MSFILTER_SIZE(i), &source, sizeof(source));
+    }
+    *io_size = (socklen_t)IP_MSFILTER_SIZE(count);
+    return 0;
+}
+
+/* For IPv6 Linux does not look at the families here. */
+static int read_filter_address(const struct sockaddr_storage *storage, int level,
+                               struct foyer_addr *ret_addr)
+{
+    struct sockaddr_in6 in6;
+    if (level == IPPROTO_IP)
+        return read_address(storage, level, ret_addr) < 0 ? -EADDRNOTAVAIL : 0;
+    memcpy(&in6, storage, sizeof(in6));
+    *ret_addr = addr6(&in6.sin6_addr);
+    return 0;
+}
+
+/* MCAST_MSFILTER: struct group_filter. */
+static int set_group_filter(const struct socket_object *sock, int level, const void *value,
+                            socklen_t size)
+{
+    const size_t head_size = offsetof(struct group_filter, gf_slist);
+    struct group_filter head;
+    struct foyer_request_filter request = {.is_set = 1};
+    struct foyer_reply_filter reply;
+    if (size < head_size)
+        return -EINVAL;
+    memcpy(&head, value, head_size);
+    if (head.gf_numsrc > FOYER_FILTER_SOURCES_MAX)
+        return -ENOBUFS;
+    if (size < GROUP_FILTER_SIZE(head.gf_numsrc))
+        return -EINVAL;
+    request.source_count = head.gf_numsrc;
+    int error = read_filter_address(&head.gf_group, level, &request.group);
+    for (uint32_t i = 0; i < head.gf_numsrc && error == 0; i++) {
+        struct sockaddr_storage source;
+        memcpy(&source, (const char *)value + GROUP_FILTER_SIZE(i), sizeof(source));
+        error = read_filter_address(&source, level, &request.sources[i]);
+    }
+    if (error == 0)
+        error = set_mode(&request, head.gf_fmode);
+    if (error == 0 && !is_interface(head.gf_interface))
+        error = -ENODEV;
+    return error < 0 ? error : call_filter(sock, &request, &reply);
+}
+
+static void write_address(const struct foyer_addr *addr, int level,
+                          struct sockaddr_storage *ret_storage)
+{
+    struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr = in_of(addr)};
+    struct sockaddr_in6 in6 = {.sin6_family = AF_INET6};
+    memset(ret_storage, 0, sizeof(*ret_storage));
+    memcpy(&in6.sin6_addr, addr->bytes, sizeof(in6.sin6_addr));
+    if (level == IPPROTO_IP)
+        memcpy(ret_storage, &in, sizeof(in));
+    else
+        memcpy(ret_storage, &in6, sizeof(in6));
+}
+
+static int get_group_filter(const struct socket_object *sock, int level, void *ret_value,
+                            socklen_t *io_size)
+{
+    const size_t head_size = offsetof(struct group_filter, gf_slist);
+    struct group_filter head;
+    struct foyer_request_filter request = {.is_set = 0};
+    struct foyer_reply_filter reply;
+    if (*io_size < head_size)
+        return -EINVAL;
+    memcpy(&head, ret_value, head_size);
+    if (read_address(&head.gf_group, level, &request.group) < 0)
+        return -EADDRNOTAVAIL;
+    int error = is_interface(head.gf_interface) ? call_filter(sock, &request, &reply) : -ENODEV;
+    if (error < 0)
+        return error;
+    uint32_t room = head.gf_numsrc, count = reply.source_count;
+    head.gf_fmode = reply.is_exclude != 0 ? MCAST_EXCLUDE : MCAST_INCLUDE;
+    head.gf_numsrc = count;
+    memcpy(ret_value, &head, head_size);
+    count = count < room ? count : room;
+    for (uint32_t i = 0; i < count; i++) {
+        struct sockaddr_storage source;
+        write_address(&reply.sources[i], level, &source);
+        memcpy((char *)ret_value + GROUP_FILTER_SIZE(i), &source, sizeof(source));
+    }
+    *io_size = (socklen_t)GROUP_FILTER_SIZE(count);
+    return 0;
+}
+
+bool multicast_get_filter(const struct socket_object *sock, int level, int name, void *ret_value,
+                          socklen_t *io_size, int *ret_error)
+{
+    if (level == IPPROTO_IP && name == IP_MSFILTER)
+        *ret_error = get_filter4(sock, ret_value, io_size);
+    else if ((level == IPPROTO_IP || level == IPPROTO_IPV6) && name == MCAST_MSFILTER)
+        *ret_error = get_group_filter(sock, level, ret_value, io_size);
+    else
+        return false;
+    return true;
+}
+
 /* ---- sending --------------------------------------------------------------------------------- */
 
 /* IP_MULTICAST_IF: struct in_addr, struct ip_mreq or struct ip_mreqn. */
@@ -210,6 +386,18 @@ static int set_loop(struct socket_object *sock, int value)
     return 0;
 }
 
+/* ---- receiving without having joined -------------------------------------------------------- */
+
+#define NOT_ALL_V4 1u
+#define NOT_ALL_V6 2u
+
+static int set_all(struct socket_object *sock, uint8_t bit, bool is_on)
+{
+    uint8_t not_all = sock->slot->multicast_not_all;
+    sock->slot->multicast_not_all = (uint8_t)(is_on ? not_all & ~bit : not_all | bit);
+    return 0;
+}
+
 /* ---- options --------------------------------------------------------------------------------- */
 
 static int set4(struct socket_object *sock, int name, const void *value, socklen_t size)
@@ -224,8 +412,15 @@ static int set4(struct socket_object *sock, int name, const void *value, socklen
     case IP_BLOCK_SOURCE:
     case IP_UNBLOCK_SOURCE:
         return sock->type == SOCK_STREAM ? -EPROTO : set_source4(sock, name, value, size);
+    case IP_MSFILTER:
+        return set_filter4(sock, value, size);
     case IP_MULTICAST_IF:
         return set_interface4(sock, value, size);
+    case IP_MULTICAST_ALL:
+        error = option_read_int(value, size, IPPROTO_IP, &number);
+        if (error == 0 && number != 0 && number != 1)
+            error = -EINVAL;
+        return error < 0 ? error : set_all(sock, NOT_ALL_V4, number != 0);
     case IP_MULTICAST_TTL:
         error = option_read_int(value, size, IPPROTO_IP, &number);
         return error < 0 ? error : set_ttl(sock, number, -EINVAL);
@@ -242,7 +437,8 @@ static int set6(struct socket_object *sock, int name, const void *value, socklen
     int number = 0;
     if (name == IPV6_JOIN_GROUP || name == IPV6_LEAVE_GROUP)
         return sock->type == SOCK_STREAM ? -EPROTO : set_member6(sock, name, value, size);
-    if (name != IPV6_MULTICAST_IF && name != IPV6_MULTICAST_HOPS && name != IPV6_MULTICAST_LOOP)
+    if (name != IPV6_MULTICAST_IF && name != IPV6_MULTICAST_HOPS && name != IPV6_MULTICAST_LOOP &&
+        name != IPV6_MULTICAST_ALL)
         return -ENOPROTOOPT;
     int error = option_read_int(value, size, IPPROTO_IPV6, &number);
     if (error < 0)
@@ -252,6 +448,8 @@ static int set6(struct socket_object *sock, int name, const void *value, socklen
         return set_interface6(sock, number);
     case IPV6_MULTICAST_HOPS:
         return set_ttl(sock, number, -ENOPROTOOPT);
+    case IPV6_MULTICAST_ALL:
+        return set_all(sock, NOT_ALL_V6, number != 0);
     default:
         return number != 0 && number != 1 ? -EINVAL : set_loop(sock, number);
     }
@@ -266,6 +464,8 @@ bool multicast_set(struct socket_object *sock, int level, int name, const void *
     if (name >= MCAST_JOIN_GROUP && name <= MCAST_LEAVE_SOURCE_GROUP)
         *ret_error =
             sock->type == SOCK_STREAM ? -EPROTO : set_group(sock, level, name, value, size);
+    else if (name == MCAST_MSFILTER)
+        *ret_error = set_group_filter(sock, level, value, size);
     else
         *ret_error =
             level == IPPROTO_IP ? set4(sock, name, value, size) : set6(sock, name, value, size);
@@ -285,6 +485,10 @@ bool multicast_get(const struct socket_object *sock, int level, int name, int *r
     else if ((level == IPPROTO_IP && name == IP_MULTICAST_LOOP) ||
              (level == IPPROTO_IPV6 && name == IPV6_MULTICAST_LOOP))
         *ret_value = (slot_options(sock) & FOYER_SLOT_NO_MULTICAST_LOOP) == 0;
+    else if (level == IPPROTO_IP && name == IP_MULTICAST_ALL)
+        *ret_value = (slot->multicast_not_all & NOT_ALL_V4) == 0;
+    else if (level == IPPROTO_IPV6 && name == IPV6_MULTICAST_ALL)
+        *ret_value = (slot->multicast_not_all & NOT_ALL_V6) == 0;
     else
         return false;
     return true;

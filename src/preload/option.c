@@ -100,7 +100,6 @@ static const struct {
     {IPPROTO_IP, IP_RECVTTL, 0, SOCK_STREAM},
     {IPPROTO_IP, IP_RECVORIGDSTADDR, 0, ANY},
     {IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 0, ANY},
-    {IPPROTO_IP, IP_MULTICAST_ALL, 1, ANY},
     {IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_WANT, ANY},
     {IPPROTO_IPV6, IPV6_RECVERR, 0, SOCK_STREAM},
     {IPPROTO_IPV6, IPV6_RECVTCLASS, 0, SOCK_STREAM},
@@ -553,9 +552,10 @@ static int option_get(struct socket_object *sock, int level, int name, void *ret
     }
     if (level == IPPROTO_TCP && name == TCP_INFO)
         return get_tcp_info(sock, ret_value, io_size);
-    int number;
-    int error =
-        multicast_get(sock, level, name, &number) ? 0 : get_number(sock, level, name, &number);
+    int number, error;
+    if (multicast_get_filter(sock, level, name, ret_value, io_size, &error))
+        return error;
+    error = multicast_get(sock, level, name, &number) ? 0 : get_number(sock, level, name, &number);
     return error < 0 ? error : put(&number, sizeof(number), ret_value, io_size);
 }
 

@@ -2,7 +2,7 @@
  * libfoyer-preload.so: foyer's sockets behind the libc calls of an unmodified program.
  *
  *     entry points   io.c socket.c accept.c option.c fd.c poll.c epoll*.c resolve.c process.c stdio.c
- *          |         syscall.c signals.c
+ *          |         syscall.c signals.c source_filter.c
  *          |
  *     table.c        descriptor -> counted object, without locks
  *     keep*.c        connections that serve again; spare.c sockets prepared
@@ -425,6 +425,9 @@ int option_read_int(const void *value, socklen_t size, int level, int *ret_value
 /* False: it is no option of multicast. */
 bool multicast_set(struct socket_object *sock, int level, int name, const void *value,
                    socklen_t size, int *ret_error);
+/* True: it is a filter's, see ret_error. */
+bool multicast_get_filter(const struct socket_object *sock, int level, int name, void *ret_value,
+                          socklen_t *io_size, int *ret_error);
 bool multicast_get(const struct socket_object *sock, int level, int name, int *ret_value);
 
 /* ---- address.c ----------------------------------------------------------------------------- */

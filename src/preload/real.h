@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <ifaddrs.h>
 #include <netdb.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
@@ -34,6 +35,7 @@
     X(sendfile) X(splice)                                                                          \
     X(socket) X(bind) X(listen) X(accept) X(accept4) X(connect) X(shutdown)                        \
     X(getsockname) X(getpeername) X(getsockopt) X(setsockopt)                                      \
+    X(setipv4sourcefilter) X(getipv4sourcefilter) X(setsourcefilter) X(getsourcefilter)            \
     X(dup) X(dup2) X(dup3) X(fcntl) X(ioctl) X(fstat) X(fstat64)                                   \
     X(poll) X(ppoll) X(select) X(pselect)                                                          \
     X(epoll_create) X(epoll_create1) X(epoll_ctl)                                                  \

@@ -221,6 +221,11 @@ static struct membership *membership_find(const struct group *group, const struc
     return NULL;
 }
 
+bool group_has_member(const struct group *group, const struct sock *sock)
+{
+    return sock->membership_count > 0 && membership_find(group, sock) != NULL;
+}
+
 static bool has_source(const struct foyer_addr *sources, uint32_t count,
                        const struct foyer_addr *addr)
 {

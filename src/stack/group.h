@@ -64,6 +64,7 @@ bool group_is_everybodys(const struct foyer_addr *addr);
 void groups_init(struct foyer_host *host);
 void groups_finish(struct foyer_host *host); /* all sockets are freed already */
 struct group *group_find(const struct foyer_host *host, const struct foyer_addr *addr);
+bool group_has_member(const struct group *group, const struct sock *sock);
 /* Does the member want what comes from there? */
 bool membership_passes(const struct membership *membership, const struct foyer_addr *source);
 /* Does anybody? */

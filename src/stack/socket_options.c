@@ -40,6 +40,7 @@ static const struct option_rule rules[] = {
     [FOYER_OPT_INTERCEPT] = {FOYER_INTERCEPT_OFF, FOYER_INTERCEPT_ALL, true},
     [FOYER_OPT_MULTICAST_TTL] = {0, 255, false},
     [FOYER_OPT_MULTICAST_LOOP] = {0, 1, false},
+    [FOYER_OPT_MULTICAST_ALL] = {0, 3, false},
     [FOYER_OPT_OOBINLINE] = {0, 1, true},
     [FOYER_OPT_RECVERR] = {0, 1, false},
     [FOYER_OPT_UDP_GRO] = {0, 1, false},
@@ -56,7 +57,7 @@ static bool is_datagram_option(enum foyer_option option)
     return option == FOYER_OPT_RECVERR || option == FOYER_OPT_UDP_GRO ||
            option == FOYER_OPT_UDP_ZERO_CHECKSUM_RECEIVE ||
            option == FOYER_OPT_UDP_ZERO_CHECKSUM_SEND || option == FOYER_OPT_MULTICAST_TTL ||
-           option == FOYER_OPT_MULTICAST_LOOP;
+           option == FOYER_OPT_MULTICAST_LOOP || option == FOYER_OPT_MULTICAST_ALL;
 }
 
 static const struct option_rule *find_rule(const struct sock *sock, enum foyer_option option)
@@ -240,6 +241,8 @@ static int64_t get_option(const struct foyer_host *host, const struct sock *sock
         return sock->multicast_ttl;
     case FOYER_OPT_MULTICAST_LOOP:
         return sock->multicast_loop;
+    case FOYER_OPT_MULTICAST_ALL:
+        return sock->multicast_all;
     case FOYER_OPT_OOBINLINE:
         return sock->oobinline;
     case FOYER_OPT_RECVERR:
@@ -362,6 +365,9 @@ static int set_plain_option(struct foyer_host *host, struct sock *sock, enum foy
         break;
     case FOYER_OPT_MULTICAST_LOOP:
         sock->multicast_loop = value != 0;
+        break;
+    case FOYER_OPT_MULTICAST_ALL:
+        sock->multicast_all = (uint8_t)value;
         break;
     case FOYER_OPT_PUSH:
         sock->flags =

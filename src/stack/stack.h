@@ -169,6 +169,7 @@ struct sock {
             uint32_t udp_tx_offset; /* payload at the tail that is sent as segments already */
             uint8_t multicast_ttl, membership_count;
             bool multicast_loop;
+            uint8_t multicast_all; /* FOYER_OPT_MULTICAST_ALL */
         };
     };
     struct sock_options *options; /* shared: written only through sock_options_own */

@@ -116,7 +116,31 @@ static bool is_receiver(const struct sock *sock, const struct foyer_endpoint *lo
            (sock->remote.port == remote->port && foyer_addr_eq(&sock->remote.addr, &remote->addr));
 }
 
-/* RFC 1112 section 7.1: only to those who joined, [RFC3376 3.2d] and want its source. */
+/* To those who have not joined and want what others joined (FOYER_OPT_MULTICAST_ALL). How many. */
+static uint32_t deliver_to_others(struct foyer_host *host, const struct rx *rx,
+                                  const struct wire_udp *udp, const struct group *group,
+                                  const struct foyer_endpoint *local,
+                                  const struct foyer_endpoint *remote)
+{
+    const uint8_t family_bit = foyer_addr_is_v4(&rx->dst) ? 1 : 2;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < GROUP_RECEIVERS_MAX; i++) {
+        struct sock *sock = ports_group_receiver(host, local, i);
+        if (sock == NULL)
+            break;
+        if ((sock->multicast_all & family_bit) == 0 || !is_receiver(sock, local, remote) ||
+            group_has_member(group, sock))
+            continue;
+        count++;
+        deliver(host, sock, rx, udp);
+    }
+    return count;
+}
+
+/*
+ * RFC 1112 section 7.1: only to those who joined, [RFC3376 3.2d] and want its source; and to those who
+ * asked for what others joined.
+ */
 static void deliver_to_members(struct foyer_host *host, const struct rx *rx,
                                const struct wire_udp *udp, const struct foyer_endpoint *local,
                                const struct foyer_endpoint *remote)
@@ -127,6 +151,8 @@ static void deliver_to_members(struct foyer_host *host, const struct rx *rx,
     const struct group *group = group_find(host, &rx->dst);
     if (group == NULL)
         return;
+    if (group_passes(group, &rx->src))
+        count = deliver_to_others(host, rx, udp, group, local, remote);
     LIST_FOREACH (&group->members, node) {
         const struct membership *membership = LIST_ENTRY(node, struct membership, node);
         struct sock *sock = membership->sock;

@@ -402,6 +402,60 @@ static void own_copy(void **state)
     }
 }
 
+/* FOYER_OPT_MULTICAST_ALL: what another socket has joined, from the sources that it wants. */
+static void others_get_it_too(void **state)
+{
+    struct lan *lan = *state;
+    for (int v4 = 0; v4 < 2; v4++) {
+        struct foyer_addr group = GROUP(v4);
+        struct foyer_addr stranger = v4 ? foyer_addr_v4(192, 0, 2, 9) : lan_addr6(0x99);
+        foyer_socket joined = member(lan, v4, 5000), other = member(lan, v4, 5000);
+        foyer_socket sender = lan_open(lan, v4 ? FOYER_FAMILY_V4 : FOYER_FAMILY_V6, FOYER_UDP);
+        struct foyer_endpoint remote = {group, 5000};
+        char text[8];
+        /* The option's bits are by family: 1 for IPv4, 2 for IPv6. */
+        const struct {
+            int64_t option;
+            bool has_member, is_filtered, is_heard;
+        } cases[] = {
+            {0, true, false, false},         {v4 ? 2 : 1, true, false, false},
+            {v4 ? 1 : 2, true, false, true}, {3, true, false, true},
+            {3, true, true, false},          {3, false, false, false},
+        };
+        for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+            assert_int_equal(
+                foyer_socket_set_option(lan->host, other, FOYER_OPT_MULTICAST_ALL, cases[i].option),
+                0);
+            if (cases[i].has_member)
+                assert_int_equal(foyer_socket_set_source_filter(lan->host, joined, &group,
+                                                                cases[i].is_filtered
+                                                                    ? FOYER_FILTER_INCLUDE
+                                                                    : FOYER_FILTER_EXCLUDE,
+                                                                &stranger, 1, lan->now),
+                                 0);
+            else
+                foyer_socket_leave_group(lan->host, joined, &group, lan->now);
+            foyer_socket_send_to(lan->host, sender, "hi", 2, &remote, lan->now);
+            lan_pull(lan);
+            assert_int_equal(foyer_socket_recv(lan->host, other, text, sizeof(text), lan->now),
+                             cases[i].is_heard ? 2 : -EAGAIN);
+            assert_int_equal(foyer_socket_recv(lan->host, joined, text, sizeof(text), lan->now),
+                             cases[i].has_member && !cases[i].is_filtered ? 2 : -EAGAIN);
+        }
+        /* Once, not twice, where it is a member as well. */
+        assert_int_equal(join(lan, other, &group), 0);
+        foyer_socket_send_to(lan->host, sender, "hi", 2, &remote, lan->now);
+        lan_pull(lan);
+        assert_int_equal(foyer_socket_recv(lan->host, other, text, sizeof(text), lan->now), 2);
+        assert_int_equal(foyer_socket_recv(lan->host, other, text, sizeof(text), lan->now),
+                         -EAGAIN);
+        assert_int_equal(foyer_socket_set_option(lan->host, other, FOYER_OPT_MULTICAST_ALL, 4),
+                         -EINVAL);
+        foyer_socket_close(lan->host, joined, lan->now);
+        foyer_socket_close(lan->host, other, lan->now);
+    }
+}
+
 static void announce(struct foyer_host_config *config)
 {
     config->behaviour = FOYER_HOST_ANNOUNCE;
@@ -438,6 +492,7 @@ int main(void)
         cmocka_unit_test(old_queriers),
         TEST(many_groups_in_few_reports),
         TEST(own_copy),
+        TEST(others_get_it_too),
         cmocka_unit_test(own_addresses_are_members),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
