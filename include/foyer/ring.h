@@ -93,11 +93,27 @@ static inline uint32_t foyer_ring_distance(const struct foyer_ring *ring, uint32
     return used <= ring->size ? used : UINT32_MAX;
 }
 
-/* Bytes that can be read; UINT32_MAX where the indexes are invalid: reset the connection. */
+#define FOYER_RING_LOOKS 64u
+
+/*
+ * Bytes that can be read; UINT32_MAX where the indexes are invalid: reset the connection. Also for
+ * those who hold neither side: while they look, others may move both indexes by more than the ring
+ * holds. Indexes contradict each other only where the tail stood still meanwhile, or where somebody
+ * has moved it each of many times.
+ */
 static inline uint32_t foyer_ring_used(const struct foyer_ring *ring)
 {
-    uint32_t tail = foyer_ring_tail(ring);
-    return foyer_ring_distance(ring, foyer_ring_head(ring), tail);
+    uint32_t tail = foyer_ring_tail(ring), used = 0;
+    for (unsigned look = 0; look < FOYER_RING_LOOKS; look++) {
+        uint32_t before = tail;
+        used = foyer_ring_distance(ring, foyer_ring_head(ring), tail);
+        if (used != UINT32_MAX)
+            return used;
+        tail = foyer_ring_tail(ring);
+        if (tail == before)
+            break;
+    }
+    return used;
 }
 
 /* Bytes that can be written; UINT32_MAX where the indexes are invalid: reset the connection. */

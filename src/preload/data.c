@@ -330,19 +330,27 @@ ssize_t stream_send_file(struct socket_object *sock, int fd, int file, off_t *of
 
 /* ---- streams: receiving -------------------------------------------------------------------- */
 
-/* Nothing is there: 0 at the end of the stream, the pending error, or 1 to go on waiting. */
-static ssize_t recv_ended(struct socket_object *sock, const struct channel *channel)
+/* An error waits, or a reset. What was written before that is in the ring by now. */
+static bool has_failed(struct socket_object *sock, const struct channel *channel)
+{
+    return atomic_load_explicit(&sock->slot->error, memory_order_acquire) != 0 ||
+           socket_is_reset(sock, channel);
+}
+
+/*
+ * Nothing is there: 0 at the end of the stream, the pending error, or 1 to go on waiting. Only where
+ * it failed before the ring was looked at is that told: else there may be bytes that come first.
+ */
+static ssize_t recv_ended(struct socket_object *sock, const struct channel *channel, bool failed)
 {
     uint32_t writer = atomic_load_explicit(&channel->rx.shared->writer_state, memory_order_acquire);
     if (writer == FOYER_RING_FIN) /* SOCK_DONE: comes before a pending error */
         return 0;
-    int error = slot_take_error(sock);
+    int error = failed ? slot_take_error(sock) : 0;
     if (error != 0)
         return error;
-    if (socket_is_reset(sock, channel)) {
-        error = slot_take_error(sock); /* noted only now */
-        return error;
-    }
+    if (failed && socket_is_reset(sock, channel))
+        return slot_take_error(sock); /* noted only now */
     return (slot_options(sock) & FOYER_SLOT_SHUT_READ) != 0 ? 0 : 1;
 }
 
@@ -428,6 +436,12 @@ static bool recv_some(struct socket_object *sock, int fd, const struct channel *
     return job->done > before;
 }
 
+static bool has_unread(const struct channel *channel, const struct recv_job *job)
+{
+    uint32_t used = foyer_ring_used(&channel->rx);
+    return used != UINT32_MAX && used > job->peeked;
+}
+
 static ssize_t recv_loop(struct socket_object *sock, int fd, struct channel *channel,
                          struct recv_job *job)
 {
@@ -446,10 +460,12 @@ static ssize_t recv_loop(struct socket_object *sock, int fd, struct channel *cha
             if (job->done > 0 && (atomic_load(&sock->slot->error) != 0 ||
                                   socket_readiness(sock, fd) & (POLLRDHUP | POLLHUP)))
                 return (ssize_t)job->done;
-            ssize_t result = job->done > 0 ? 1 : recv_ended(sock, channel);
-            /* The writer may have put its last bytes between our look and its FIN. */
-            if (result == 0 && foyer_ring_used(&channel->rx) > job->peeked &&
-                (slot_options(sock) & FOYER_SLOT_RESET_SEEN) == 0)
+            /* The writer may have put its last bytes between our look and its end. */
+            bool failed = job->done == 0 && has_failed(sock, channel);
+            if (failed && has_unread(channel, job))
+                continue;
+            ssize_t result = job->done > 0 ? 1 : recv_ended(sock, channel, failed);
+            if (result == 0 && has_unread(channel, job))
                 continue;
             if (result <= 0)
                 return result;

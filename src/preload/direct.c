@@ -605,9 +605,16 @@ static void spoil(struct direct_ring *ring)
     atomic_store(&ring->shared->ring.reader_state, FOYER_RING_RESET);
 }
 
-/* The header of the oldest datagram. False: there is none. */
-static bool peek(struct direct_ring *ring, struct foyer_direct_header *ret_header,
-                 uint32_t *ret_tail)
+/* A ring's oldest datagram: what was read of it once, and checked. */
+struct candidate {
+    struct direct_ring *ring; /* NULL: there is none */
+    struct foyer_direct_header header;
+    uint32_t tail;
+    bool is_closing; /* when it was found */
+};
+
+/* The oldest datagram. False: there is none. */
+static bool peek(struct direct_ring *ring, struct candidate *ret_oldest)
 {
     bool is_closing = atomic_load_explicit(&ring->is_closing, memory_order_acquire);
     uint32_t tail = foyer_ring_tail(&ring->ring);
@@ -616,10 +623,13 @@ static bool peek(struct direct_ring *ring, struct foyer_direct_header *ret_heade
         return false;
     if (used >= HEADER_SIZE && used <= ring->ring.size &&
         (!is_closing || used <= ring->closing_left)) {
-        foyer_ring_get(&ring->ring, tail, ret_header, HEADER_SIZE);
-        if (ret_header->payload_size <= PAYLOAD_MAX_V6 &&
-            foyer_direct_record_size(ret_header->payload_size) <= used) {
-            *ret_tail = tail;
+        struct foyer_direct_header *header = &ret_oldest->header;
+        foyer_ring_get(&ring->ring, tail, header, HEADER_SIZE);
+        if (header->payload_size <= PAYLOAD_MAX_V6 &&
+            foyer_direct_record_size(header->payload_size) <= used) {
+            ret_oldest->ring = ring;
+            ret_oldest->tail = tail;
+            ret_oldest->is_closing = is_closing;
             return true;
         }
     }
@@ -636,13 +646,6 @@ static bool is_open(struct direct_ring *ring, uint32_t relay_tail, bool is_relay
     return atomic_load_explicit(&ring->is_open, memory_order_relaxed);
 }
 
-/* A ring's oldest datagram: what was read of it once, and checked. */
-struct candidate {
-    struct direct_ring *ring; /* NULL: there is none */
-    struct foyer_direct_header header;
-    uint32_t tail;
-};
-
 /*
  * Datagrams come in the order in which they were sent, whoever sent them, as far as their senders
  * tell the truth about it; one that does not can have RUN_MAX in a row.
@@ -654,8 +657,7 @@ static struct candidate choose(struct direct_box *box, const struct foyer_ring *
     bool is_relay_empty = foyer_ring_head(relayed) == relay_tail;
     FOR_RINGS(box, ring)
     {
-        one.ring = ring;
-        if (!peek(ring, &one.header, &one.tail) || !is_open(ring, relay_tail, is_relay_empty))
+        if (!peek(ring, &one) || !is_open(ring, relay_tail, is_relay_empty))
             continue;
         if (best.ring == NULL || one.header.sent_ns < best.header.sent_ns)
             best = one;
@@ -676,8 +678,9 @@ static void consume(struct direct_box *box, const struct candidate *taken)
     struct direct_ring *ring = taken->ring;
     uint32_t record = foyer_direct_record_size(taken->header.payload_size);
     foyer_ring_publish_tail(&ring->ring, taken->tail + record);
-    if (atomic_load_explicit(&ring->is_closing, memory_order_relaxed))
-        ring->closing_left -= record; /* not less than it: peek */
+    /* Not less than it: peek. One that is closed only now is counted from the one tail or the other. */
+    if (taken->is_closing)
+        ring->closing_left -= record;
     box->run = ring == box->last ? box->run + 1 : 1;
     box->last = ring;
     box->is_relay_next = true;

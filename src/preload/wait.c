@@ -144,7 +144,7 @@ bool socket_is_reset(struct socket_object *sock, const struct channel *channel)
     if (channel == NULL)
         return false;
     uint32_t writer = atomic_load_explicit(&channel->rx.shared->writer_state, memory_order_acquire);
-    uint32_t reader = atomic_load_explicit(&channel->tx.shared->reader_state, memory_order_relaxed);
+    uint32_t reader = atomic_load_explicit(&channel->tx.shared->reader_state, memory_order_acquire);
     if (likely(writer < FOYER_RING_RESET && reader < FOYER_RING_RESET &&
                foyer_ring_used(&channel->rx) != UINT32_MAX &&
                foyer_ring_free(&channel->tx) != UINT32_MAX &&

@@ -18,8 +18,22 @@
 #include <dlfcn.h>
 #include <stdlib.h>
 
+#include "preload/preload.h"
+
+/* Called where a thread has given back a slot's lock, and may lose its core; NULL: nothing. */
+static void (*harness_after_unlock)(struct socket_object *sock);
+
+static void harness_slot_unlock(struct socket_object *sock, int which)
+{
+    slot_unlock(sock, which);
+    if (harness_after_unlock != NULL)
+        harness_after_unlock(sock);
+}
+
 #include "preload/address.c"
+#define slot_unlock harness_slot_unlock
 #include "preload/data.c"
+#undef slot_unlock
 #include "preload/keep.c"
 #include "preload/keep_accept.c"
 #include "preload/keep_connect.c"
@@ -48,7 +62,20 @@ static int harness_clock_gettime(clockid_t clock, struct timespec *ret_now)
 #undef HEADER_SIZE
 #undef PAYLOAD_MAX_V6
 #include "preload/control.c"
+
+/* Called where a datagram has been taken out of its ring; NULL: nothing. */
+static void (*harness_after_take)(void);
+
+static void harness_publish_tail(const struct foyer_ring *ring, uint32_t tail)
+{
+    foyer_ring_publish_tail(ring, tail);
+    if (harness_after_take != NULL)
+        harness_after_take();
+}
+
+#define foyer_ring_publish_tail harness_publish_tail
 #include "preload/direct.c"
+#undef foyer_ring_publish_tail
 #include "preload/errors.c"
 
 struct real_functions real_functions;

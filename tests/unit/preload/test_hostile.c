@@ -266,6 +266,34 @@ static void direct_ring_ends_where_it_was_taken_back(void **state)
     fixture_destroy(fixture);
 }
 
+static struct direct_box *box_in_use;
+
+static void take_back_after_two(void)
+{
+    static const struct foyer_reply_inbox reply = {.state_count = 1, .states = {{1, 48, 1}}};
+    harness_after_take = NULL;
+    update_states(box_in_use, &reply);
+}
+
+/* One thread reads while another one, which asks whether there is something, hears of foyerd. */
+static void direct_ring_taken_back_while_it_is_read(void **state)
+{
+    (void)state;
+    struct fixture *fixture = fixture_create(SOCK_DGRAM);
+    struct direct_ring *ring = direct_to(fixture);
+    char bytes[64];
+    for (int i = 0; i < 2; i++)
+        direct_write(ring, 5, 24);
+    box_in_use = box_now(&fixture->sock);
+    harness_after_take = take_back_after_two;
+    assert_int_equal(receive(fixture, bytes, sizeof(bytes)), 5);
+    assert_int_equal(receive(fixture, bytes, sizeof(bytes)), 5);
+    assert_int_equal(receive(fixture, bytes, sizeof(bytes)), -EAGAIN);
+    assert_int_equal(atomic_load(&ring->shared->ring.reader_state), FOYER_RING_OPEN);
+    direct_destroy(&fixture->sock);
+    fixture_destroy(fixture);
+}
+
 /* Its writer has moved the tail before foyerd said where the ring ends. */
 static void direct_ring_holds_no_more_than_its_size(void **state)
 {
@@ -299,6 +327,7 @@ int main(void)
         cmocka_unit_test(datagram_without_a_whole_header_is_dropped),
         cmocka_unit_test(direct_ring_of_nonsense_is_left_alone),
         cmocka_unit_test(direct_ring_ends_where_it_was_taken_back),
+        cmocka_unit_test(direct_ring_taken_back_while_it_is_read),
         cmocka_unit_test(direct_ring_holds_no_more_than_its_size),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -409,6 +409,73 @@ static void both_directions_sleep_and_wake(void **state)
     fixture_destroy(fixture);
 }
 
+/* Moves whole rings of bytes through the sockets' two rings, as fast as positions can be stored. */
+static void *move_positions(void *argument)
+{
+    struct fixture *fixture = argument;
+    for (uint32_t position = RING_SIZE; !atomic_load(&is_over); position += RING_SIZE) {
+        for (int i = 0; i < 2; i++) {
+            const struct foyer_ring ring = {&fixture->shared[i], fixture->data[i], RING_SIZE};
+            foyer_ring_publish_head(&ring, position);
+            foyer_ring_publish_tail(&ring, position);
+        }
+    }
+    return NULL;
+}
+
+/*
+ * Whoever looks at a ring that other threads write and read may lose its core between the two
+ * positions: they contradict each other then, and nobody is hostile.
+ */
+static void a_look_at_a_busy_ring_is_no_reset(void **state)
+{
+    (void)state;
+    struct fixture *fixture = fixture_create(SOCK_STREAM);
+    pthread_t thread;
+    void *problem;
+    atomic_store(&is_over, false);
+    assert_int_equal(pthread_create(&thread, NULL, move_positions, fixture), 0);
+    for (unsigned i = 0; i < 3000000 && !socket_is_reset(&fixture->sock, &fixture->channel); i++)
+        continue;
+    atomic_store(&is_over, true);
+    pthread_join(thread, &problem);
+    assert_int_equal(atomic_load(&fixture->slot.error), 0);
+    /* Those that do stay in contradiction are a hostile peer's. */
+    atomic_fetch_add(&fixture->shared[1].head, RING_SIZE + 1);
+    assert_true(socket_is_reset(&fixture->sock, &fixture->channel));
+    fixture_destroy(fixture);
+}
+
+static enum foyer_ring_state last_words;
+
+/* The peer sends a byte and is gone, after a reader has found nothing and before it asks why. */
+static void say_last_words(struct socket_object *sock)
+{
+    const struct foyer_ring *rx = &socket_channel_now(sock)->rx;
+    harness_after_unlock = NULL;
+    foyer_ring_put(rx, 0, "x", 1);
+    foyer_ring_publish_head(rx, 1);
+    atomic_store(&rx->shared->writer_state, (uint32_t)last_words);
+}
+
+/* tcp_recvmsg: bytes that came before the end, or the reset, are read before it is told. */
+static void last_words_come_before_the_end(void **state)
+{
+    (void)state;
+    for (last_words = FOYER_RING_FIN; last_words <= FOYER_RING_RESET; last_words++) {
+        struct fixture *fixture = fixture_create(SOCK_STREAM);
+        int fd = fixture->ends[0];
+        ssize_t end = last_words == FOYER_RING_FIN ? 0 : -ECONNRESET;
+        char byte = 0;
+        harness_after_unlock = say_last_words;
+        assert_int_equal(sock_recv(&fixture->sock, fd, &byte, 1, MSG_DONTWAIT), 1);
+        assert_int_equal(byte, 'x');
+        assert_int_equal(sock_recv(&fixture->sock, fd, &byte, 1, MSG_DONTWAIT), end);
+        assert_int_equal(sock_recv(&fixture->sock, fd, &byte, 1, MSG_DONTWAIT), 0);
+        fixture_destroy(fixture);
+    }
+}
+
 /* ---- nooks --------------------------------------------------------------------------------- */
 
 /* A stream from one fixture's socket to another one's, over the same memory. */
@@ -628,6 +695,8 @@ int main(void)
         cmocka_unit_test(two_sleeps_behind_one_ring_are_not_answered_elsewhere),
         cmocka_unit_test(a_doorbell_that_failed_answers_nothing),
         cmocka_unit_test(both_directions_sleep_and_wake),
+        cmocka_unit_test(a_look_at_a_busy_ring_is_no_reset),
+        cmocka_unit_test(last_words_come_before_the_end),
         cmocka_unit_test(small_requests_stay_in_the_nook),
         cmocka_unit_test(bytes_come_as_they_went),
         cmocka_unit_test(a_wild_origin_spoils_the_bytes_alone),
