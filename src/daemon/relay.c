@@ -248,6 +248,8 @@ static void failed(struct psocket *psocket)
         psocket_set_state(psocket, FOYER_SLOT_FAILED);
     } else if (psocket->protocol == FOYER_TCP && psocket->is_connected) {
         struct foyer_ring tx = tx_ring(psocket), rx = rx_ring(psocket);
+        /* The program may have taken the error by now: the rings shall not make it another one. */
+        atomic_fetch_or(&psocket->slot->options, FOYER_SLOT_RESET_SEEN);
         atomic_store(&rx.shared->writer_state, FOYER_RING_RESET);
         atomic_store(&tx.shared->reader_state, FOYER_RING_RESET);
     }
