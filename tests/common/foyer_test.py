@@ -118,7 +118,7 @@ class Building:
                     raise AssertionError(f"{program} ended with {process.returncode}: "
                                          + pathlib.Path(log.name).read_text(errors="replace"))
                 return any(s["local"].endswith(f":{port}") and s["protocol"] == protocol
-                           and s["state"] in ("LISTEN", "UNCONNECTED", "CLOSED")
+                           and s["state"] in ("LISTEN", "UNCONNECTED")
                            for s in self.ports(host))
             wait_until(listens, f"{program[0]} to hold port {port} on {host}")
         return process

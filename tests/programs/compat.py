@@ -139,7 +139,7 @@ class Trial:
             if self.on == "kernel":
                 return is_listening_in_kernel(port, protocol)
             return any(s["local"].endswith(f":{port}") and s["protocol"] == protocol
-                       and s["state"] in ("LISTEN", "UNCONNECTED", "CLOSED")
+                       and s["state"] in ("LISTEN", "UNCONNECTED")
                        for s in self.building.ports(host))
         try:
             wait_until(holds, f"{program[0]} to hold port {port} on {host}")

@@ -224,7 +224,8 @@ class Programs(unittest.TestCase):
 
     @needs("iperf3")
     def test_iperf3_udp(self):
-        end = self.iperf3("-u", "-b", "50M")
+        # A receiver that waits for a core loses what its 256 KiB do not hold: at this rate, 0.4 s of it.
+        end = self.iperf3("-u", "-b", "5M")
         self.assertGreater(end["sum"]["packets"], 100)
         self.assertLess(end["sum"]["lost_percent"], 5)
 
