@@ -58,18 +58,13 @@ static bool offer_holds(void *context)
 /* Waits until there may be a connection. 0, -EAGAIN, -EINTR. */
 static int wait_connection(struct socket_object *listener, int fd, int64_t deadline_ns)
 {
-    struct timespec timeout = {0}, *limit = NULL;
+    struct timespec memory;
     if (keep_is_active() && wait_spin(offer_holds, listener))
         return 0;
-    if (deadline_ns != NO_DEADLINE) {
-        int64_t left = deadline_ns - clock_ns();
-        if (left <= 0)
-            return -EAGAIN;
-        timeout.tv_sec = left / 1000000000;
-        timeout.tv_nsec = left % 1000000000;
-        limit = &timeout;
-    }
-    return sleep_on_listener(listener, fd, limit);
+    int64_t left_ns = deadline_left_ns(deadline_ns);
+    if (left_ns == 0)
+        return -EAGAIN;
+    return sleep_on_listener(listener, fd, time_limit(left_ns, &memory));
 }
 
 static void collect_fds(struct msghdr *message, struct message_fds *ret_fds)
@@ -246,7 +241,7 @@ static int socket_accept(struct socket_object *listener, int fd, struct sockaddr
     keep_look(listener);
     bool is_nonblocking = socket_is_nonblocking(listener, 0);
     int64_t timeout_us = listener->slot->receive_timeout_us;
-    int64_t deadline = timeout_us > 0 ? clock_ns() + timeout_us * 1000 : NO_DEADLINE;
+    int64_t deadline = deadline_after(timeout_us);
     bool may_sleep = !is_nonblocking && deadline == NO_DEADLINE && keep_poll_fd(listener) < 0;
     int result;
     for (;;) {

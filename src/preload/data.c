@@ -102,11 +102,6 @@ static ssize_t iov_total(const struct iovec *iov, size_t count)
     return (ssize_t)total;
 }
 
-static int64_t deadline_after(int64_t timeout_us)
-{
-    return timeout_us > 0 ? clock_ns() + timeout_us * 1000 : NO_DEADLINE;
-}
-
 /* ---- streams: sending ---------------------------------------------------------------------- */
 
 static void raise_sigpipe(void)

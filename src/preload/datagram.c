@@ -18,11 +18,6 @@
 #define PAYLOAD_MAX_V4 65507u   /* 65535 - 20 - 8 */
 #define PAYLOAD_MAX_V6 65527u   /* RFC 2460 section 4.3 without jumbograms: 65535 - 8 */
 
-static int64_t deadline_after(int64_t timeout_us)
-{
-    return timeout_us > 0 ? clock_ns() + timeout_us * 1000 : NO_DEADLINE;
-}
-
 void ring_put_iov(const struct foyer_ring *ring, uint32_t position, const struct iovec *iov,
                   size_t count)
 {

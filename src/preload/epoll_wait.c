@@ -75,15 +75,10 @@ static int look(const struct epoll_wait_call *call, bool may_sleep)
 
 static int sleep_once(struct epoll_wait_call *call)
 {
-    int64_t left = -1;
+    int64_t left_ns = deadline_left_ns(call->deadline_ns);
     int count;
-    if (call->deadline_ns != NO_DEADLINE) {
-        left = call->deadline_ns - clock_ns();
-        if (left < 0)
-            left = 0;
-    }
     pthread_cleanup_push(wait_cancelled, call);
-    count = kernel_wait(call, 0, left);
+    count = kernel_wait(call, 0, left_ns);
     pthread_cleanup_pop(0);
     return count;
 }

@@ -299,9 +299,7 @@ ENTRY int recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags,
 {
     ENTER(fd, sock, kernel_recvmmsg(fd, messages, count, flags, timeout));
     /* recvmmsg(2), BUGS: the timeout is looked at after each datagram, as the kernel does. */
-    int64_t deadline = NO_DEADLINE;
-    if (timeout != NULL)
-        deadline = clock_ns() + timeout->tv_sec * 1000000000 + timeout->tv_nsec;
+    int64_t deadline = deadline_of(timeout);
     unsigned done = 0;
     ssize_t size = 0;
     int one_flags = flags & ~MSG_WAITFORONE;
@@ -312,7 +310,7 @@ ENTRY int recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags,
         messages[done++].msg_len = (unsigned)size;
         if ((flags & MSG_WAITFORONE) != 0)
             one_flags |= MSG_DONTWAIT;
-        if (deadline != NO_DEADLINE && clock_ns() >= deadline)
+        if (deadline_left_ns(deadline) == 0)
             break;
     }
     return (int)leave(sock, done > 0 || size >= 0 ? (ssize_t)done : size);

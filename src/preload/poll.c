@@ -199,22 +199,14 @@ static int sleep_in_kernel(struct poll_set *set, const struct timespec *limit, c
 static int sleep_once(struct poll_set *set, int64_t deadline, const sigset_t *mask,
                       bool *ret_is_over)
 {
-    struct timespec timeout, *limit = NULL;
+    struct timespec memory;
     int count = 0;
     keep_sleep_begin();
     set->listener_count = announce(set);
     bells(set, bell_enter);
     if (scan_foyer(set, true) == 0) {
         arm(set, true);
-        if (deadline != NO_DEADLINE) {
-            int64_t left = deadline - clock_ns();
-            if (left < 0)
-                left = 0;
-            timeout.tv_sec = left / 1000000000;
-            timeout.tv_nsec = left % 1000000000;
-            limit = &timeout;
-        }
-        count = sleep_in_kernel(set, limit, mask);
+        count = sleep_in_kernel(set, time_limit(deadline_left_ns(deadline), &memory), mask);
         *ret_is_over = count == 0;
     }
     bells(set, bell_leave);
@@ -296,10 +288,8 @@ static int poll_core(struct pollfd *fds, nfds_t count, const struct timespec *ti
             return -ENOMEM;
         }
     }
-    int64_t deadline = NO_DEADLINE;
     bool may_sleep = timeout == NULL || timeout->tv_sec != 0 || timeout->tv_nsec != 0;
-    if (timeout != NULL && may_sleep && timeout->tv_sec < 1000000000)
-        deadline = clock_ns() + timeout->tv_sec * 1000000000 + timeout->tv_nsec;
+    int64_t deadline = may_sleep ? deadline_of(timeout) : NO_DEADLINE;
     set_fill(&set);
     int result = poll_wait(&set, deadline, may_sleep, mask);
     set_release(&set);
@@ -434,20 +424,11 @@ static int select_poll(struct pollfd *items, int count, fd_set *reads, fd_set *w
         if (events != 0)
             items[item_count++] = (struct pollfd){.fd = fd, .events = events};
     }
-    int64_t deadline = NO_DEADLINE;
-    if (timeout != NULL && timeout->tv_sec < 1000000000)
-        deadline = clock_ns() + timeout->tv_sec * 1000000000 + timeout->tv_nsec;
+    int64_t deadline = deadline_of(timeout);
     for (;;) {
-        struct timespec left, *limit = NULL;
-        if (timeout != NULL) {
-            int64_t left_ns = deadline == NO_DEADLINE ? INT64_MAX / 2 : deadline - clock_ns();
-            if (left_ns < 0)
-                left_ns = 0;
-            left =
-                (struct timespec){.tv_sec = left_ns / 1000000000, .tv_nsec = left_ns % 1000000000};
-            limit = &left;
-        }
-        int ready = poll_core(items, item_count, limit, mask);
+        struct timespec memory;
+        int ready =
+            poll_core(items, item_count, time_limit(deadline_left_ns(deadline), &memory), mask);
         if (ready < 0)
             return ready;
         for (nfds_t i = 0; ready > 0 && i < item_count; i++) {

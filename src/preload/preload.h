@@ -28,6 +28,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <time.h>
 
 #include "ipc/message.h"
 #include "ipc/protocol.h"
@@ -236,6 +237,19 @@ void session_fork_child(void);
 #define NO_DEADLINE INT64_MAX
 
 int64_t clock_ns(void);
+
+/* When a socket's timeout ends, 0: never. */
+static inline int64_t deadline_after(int64_t timeout_us)
+{
+    return timeout_us > 0 ? clock_ns() + timeout_us * 1000 : NO_DEADLINE;
+}
+
+/* The same of a call's timeout. NULL, and what lasts for thirty years: never. */
+int64_t deadline_of(const struct timespec *timeout);
+/* How long until then: 0 where it has passed, -1 where it never comes. */
+int64_t deadline_left_ns(int64_t deadline_ns);
+/* That as ppoll takes it: NULL or `memory`. */
+const struct timespec *time_limit(int64_t left_ns, struct timespec *memory);
 
 static inline struct channel *socket_channel_now(const struct socket_object *sock)
 {

@@ -323,11 +323,8 @@ ENTRY int listen(int fd, int backlog)
 
 static int wait_connected(struct socket_object *sock, int fd)
 {
-    int64_t timeout_us = sock->slot->send_timeout_us;
-    struct wait wait = {
-        .events = POLLOUT,
-        .deadline_ns = timeout_us > 0 ? clock_ns() + timeout_us * 1000 : NO_DEADLINE,
-    };
+    struct wait wait = {.events = POLLOUT,
+                        .deadline_ns = deadline_after(sock->slot->send_timeout_us)};
     while (slot_state(sock) == FOYER_SLOT_CONNECTING) {
         int error = wait_sleep(sock, fd, &wait);
         if (error < 0)

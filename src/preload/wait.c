@@ -40,6 +40,29 @@ int64_t clock_ns(void)
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
+int64_t deadline_of(const struct timespec *timeout)
+{
+    if (timeout == NULL || timeout->tv_sec >= 1000000000)
+        return NO_DEADLINE;
+    return clock_ns() + (int64_t)timeout->tv_sec * 1000000000 + timeout->tv_nsec;
+}
+
+int64_t deadline_left_ns(int64_t deadline_ns)
+{
+    if (deadline_ns == NO_DEADLINE)
+        return -1;
+    int64_t left_ns = deadline_ns - clock_ns();
+    return left_ns > 0 ? left_ns : 0;
+}
+
+const struct timespec *time_limit(int64_t left_ns, struct timespec *memory)
+{
+    if (left_ns < 0)
+        return NULL;
+    *memory = (struct timespec){.tv_sec = left_ns / 1000000000, .tv_nsec = left_ns % 1000000000};
+    return memory;
+}
+
 static void pause_cpu(void)
 {
 #if defined(__x86_64__) || defined(__i386__)
@@ -589,16 +612,11 @@ static void sleeper_cancelled(void *context)
 static int sleep_poll(int fd, int64_t deadline_ns)
 {
     struct pollfd item = {.fd = fd, .events = POLLIN};
-    struct timespec timeout, *limit = NULL;
-    if (deadline_ns != NO_DEADLINE) {
-        int64_t left = deadline_ns - clock_ns();
-        if (left <= 0)
-            return -EAGAIN;
-        timeout.tv_sec = left / 1000000000;
-        timeout.tv_nsec = left % 1000000000;
-        limit = &timeout;
-    }
-    int count = REAL(ppoll)(&item, 1, limit, NULL);
+    struct timespec memory;
+    int64_t left_ns = deadline_left_ns(deadline_ns);
+    if (left_ns == 0)
+        return -EAGAIN;
+    int count = REAL(ppoll)(&item, 1, time_limit(left_ns, &memory), NULL);
     if (count > 0)
         return (item.revents & POLLNVAL) != 0 ? -EBADF : 0;
     return count == 0 ? -EAGAIN : -errno;

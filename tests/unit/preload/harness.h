@@ -56,9 +56,7 @@ static int harness_clock_gettime(clockid_t clock, struct timespec *ret_now)
 #include "preload/wait.c"
 #undef clock_gettime
 
-#define deadline_after datagram_deadline_after /* both files have one */
 #include "preload/datagram.c"
-#undef deadline_after
 #undef HEADER_SIZE
 #undef PAYLOAD_MAX_V6
 #include "preload/control.c"
