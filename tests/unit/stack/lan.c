@@ -7,6 +7,7 @@
 #include "base/checksum.h"
 #include "foyer/features.h"
 #include "wire/arp.h"
+#include "wire/membership.h"
 #include "wire/udp.h"
 
 const uint8_t lan_host_mac[6] = {2, 0, 0, 0, 0, 1};
@@ -15,12 +16,18 @@ const struct foyer_addr lan_host4 = {{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 
 const struct foyer_addr lan_peer4 = {{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 0, 0, 2}};
 const struct foyer_addr lan_host6 = {{0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}};
 const struct foyer_addr lan_peer6 = {{0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2}};
+const struct foyer_addr lan_peer_link_local = {{0xfe, 0x80, [15] = 2}};
 
 struct foyer_addr lan_addr6(uint8_t last)
 {
     struct foyer_addr addr = lan_host6;
     addr.bytes[15] = last;
     return addr;
+}
+
+struct foyer_addr lan_all_nodes(bool v4)
+{
+    return v4 ? foyer_addr_v4(224, 0, 0, 1) : (struct foyer_addr){{0xff, 2, [15] = 1}};
 }
 
 static void *counted_alloc(void *context, size_t size)
@@ -236,6 +243,49 @@ void lan_seal(uint8_t *frame, size_t size)
     checksum_add(&sum, view.transport, view.size);
     uint16_t value = checksum_finish(&sum);
     store_be16(frame + at, value == 0 && view.protocol == WIRE_PROTOCOL_UDP ? 0xffff : value);
+}
+
+void lan_seal_ipv4(uint8_t *frame)
+{
+    uint8_t *ip = frame + WIRE_ETH_SIZE;
+    store_be16(ip + 10, 0);
+    store_be16(ip + 10, checksum_of(ip, (ip[0] & 15u) * 4));
+}
+
+size_t lan_membership(uint8_t *frame, const struct foyer_addr *dst, const uint8_t *message,
+                      size_t size)
+{
+    static const uint8_t router_alert[8] = {WIRE_PROTOCOL_ICMP6, 0, 5, 2, 0, 0, 1, 0};
+    size_t at;
+    if (foyer_addr_is_v4(dst)) {
+        at = lan_ip(frame, &lan_peer4, dst, WIRE_PROTOCOL_IGMP, size);
+        frame[WIRE_ETH_SIZE + 8] = 1;
+        lan_seal_ipv4(frame);
+        memcpy(frame + at, message, size);
+        wire_igmp_seal(frame + at, size);
+        return at + size;
+    }
+    at = lan_ip(frame, &lan_peer_link_local, dst, 0, sizeof(router_alert) + size);
+    frame[WIRE_ETH_SIZE + 7] = 1;
+    memcpy(frame + at, router_alert, sizeof(router_alert));
+    at += sizeof(router_alert);
+    memcpy(frame + at, message, size);
+    wire_icmp6_seal(frame + at, size, &lan_peer_link_local, dst);
+    return at + size;
+}
+
+size_t lan_query(uint8_t *message, bool v4, const struct foyer_addr *group, uint32_t max_ms)
+{
+    size_t size = v4 ? 8 : 24, addr_size = v4 ? 4 : 16;
+    memset(message, 0, size);
+    message[0] = v4 ? WIRE_IGMP_QUERY : WIRE_MLD_QUERY;
+    if (v4)
+        message[1] = (uint8_t)(max_ms / 100);
+    else
+        store_be16(message + 4, (uint16_t)max_ms);
+    if (group != NULL)
+        memcpy(message + size - addr_size, group->bytes + 16 - addr_size, addr_size);
+    return size;
 }
 
 size_t lan_udp(uint8_t *frame, const struct foyer_addr *src, uint16_t src_port,

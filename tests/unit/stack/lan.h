@@ -37,7 +37,9 @@ struct lan {
 /* The host is 10.0.0.1/24, fd00::1/64 and its link-local address; the peer .2 and ::2. */
 extern const uint8_t lan_host_mac[6], lan_peer_mac[6];
 extern const struct foyer_addr lan_host4, lan_peer4, lan_host6, lan_peer6;
-struct foyer_addr lan_addr6(uint8_t last); /* fd00::last */
+extern const struct foyer_addr lan_peer_link_local; /* fe80::2 */
+struct foyer_addr lan_addr6(uint8_t last);          /* fd00::last */
+struct foyer_addr lan_all_nodes(bool v4);           /* 224.0.0.1, ff02::1 */
 #define LAN_SRC(v4) ((v4) ? lan_peer4 : lan_peer6)
 #define LAN_DST(v4) ((v4) ? lan_host4 : lan_host6)
 
@@ -71,6 +73,13 @@ void lan_send_ndp(struct lan *lan, const struct wire_ndp *ndp, const struct foye
                   const struct foyer_addr *dst, uint8_t hop_limit);
 /* Fills the transport checksum of a frame that lan_ip began. */
 void lan_seal(uint8_t *frame, size_t size);
+/* The IPv4 header's, after something in it was changed. */
+void lan_seal_ipv4(uint8_t *frame);
+/* A message of IGMP or MLD from the peer; its checksum is filled in. */
+size_t lan_membership(uint8_t *frame, const struct foyer_addr *dst, const uint8_t *message,
+                      size_t size);
+/* The query among them, up to its address; NULL: about all groups. Returns its size. */
+size_t lan_query(uint8_t *message, bool v4, const struct foyer_addr *group, uint32_t max_ms);
 
 /* The peer makes itself known in both families. */
 void lan_introduce_peer(struct lan *lan);

@@ -11,7 +11,6 @@
 static uint8_t frame[3000];
 static const struct foyer_addr group4 = {{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 224, 0, 0, 99}};
 static const struct foyer_addr group6 = {{0xff, 2, [15] = 0x99}};
-static const struct foyer_addr peer_link_local = {{0xfe, 0x80, [15] = 2}};
 #define GROUP(v4) ((v4) ? group4 : group6)
 
 static foyer_socket member(struct lan *lan, bool v4, uint16_t port)
@@ -36,39 +35,12 @@ static int leave(struct lan *lan, foyer_socket socket, const struct foyer_addr *
 
 static size_t query(const struct foyer_addr *group, bool v4, unsigned version, uint32_t max_ms)
 {
-    uint8_t bytes[28] = {0};
-    size_t size;
-    bool is_general = group == NULL;
-    struct foyer_addr dst =
-        v4 ? foyer_addr_v4(224, 0, 0, 1) : (struct foyer_addr){{0xff, 2, [15] = 1}};
-    if (!is_general)
-        dst = *group;
-    if (v4) {
-        size = version == 3 ? 12 : 8;
-        bytes[0] = WIRE_IGMP_QUERY;
-        bytes[1] = (uint8_t)(version == 1 ? 0 : max_ms / 100);
-        if (!is_general)
-            memcpy(bytes + 4, group->bytes + 12, 4);
-        wire_igmp_seal(bytes, size);
-        size_t at = lan_ip(frame, &lan_peer4, &dst, WIRE_PROTOCOL_IGMP, size);
-        frame[WIRE_ETH_SIZE + 8] = 1;
-        store_be16(frame + WIRE_ETH_SIZE + 10, 0);
-        store_be16(frame + WIRE_ETH_SIZE + 10, checksum_of(frame + WIRE_ETH_SIZE, 20));
-        memcpy(frame + at, bytes, size);
-        return at + size;
-    }
-    static const uint8_t alert[8] = {WIRE_PROTOCOL_ICMP6, 0, 5, 2, 0, 0, 1, 0};
-    size = version == 2 ? 28 : 24;
-    bytes[0] = WIRE_MLD_QUERY;
-    store_be16(bytes + 4, (uint16_t)max_ms);
-    if (!is_general)
-        memcpy(bytes + 8, group->bytes, 16);
-    wire_icmp6_seal(bytes, size, &peer_link_local, &dst);
-    size_t at = lan_ip(frame, &peer_link_local, &dst, 0, 8 + size);
-    frame[WIRE_ETH_SIZE + 7] = 1;
-    memcpy(frame + at, alert, 8);
-    memcpy(frame + at + 8, bytes, size);
-    return at + 8 + size;
+    uint8_t message[28] = {0};
+    struct foyer_addr dst = group != NULL ? *group : lan_all_nodes(v4);
+    size_t size = lan_query(message, v4, group, v4 && version == 1 ? 0 : max_ms);
+    if (version == (v4 ? 3 : 2))
+        size += 4;
+    return lan_membership(frame, &dst, message, size);
 }
 
 struct told {
@@ -261,8 +233,7 @@ static void queries_are_answered(void **state)
         size_t size = query(NULL, v4, v4 ? 3 : 2, 1000);
         if (v4) {
             frame[WIRE_ETH_SIZE + 8] = 2;
-            store_be16(frame + WIRE_ETH_SIZE + 10, 0);
-            store_be16(frame + WIRE_ETH_SIZE + 10, checksum_of(frame + WIRE_ETH_SIZE, 20));
+            lan_seal_ipv4(frame);
             lan_input(lan, frame, size);
         } else {
             frame[WIRE_ETH_SIZE + 7] = 2;
@@ -307,13 +278,7 @@ static void old_queriers(void **state)
         lan_input(lan, frame, query(&group, v4, rows[i].version, 1000));
         uint8_t report[24];
         size_t size = wire_membership_old(report, rows[i].report, &group);
-        size_t whole = query(&group, v4, rows[i].version, 1000);
-        if (v4)
-            wire_igmp_seal(report, size);
-        else
-            wire_icmp6_seal(report, size, &peer_link_local, &group);
-        memcpy(frame + whole - size, report, size);
-        lan_input(lan, frame, whole);
+        lan_input(lan, frame, lan_membership(frame, &group, report, size));
         assert_int_equal(listen_to(lan, &group, 10 * FOYER_NS_PER_S).messages, 0);
         assert_int_equal(leave(lan, socket, &group), 0);
         told = listen_to(lan, &group, 10 * FOYER_NS_PER_S);

@@ -13,7 +13,6 @@
 static uint8_t frame[3000];
 static const struct foyer_addr group4 = {{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 224, 0, 0, 99}};
 static const struct foyer_addr group6 = {{0xff, 2, [15] = 0x99}};
-static const struct foyer_addr peer_link_local = {{0xfe, 0x80, [15] = 2}};
 #define GROUP(v4) ((v4) ? group4 : group6)
 
 /* The sources are called a, b, c, ... */
@@ -144,63 +143,32 @@ static const char *said(struct lan *lan, bool v4, foyer_time_ns ns)
     return text;
 }
 
-static size_t query(bool v4, const struct foyer_addr *about, const char *names, uint32_t max_ms)
+static size_t query_message(uint8_t *message, bool v4, const struct foyer_addr *about,
+                            const char *names, uint32_t max_ms)
 {
-    uint8_t bytes[400] = {0};
-    struct foyer_addr dst = about != NULL ? *about
-                                          : (v4 ? foyer_addr_v4(224, 0, 0, 1)
-                                                : (struct foyer_addr){{0xff, 2, [15] = 1}});
-    size_t size = v4 ? 12 : 28, addr_size = v4 ? 4 : 16;
+    size_t size = lan_query(message, v4, about, max_ms), addr_size = v4 ? 4 : 16;
+    store_be32(message + size, (uint32_t)strlen(names));
+    size += 4;
     for (size_t i = 0; i < strlen(names); i++) {
         struct foyer_addr source = source_of(v4, names[i]);
-        memcpy(bytes + size, source.bytes + 16 - addr_size, addr_size);
+        memcpy(message + size, source.bytes + 16 - addr_size, addr_size);
         size += addr_size;
     }
-    if (v4) {
-        bytes[0] = WIRE_IGMP_QUERY;
-        bytes[1] = (uint8_t)(max_ms / 100);
-        if (about != NULL)
-            memcpy(bytes + 4, about->bytes + 12, 4);
-        store_be16(bytes + 10, (uint16_t)strlen(names));
-        wire_igmp_seal(bytes, size);
-        size_t at = lan_ip(frame, &lan_peer4, &dst, WIRE_PROTOCOL_IGMP, size);
-        frame[WIRE_ETH_SIZE + 8] = 1;
-        store_be16(frame + WIRE_ETH_SIZE + 10, 0);
-        store_be16(frame + WIRE_ETH_SIZE + 10, checksum_of(frame + WIRE_ETH_SIZE, 20));
-        memcpy(frame + at, bytes, size);
-        return at + size;
-    }
-    static const uint8_t alert[8] = {WIRE_PROTOCOL_ICMP6, 0, 5, 2, 0, 0, 1, 0};
-    bytes[0] = WIRE_MLD_QUERY;
-    store_be16(bytes + 4, (uint16_t)max_ms);
-    if (about != NULL)
-        memcpy(bytes + 8, about->bytes, 16);
-    store_be16(bytes + 26, (uint16_t)strlen(names));
-    wire_icmp6_seal(bytes, size, &peer_link_local, &dst);
-    size_t at = lan_ip(frame, &peer_link_local, &dst, 0, 8 + size);
-    frame[WIRE_ETH_SIZE + 7] = 1;
-    memcpy(frame + at, alert, 8);
-    memcpy(frame + at + 8, bytes, size);
-    return at + 8 + size;
+    return size;
 }
 
-/* The message alone changes; what the headers say of its size and its checksum is put right. */
+static size_t query(bool v4, const struct foyer_addr *about, const char *names, uint32_t max_ms)
+{
+    uint8_t message[400];
+    struct foyer_addr dst = about != NULL ? *about : lan_all_nodes(v4);
+    size_t size = query_message(message, v4, about, names, max_ms);
+    return lan_membership(frame, &dst, message, size);
+}
+
 static size_t with_message(bool v4, const uint8_t *message, size_t size)
 {
-    struct foyer_addr all = {{0xff, 2, [15] = 1}};
-    size_t at = WIRE_ETH_SIZE + (v4 ? 20 : 48);
-    (void)query(v4, NULL, "", 1000);
-    memcpy(frame + at, message, size);
-    if (v4) {
-        wire_igmp_seal(frame + at, size);
-        store_be16(frame + WIRE_ETH_SIZE + 2, (uint16_t)(20 + size));
-        store_be16(frame + WIRE_ETH_SIZE + 10, 0);
-        store_be16(frame + WIRE_ETH_SIZE + 10, checksum_of(frame + WIRE_ETH_SIZE, 20));
-    } else {
-        wire_icmp6_seal(frame + at, size, &peer_link_local, &all);
-        store_be16(frame + WIRE_ETH_SIZE + 4, (uint16_t)(8 + size));
-    }
-    return at + size;
+    struct foyer_addr dst = lan_all_nodes(v4);
+    return lan_membership(frame, &dst, message, size);
 }
 
 /* ---- tests -------------------------------------------------------------------------------------------- */
@@ -472,18 +440,9 @@ static void queries_by_unicast(void **state)
         foyer_socket socket = member(lan, v4);
         assert_int_equal(set(lan, socket, v4, FOYER_FILTER_INCLUDE, "a"), 0);
         said(lan, v4, 2 * FOYER_NS_PER_S);
-        size_t size = query(v4, NULL, "", 1000), ip = WIRE_ETH_SIZE;
-        memcpy(frame, lan_host_mac, 6);
-        if (v4) {
-            memcpy(frame + ip + 16, lan_host4.bytes + 12, 4);
-            store_be16(frame + ip + 10, 0);
-            store_be16(frame + ip + 10, checksum_of(frame + ip, 20));
-        } else {
-            memcpy(frame + ip + 24, lan_host6.bytes, 16);
-            store_be16(frame + ip + 48 + 2, 0);
-            wire_icmp6_seal(frame + ip + 48, size - ip - 48, &peer_link_local, &lan_host6);
-        }
-        lan_input(lan, frame, size);
+        uint8_t message[28];
+        size_t size = query_message(message, v4, NULL, "", 1000);
+        lan_input(lan, frame, lan_membership(frame, v4 ? &lan_host4 : &lan_host6, message, size));
         assert_string_equal(said(lan, v4, FOYER_NS_PER_S), "IS_IN(a);");
     }
 }
@@ -602,10 +561,9 @@ static void what_is_no_query(void **state)
         if (v4) { /* about all groups, to one */
             size = with_message(v4, message, plain);
             memcpy(frame + WIRE_ETH_SIZE + 16, group4.bytes + 12, 4);
-            store_be16(frame + WIRE_ETH_SIZE + 10, 0);
-            store_be16(frame + WIRE_ETH_SIZE + 10, checksum_of(frame + WIRE_ETH_SIZE, 20));
+            lan_seal_ipv4(frame);
         } else { /* from an address that is not link-local */
-            struct foyer_addr all = {{0xff, 2, [15] = 1}};
+            struct foyer_addr all = lan_all_nodes(false);
             size = with_message(v4, message, plain);
             memcpy(frame + WIRE_ETH_SIZE + 8, lan_peer6.bytes, 16);
             wire_icmp6_seal(frame + at, plain, &lan_peer6, &all);
@@ -650,17 +608,7 @@ static void others_reports(void **state)
         lan_live(lan, 2 * FOYER_NS_PER_S);
         lan_input(lan, frame, with_message(v4, old, v4 ? 8 : 24));
         assert_int_not_equal(group_find(lan->host, &group)->answer_ns, FOYER_TIME_NEVER);
-        size_t whole = with_message(v4, report, size), ip = WIRE_ETH_SIZE;
-        memcpy(frame, lan_host_mac, 6);
-        if (v4) {
-            memcpy(frame + ip + 16, lan_host4.bytes + 12, 4);
-            store_be16(frame + ip + 10, 0);
-            store_be16(frame + ip + 10, checksum_of(frame + ip, 20));
-        } else {
-            memcpy(frame + ip + 24, lan_host6.bytes, 16);
-            wire_icmp6_seal(frame + ip + 48, size, &peer_link_local, &lan_host6);
-        }
-        lan_input(lan, frame, whole);
+        lan_input(lan, frame, lan_membership(frame, v4 ? &lan_host4 : &lan_host6, report, size));
         assert_int_equal(group_find(lan->host, &group)->answer_ns, FOYER_TIME_NEVER);
     }
 }

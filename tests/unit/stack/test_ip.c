@@ -5,7 +5,6 @@
 #include <stdio.h>
 
 #include "base/bytes.h"
-#include "base/checksum.h"
 #include "wire/icmp.h"
 
 static uint8_t frame[70000];
@@ -17,12 +16,6 @@ static foyer_socket receiver(struct lan *lan)
 }
 
 /* ---- what is dropped ---------------------------------------------------------------------------------- */
-
-static void fix_ipv4_checksum(void)
-{
-    store_be16(frame + 24, 0);
-    store_be16(frame + 24, checksum_of(frame + 14, 20));
-}
 
 struct bad_frame {
     const char *what;
@@ -82,7 +75,7 @@ static void bad_frames_are_counted(void **state)
         struct foyer_host_stats before = lan_stats(lan);
         frame[bad->at] = bad->value;
         if (bad->fix_checksum)
-            fix_ipv4_checksum();
+            lan_seal_ipv4(frame);
         lan_input(lan, frame, size);
         struct foyer_host_stats after = lan_stats(lan);
         uint64_t was, is;

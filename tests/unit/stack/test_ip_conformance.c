@@ -7,7 +7,6 @@
 #include <errno.h>
 
 #include "base/bytes.h"
-#include "base/checksum.h"
 #include "wire/icmp.h"
 
 static uint8_t frame[70000];
@@ -16,12 +15,6 @@ static const struct foyer_addr unspecified;
 static foyer_socket receiver(struct lan *lan)
 {
     return lan_bound(lan, FOYER_FAMILY_V6, FOYER_UDP, &unspecified, 53);
-}
-
-static void reseal_ipv4(void)
-{
-    store_be16(frame + WIRE_ETH_SIZE + 10, 0);
-    store_be16(frame + WIRE_ETH_SIZE + 10, checksum_of(frame + WIRE_ETH_SIZE, WIRE_IPV4_SIZE));
 }
 
 /* ---- headers --------------------------------------------------------------------------------------- */
@@ -37,7 +30,7 @@ static void small_ttl_is_no_reason_to_drop(void **state)
             size_t size = lan_udp(frame, &src, 9, &dst, 53, "x", 1);
             frame[WIRE_ETH_SIZE + (v4 ? 8 : 7)] = ttl;
             if (v4)
-                reseal_ipv4();
+                lan_seal_ipv4(frame);
             lan_input(lan, frame, size);
             uint8_t byte;
             assert_int_equal(foyer_socket_recv(lan->host, socket, &byte, 1, lan->now), 1);
@@ -97,8 +90,7 @@ static void source_routed_packets_are_dropped(void **state)
         memcpy(ip + 20, rows[i].options, 8);
         ip[0] = 0x47;
         store_be16(ip + 2, (uint16_t)(size - WIRE_ETH_SIZE + 8));
-        store_be16(ip + 10, 0);
-        store_be16(ip + 10, checksum_of(ip, 28));
+        lan_seal_ipv4(frame);
         lan_input(lan, frame, size + 8);
         int64_t got = foyer_socket_recv(lan->host, socket, &byte, 1, lan->now);
         if (got != (rows[i].is_taken ? 1 : -EAGAIN))

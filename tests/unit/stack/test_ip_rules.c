@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "base/bytes.h"
-#include "base/checksum.h"
 #include "wire/icmp.h"
 
 static uint8_t frame[LAN_FRAME_SIZE_MAX];
@@ -26,8 +25,7 @@ static void no_error_for_a_later_fragment(void **state)
         uint8_t *ip = frame + WIRE_ETH_SIZE;
         memset(frame + at, 0, 64);
         store_be16(ip + 6, (uint16_t)(0x2000 + 8 * offset)); /* more to come */
-        store_be16(ip + 10, 0);
-        store_be16(ip + 10, checksum_of(ip, WIRE_IPV4_SIZE));
+        lan_seal_ipv4(frame);
         lan_input(lan, frame, at + 64);
         lan_wait(lan, 120 * FOYER_NS_PER_S);
         /* Time exceeded, once the first one is there. */
@@ -190,8 +188,7 @@ static void input_halves(struct lan *lan, bool v4, const uint8_t ecn[2], bool is
             ip[1] = ecn[half];
             store_be16(ip + 4, id);
             store_be16(ip + 6, half == 0 ? 0x2000 : 2);
-            store_be16(ip + 10, 0);
-            store_be16(ip + 10, checksum_of(ip, WIRE_IPV4_SIZE));
+            lan_seal_ipv4(frame);
         } else {
             ip[1] = (uint8_t)(ecn[half] << 4);
             frame[at] = WIRE_PROTOCOL_UDP;

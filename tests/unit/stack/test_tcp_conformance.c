@@ -35,8 +35,7 @@ static void input(struct lan *lan, const struct tcp_frame *f)
         uint8_t *ip = frame + WIRE_ETH_SIZE;
         memcpy(frame + at, f->ip_options, f->ip_options_size);
         ip[0] = (uint8_t)(4 << 4 | (WIRE_IPV4_SIZE + f->ip_options_size) / 4);
-        store_be16(ip + 10, 0);
-        store_be16(ip + 10, checksum_of(ip, WIRE_IPV4_SIZE + f->ip_options_size));
+        lan_seal_ipv4(frame);
         at += f->ip_options_size;
     }
     struct wire_tcp tcp = {.src_port = f->src_port,
