@@ -8,7 +8,6 @@ Fails where a count grew by more than 10 %: then either the change is worth it, 
 writes the new reference, or it is not. Exit status 77: this machine cannot say.
 """
 
-import os
 import pathlib
 import platform
 import re

@@ -10,8 +10,10 @@ import pathlib
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
+import unittest
 
 BUILD = pathlib.Path(os.environ.get("FOYER_BUILD", pathlib.Path(__file__).parents[2] / "build"))
 FOYER = str(BUILD / "bin" / "foyer")
@@ -39,6 +41,33 @@ def missing(*programs):
     """The first of the programs that is not installed, or None."""
     path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
     return next((p for p in programs if not shutil.which(p, path=path)), None)
+
+
+def unable(root_for, *programs, needs_tap=True):
+    """Why this machine cannot run a test that needs root and programs, or None."""
+    if os.geteuid() != 0:
+        return f"needs root: {root_for}"
+    if needs_tap and not os.path.exists("/dev/net/tun"):
+        return "needs /dev/net/tun"
+    return not_installed(*programs)
+
+
+def not_installed(*programs):
+    gone = missing(*programs)
+    return gone and f"{gone} is not installed"
+
+
+def skip_if(reason):
+    """Ends a test that cannot be run here; ctest counts it as skipped."""
+    if reason:
+        print(f"skipped: {reason}")
+        sys.exit(77)
+
+
+def main(reason=None):
+    """Runs the test cases of the program, unless there is a reason not to."""
+    skip_if(reason)
+    unittest.main(verbosity=2)
 
 
 def wait_until(condition, what, timeout_s=WAIT_S):

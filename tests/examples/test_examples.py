@@ -11,7 +11,7 @@ import sys
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "common"))
-from foyer_test import BUILD, missing, wait_until  # noqa: E402
+from foyer_test import BUILD, main, unable, wait_until  # noqa: E402
 
 # Sends argv[2] bytes to argv[1] port 7 and wants the same back; several connections at once.
 ECHO = """
@@ -77,15 +77,6 @@ threads = [threading.Thread(target=talk) for _ in range(int(sys.argv[3]))]
 [t.start() for t in threads], [t.join() for t in threads]
 assert len(good) == len(threads), len(good)
 """
-
-
-def unable():
-    if os.getuid() != 0:
-        return "needs root: network namespaces and TAP devices"
-    if not os.path.exists("/dev/net/tun"):
-        return "needs /dev/net/tun"
-    gone = missing("ip", "curl", "nc", "ping")
-    return gone and f"{gone} is not installed"
 
 
 class Examples(unittest.TestCase):
@@ -222,8 +213,4 @@ class Examples(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    reason = unable()
-    if reason:
-        print(f"skipped: {reason}")
-        sys.exit(77)
-    unittest.main(verbosity=2)
+    main(unable("network namespaces and TAP devices", "ip", "curl", "nc", "ping"))

@@ -3,6 +3,7 @@
 
 import errno
 import os
+import pathlib
 import resource
 import signal
 import socket
@@ -14,13 +15,8 @@ import unittest
 import ipc_client as ipc
 from ipc_client import Daemon, Session
 
-
-def wait_until(condition, what):
-    deadline = time.monotonic() + ipc.WAIT_S
-    while not condition():
-        if time.monotonic() > deadline:
-            raise AssertionError(f"waited for {what}")
-        time.sleep(0.005)
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "common"))
+from foyer_test import wait_until  # noqa: E402
 
 
 class DaemonCase(unittest.TestCase):
@@ -539,7 +535,7 @@ class Hostile(DaemonCase):
             fields = open(usage, encoding="ascii").read().rsplit(")", 1)[1].split()
             return int(fields[11]) + int(fields[12])
         before, start = ticks(), time.monotonic()
-        while time.monotonic() - start < 0.5:
+        while time.monotonic() - start < 0.5:  # the time over which the processor is measured
             self.daemon.control("status")
             time.sleep(0.05)
         self.assertLess(ticks() - before, 25, "foyerd is spinning")

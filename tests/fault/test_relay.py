@@ -5,6 +5,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import pathlib
 import shutil
 import signal
 import socket
@@ -16,6 +17,9 @@ import unittest
 
 import ipc_client as ipc
 from ipc_client import Daemon, Session
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "common"))
+from foyer_test import main, unable, wait_until  # noqa: E402
 
 CLONE_NEWNET = 0x40000000
 TUNSETIFF, IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x400454CA, 2, 0x1000, 0x4000
@@ -40,14 +44,6 @@ while True:
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\\1\\0\\0\\0\\0\\0\\0\\0")
     peer.close()
 """
-
-
-def wait_until(condition, what):
-    deadline = time.monotonic() + ipc.WAIT_S
-    while not condition():
-        if time.monotonic() > deadline:
-            raise AssertionError(f"waited for {what}")
-        time.sleep(0.005)
 
 
 class Namespace:
@@ -262,7 +258,4 @@ class Relay(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    if os.geteuid() != 0 or not os.path.exists("/dev/net/tun") or not shutil.which("ip"):
-        print("needs root, /dev/net/tun and ip")
-        sys.exit(77)
-    unittest.main(verbosity=2)
+    main(unable("a network namespace and a TAP device", "ip"))

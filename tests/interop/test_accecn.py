@@ -7,7 +7,6 @@ with tshark's reading of the capture beside what both ends have counted. Needs r
 skips otherwise.
 """
 
-import os
 import pathlib
 import subprocess
 import sys
@@ -16,7 +15,7 @@ import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from test_differential import (  # noqa: E402
-    CLIENT, DIFFERENTIAL, KERNEL, PEER, SINK_PORT, SIZE, Lan, unable, wait_until)
+    DIFFERENTIAL, KERNEL, PEER, SINK_PORT, SIZE, Lan, gone, main, wait_until)
 
 ACCURATE = 4  # enum foyer_ecn
 MARKS = {"mark": 100_000, "delay_us": 2_000, "ecn": ACCURATE}
@@ -169,8 +168,4 @@ class BetweenHosts(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    reason = unable()
-    if reason:
-        print(f"skipped: {reason}")
-        sys.exit(77)
-    unittest.main(verbosity=2)
+    main(gone())

@@ -20,7 +20,7 @@ import time
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "common"))
-from foyer_test import BUILD, missing, wait_until  # noqa: E402
+from foyer_test import BUILD, missing, not_installed, skip_if, wait_until  # noqa: E402
 
 CLIENT = BUILD / "tests" / "dhcp_client"
 TAP = "foyer0"
@@ -34,8 +34,7 @@ def unable():
         return "needs CAP_NET_ADMIN and CAP_SYS_ADMIN (a network namespace)"
     if not os.path.exists("/dev/net/tun"):
         return "needs /dev/net/tun"
-    gone = missing("ip", "dnsmasq", "ping")
-    return gone and f"{gone} is not installed"
+    return not_installed("ip", "dnsmasq", "ping")
 
 
 class Client:
@@ -271,10 +270,7 @@ def run_all():
 
 
 if __name__ == "__main__":
-    reason = unable()
-    if reason:
-        print(f"skipped: {reason}")
-        sys.exit(77)
+    skip_if(unable())
     if len(sys.argv) > 1:
         unittest.main(verbosity=2)
     sys.exit(1 if run_all() else 0)

@@ -16,7 +16,7 @@ import tempfile
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "common"))
-from foyer_test import BUILD, missing, wait_until  # noqa: E402
+from foyer_test import BUILD, main, unable, wait_until  # noqa: E402
 
 DIFFERENTIAL = str(BUILD / "tests" / "differential")
 KERNEL = ["192.0.2.1", "2001:db8::1"]
@@ -144,13 +144,8 @@ for line in sys.stdin:
 """
 
 
-def unable():
-    if os.getuid() != 0:
-        return "needs root: network namespaces and TAP devices"
-    if not os.path.exists("/dev/net/tun"):
-        return "needs /dev/net/tun"
-    gone = missing("ip", "ss", "tshark")
-    return gone and f"{gone} is not installed"
+def gone():
+    return unable("network namespaces and TAP devices", "ip", "ss", "tshark")
 
 
 class Talker:
@@ -369,8 +364,4 @@ class Differential(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    reason = unable()
-    if reason:
-        print(f"skipped: {reason}")
-        sys.exit(77)
-    unittest.main(verbosity=2)
+    main(gone())

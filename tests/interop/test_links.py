@@ -8,14 +8,13 @@ link_host (C, beside this file) with libfoyer. Needs root; says so and skips oth
 import os
 import pathlib
 import re
-import socket
 import subprocess
 import sys
 import tempfile
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "common"))
-from foyer_test import BUILD, missing, wait_until  # noqa: E402
+from foyer_test import BUILD, main, missing, unable, wait_until  # noqa: E402
 
 LINK_HOST = str(BUILD / "tests" / "link_host")
 KERNEL4, KERNEL6 = "192.0.2.1", "2001:db8::1"
@@ -64,13 +63,6 @@ value = array.array("I", [0x17, 0])
 request = struct.pack("16sP8x", b"eth0", value.buffer_info()[0])
 fcntl.ioctl(socket.socket(), 0x8946, request)
 """
-
-
-def unable():
-    if os.getuid() != 0:
-        return "needs root: network namespaces"
-    gone = missing("ip", "ping")
-    return gone and f"{gone} is not installed"
 
 
 class Lan:
@@ -228,8 +220,4 @@ class Links(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    reason = unable()
-    if reason:
-        print(f"skipped: {reason}")
-        sys.exit(77)
-    unittest.main(verbosity=2)
+    main(unable("network namespaces", "ip", "ping", needs_tap=False))

@@ -14,7 +14,7 @@ import sys
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "common"))
-from foyer_test import BUILD, missing, wait_until  # noqa: E402
+from foyer_test import BUILD, main, unable, wait_until  # noqa: E402
 
 LINK_HOST = str(BUILD / "tests" / "link_host")
 GROUPS = ("239.1.2.3", "ff15::99")
@@ -46,15 +46,6 @@ try:
 except BlockingIOError:
     print("silent")
 """
-
-
-def unable():
-    if os.getuid() != 0:
-        return "needs root: a network namespace, a bridge and a TAP device"
-    if not os.path.exists("/dev/net/tun"):
-        return "needs /dev/net/tun"
-    gone = missing("ip", "bridge")
-    return gone and f"{gone} is not installed"
 
 
 class Multicast(unittest.TestCase):
@@ -127,7 +118,4 @@ class Multicast(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    if reason := unable():
-        print("skipped:", reason)
-        sys.exit(77)
-    unittest.main(verbosity=2)
+    main(unable("a network namespace, a bridge and a TAP device", "ip", "bridge"))

@@ -14,18 +14,9 @@ import sys
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "common"))
-from foyer_test import FOYER, Building, missing, nginx_conf, wait_until  # noqa: E402
+from foyer_test import FOYER, Building, main, nginx_conf, unable, wait_until  # noqa: E402
 
 SIZE = 10_000_000
-
-
-def unable():
-    if os.getuid() != 0:
-        return "needs root: a network namespace and a TAP device"
-    if not os.path.exists("/dev/net/tun"):
-        return "needs /dev/net/tun"
-    gone = missing("ip", "curl", "nginx", "nc", "iperf3", "ping")
-    return gone and f"{gone} is not installed"
 
 
 class Tap(unittest.TestCase):
@@ -217,8 +208,4 @@ class Tap(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    reason = unable()
-    if reason:
-        print(f"skipped: {reason}")
-        sys.exit(77)
-    unittest.main(verbosity=2)
+    main(unable("a network namespace and a TAP device", "ip", "curl", "nginx", "nc", "iperf3", "ping"))

@@ -27,7 +27,7 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 sys.path.insert(0, str(HERE.parent / "common"))
-from foyer_test import BUILD, FOYER, Building  # noqa: E402
+from foyer_test import FOYER, Building  # noqa: E402
 from suites import FAIL, HANG, OK, SKIP, SUITES  # noqa: E402
 
 SRC = pathlib.Path(os.environ.get("FOYER_UPSTREAM", "/var/cache/foyer-upstream"))

@@ -5,7 +5,6 @@ program on the sockets that are being asked.
 """
 
 import collections
-import os
 import pathlib
 import re
 import shutil

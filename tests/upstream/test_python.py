@@ -6,7 +6,10 @@ import pathlib
 import sys
 import unittest
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+sys.path.insert(0, str(HERE.parent / "common"))
+from foyer_test import skip_if  # noqa: E402
 import run as upstream  # noqa: E402
 from suites import SUITES  # noqa: E402
 
@@ -30,9 +33,6 @@ class PythonSuite(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    gone = SUITE.gone(None)
-    if gone:
-        print(f"skipped: {gone}")
-        sys.exit(77)
+    skip_if(SUITE.gone(None))
     upstream.own_namespaces()
     unittest.main(verbosity=2)
