@@ -131,20 +131,6 @@ struct sock {
      * accept queue. SLOT_LINK_PORT: among the holders of its port_group. */
     struct slot_head slot;
 
-    /* From here to remote: what every segment looks at, in few cache lines (ahead.c). */
-    struct hash_node connected_node;
-    struct tcb *tcb;          /* TCP only; from connect or SYN on */
-    uint32_t flags;           /* enum sock_flags */
-    uint32_t path_generation; /* compared with host->path_generation */
-    uint8_t protocol;         /* enum foyer_protocol */
-    uint8_t family;           /* enum foyer_family */
-    uint8_t state;            /* enum foyer_socket_state */
-    /* The path is local: remote is one of the host's own addresses. */
-    bool path_is_local : 1, keepalive : 1, nodelay : 1, cork : 1, broadcast : 1;
-    bool oobinline : 1;
-    bool has_urgent_event : 1, has_ended_event : 1; /* beside events, which has no bits for them */
-    struct foyer_endpoint local, remote;
-
     uint8_t events; /* enum foyer_event_bits, not yet taken by the caller */
     uint8_t ttl, tos;
     uint8_t congestion;
@@ -183,6 +169,21 @@ struct sock {
         struct sock *listener; /* while SOCK_CHILD is set: whose queue it is or will be in */
     };
     struct port_group *port_group; /* ports.c; NULL while it holds no port */
+
+    /* From here to the end, and on in the tcb, which lies behind it: what every segment looks at, in
+     * few cache lines (ahead.c). */
+    struct hash_node connected_node;
+    struct tcb *tcb;          /* TCP only; from connect or SYN on */
+    uint32_t flags;           /* enum sock_flags */
+    uint32_t path_generation; /* compared with host->path_generation */
+    uint8_t protocol;         /* enum foyer_protocol */
+    uint8_t family;           /* enum foyer_family */
+    uint8_t state;            /* enum foyer_socket_state */
+    /* The path is local: remote is one of the host's own addresses. */
+    bool path_is_local : 1, keepalive : 1, nodelay : 1, cork : 1, broadcast : 1;
+    bool oobinline : 1;
+    bool has_urgent_event : 1, has_ended_event : 1; /* beside events, which has no bits for them */
+    struct foyer_endpoint local, remote;
 };
 
 _Static_assert(offsetof(struct sock, slot) == 0, "lists lead to the slot");
