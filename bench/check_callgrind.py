@@ -6,6 +6,11 @@ accept on foyer's sockets (micro.c), what libfoyer-preload.so has of it.
 
 Fails where a count grew by more than 10 %: then either the change is worth it, and --update
 writes the new reference, or it is not. Exit status 77: this machine cannot say.
+
+    check_callgrind.py --per connects|requests|bulk
+
+shows instead where the instructions of one connection, request or segment go, by file and by
+function, both hosts and the C library together: the difference of 1,000 and 3,000 of them.
 """
 
 import pathlib
@@ -65,6 +70,36 @@ def count(scenario):
     return sorted(best, reverse=True)
 
 
+def counts_of(kind, units, out):
+    """{(file, function): instructions}; a function's inlined parts count as its file's."""
+    row = re.compile(r"^\s*([\d,]+)\s+\([^)]*\)\s+(\S+?):(\S+)", re.M)
+    subprocess.run(["valgrind", "-q", "--tool=callgrind", f"--callgrind-out-file={out}",
+                    BUILD / "bench" / "callgrind_stack", kind, str(units)], check=True)
+    text = subprocess.run(["callgrind_annotate", "--threshold=100", "--auto=no", out],
+                          check=True, capture_output=True, text=True).stdout
+    counts, home = {}, {}
+    for number, file, function in row.findall(text):
+        counts[function] = counts.get(function, 0) + int(number.replace(",", ""))
+        if not file.endswith(".h"):
+            home.setdefault(function, file.rsplit("/", 1)[-1])
+    return {(home.get(name, "?"), name): number for name, number in counts.items()}
+
+
+def per_unit(kind):
+    with tempfile.TemporaryDirectory(prefix="foyer-callgrind-") as directory:
+        few, many = (counts_of(kind, units, pathlib.Path(directory, str(units)))
+                     for units in (1000, 3000))
+    files, functions = {}, {}
+    for (file, function), number in many.items():
+        number = (number - few.get((file, function), 0)) / 2000
+        functions[f"{file}:{function}"] = number
+        files[file] = files.get(file, 0) + number
+    for table in (files, functions):
+        for name, number in sorted(table.items(), key=lambda item: -item[1])[:25]:
+            print(f"{number:>10.0f}  {name}")
+        print(f"{sum(table.values()):>10.0f}  all of them\n")
+
+
 def report(scenario, reference):
     """The count, and whether it is too large."""
     rows = count(scenario)
@@ -80,6 +115,9 @@ def main():
     for tool in ("valgrind", "callgrind_annotate"):
         if not shutil.which(tool):
             skip(f"{tool} is not installed")
+    if sys.argv[1:2] == ["--per"]:
+        per_unit(sys.argv[2])
+        return 0
     for program in ("callgrind_stack", "micro"):
         if not (BUILD / "bench" / program).exists():
             skip(f"{program} is not built")
