@@ -213,6 +213,9 @@ enum keep_end keep_hang_up(struct psocket *psocket)
         watch_orphan(peer);
         return KEEP_END_OFFERED;
     }
+    /* Its program is about to accept it: it finds the word as it was, and the end in the rings. */
+    if (peer->side == 1 && !has_left(peer) && state_of(peer) == FOYER_KEEP_OFFERED)
+        return KEEP_END_OPEN;
     atomic_store(&keep->word, FOYER_KEEP_DISSOLVED);
     /* Not by the word, which whoever is gone may have written. */
     return has_left(peer) ? KEEP_END_LEFT : KEEP_END_OPEN;

@@ -233,6 +233,7 @@ int keep_accept(struct socket_object *listener, int flags, struct socket_object 
             return error == -EINVAL ? -EMFILE : error;
         }
         struct foyer_keep *keep = foyer_channel_keep(socket_channel_now(sock)->memory);
+        kept_take_over(sock);
         if (!foyer_keep_change(keep, FOYER_KEEP_OFFERED, FOYER_KEEP_OPEN)) {
             raw_close(fd);
             kept_let_go(sock);

@@ -128,6 +128,15 @@ static struct choice choose_parked(const struct socket_object *fresh,
     return choice;
 }
 
+/* foyerd may dissolve it, or close both ends with the other program: only until it is taken over. */
+static bool is_ours(const struct kept *kept)
+{
+    if (!foyer_keep_change(kept->keep, FOYER_KEEP_PARKED, FOYER_KEEP_CLAIMED))
+        return false;
+    kept_take_over(kept->sock);
+    return kept_state(kept) == FOYER_KEEP_CLAIMED;
+}
+
 /* A parked connection to the destination, out of the list; or NULL. */
 static struct socket_object *claim(const struct socket_object *fresh,
                                    const struct foyer_endpoint *remote)
@@ -142,8 +151,7 @@ static struct socket_object *claim(const struct socket_object *fresh,
         if (choice.is_useless || choice.prospect != PROSPECT_NONE) {
             struct kept kept = kept_take_at(&kept_connecting, choice.index);
             sock = kept.sock;
-            is_claimed = !choice.is_useless &&
-                         foyer_keep_change(kept.keep, FOYER_KEEP_PARKED, FOYER_KEEP_CLAIMED);
+            is_claimed = !choice.is_useless && is_ours(&kept);
         }
         small_lock_give(&kept_lock);
         if (sock == NULL || (is_claimed && has_peer(sock)))

@@ -62,6 +62,15 @@ static inline uint64_t kept_destination_key(const struct foyer_endpoint *endpoin
 
 /* An end that is of no use any more: foyerd sees its hang-up. Takes the list's reference. */
 void kept_let_go(struct socket_object *sock);
+/*
+ * The end is in use again, for foyerd too, which closes one that was left together with the other.
+ * Before the last look at the word, which foyerd changes before it looks for this.
+ */
+static inline void kept_take_over(const struct socket_object *sock)
+{
+    atomic_fetch_and(&sock->slot->options, ~(uint32_t)FOYER_SLOT_LEFT);
+}
+
 /* The slot as that of a socket which has just been connected, by the options and settings given. */
 void kept_renew(struct socket_object *sock, uint32_t options, const struct foyer_slot *settings);
 /* O_NONBLOCK is the descriptor's, and so has to be set where its last user wanted it otherwise. */

@@ -35,7 +35,21 @@ static void harness_slot_unlock(struct socket_object *sock, int which)
 #include "preload/data.c"
 #undef slot_unlock
 #include "preload/keep.c"
+
+/* Called where a kept connection is about to be used again; NULL: nothing. */
+static void (*harness_before_renewal)(const struct socket_object *sock);
+
+static void harness_kept_renew(struct socket_object *sock, uint32_t options,
+                               const struct foyer_slot *settings)
+{
+    if (harness_before_renewal != NULL)
+        harness_before_renewal(sock);
+    kept_renew(sock, options, settings);
+}
+
+#define kept_renew harness_kept_renew
 #include "preload/keep_accept.c"
+#undef kept_renew
 #include "preload/keep_connect.c"
 #include "preload/table.c"
 #include "preload/urgent.c"

@@ -476,6 +476,49 @@ static void last_words_come_before_the_end(void **state)
     }
 }
 
+/* ---- kept connections ---------------------------------------------------------------------- */
+
+static bool was_left_when_open;
+
+static void look_whether_left(const struct socket_object *sock)
+{
+    const struct foyer_keep *keep = foyer_channel_keep(socket_channel_now(sock)->memory);
+    was_left_when_open = foyer_keep_state(atomic_load(&keep->word)) == FOYER_KEEP_OPEN &&
+                         (slot_options(sock) & FOYER_SLOT_LEFT) != 0;
+}
+
+/* foyerd closes an open end that has been left, with the other: accept() must not be in between. */
+static void an_accepted_end_is_in_use_before_it_is_open(void **state)
+{
+    (void)state;
+    struct fixture *listener = fixture_create(SOCK_STREAM), *kept = fixture_create(SOCK_STREAM);
+    struct foyer_channel *memory = aligned_alloc(64, sizeof(*memory));
+    struct socket_object *sock = NULL;
+    assert_non_null(memory);
+    memset(memory, 0, sizeof(*memory));
+    atomic_store(&memory->keep.word, FOYER_KEEP_OFFERED);
+    atomic_store(&kept->slot.options, FOYER_SLOT_LEFT);
+    listener->sock.id = kept->sock.listener_id = 77;
+    kept->channel.memory = memory;
+    kept->sock.hidden_fd = table_hide(dup(kept->ends[0]));
+    atomic_fetch_add(&kept->sock.object.references, 1); /* the list's */
+    assert_true(kept_put(&kept_accepting, &(struct kept){&kept->sock, &memory->keep, 77}));
+    was_left_when_open = true;
+    harness_before_renewal = look_whether_left;
+    int fd = keep_accept(&listener->sock, 0, &sock);
+    harness_before_renewal = NULL;
+    assert_true(fd >= 0);
+    assert_ptr_equal(sock, &kept->sock);
+    assert_false(was_left_when_open);
+    assert_int_equal(foyer_keep_state(atomic_load(&memory->keep.word)), FOYER_KEEP_OPEN);
+    table_clear(fd);
+    close(fd);
+    keep_drop_hidden(&kept->sock);
+    fixture_destroy(kept);
+    fixture_destroy(listener);
+    free(memory);
+}
+
 /* ---- nooks --------------------------------------------------------------------------------- */
 
 /* A stream from one fixture's socket to another one's, over the same memory. */
@@ -697,6 +740,7 @@ int main(void)
         cmocka_unit_test(both_directions_sleep_and_wake),
         cmocka_unit_test(a_look_at_a_busy_ring_is_no_reset),
         cmocka_unit_test(last_words_come_before_the_end),
+        cmocka_unit_test(an_accepted_end_is_in_use_before_it_is_open),
         cmocka_unit_test(small_requests_stay_in_the_nook),
         cmocka_unit_test(bytes_come_as_they_went),
         cmocka_unit_test(a_wild_origin_spoils_the_bytes_alone),
