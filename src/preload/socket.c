@@ -518,6 +518,17 @@ static bool is_finished(struct socket_object *sock)
             atomic_load(&channel->rx.shared->writer_state) == FOYER_RING_FIN);
 }
 
+/* Behind what another thread is about to send: nobody would read it after the end. */
+static void end_stream(struct socket_object *sock, const struct channel *channel)
+{
+    uint32_t open = FOYER_RING_OPEN;
+    bool is_locked = slot_lock(sock, LOCK_WRITE) == 0;
+    foyer_arrival_note_end(&channel->tx);
+    atomic_compare_exchange_strong(&channel->tx.shared->writer_state, &open, FOYER_RING_FIN);
+    if (is_locked)
+        slot_unlock(sock, LOCK_WRITE);
+}
+
 static int socket_shutdown(struct socket_object *sock, int fd, int how)
 {
     if (how != SHUT_RD && how != SHUT_WR && how != SHUT_RDWR)
@@ -544,9 +555,7 @@ static int socket_shutdown(struct socket_object *sock, int fd, int how)
         return -ENOTCONN;
     atomic_fetch_or(&sock->slot->options, bits);
     if ((bits & FOYER_SLOT_SHUT_WRITE) != 0) {
-        uint32_t open = FOYER_RING_OPEN;
-        foyer_arrival_note_end(&channel->tx);
-        atomic_compare_exchange_strong(&channel->tx.shared->writer_state, &open, FOYER_RING_FIN);
+        end_stream(sock, channel);
         if (foyer_ring_take_reader_waiting(&channel->tx) || channel->bell < 0)
             socket_ring(sock, fd, channel);
     }

@@ -510,6 +510,47 @@ static void shutdown_read(void)
     say_ok("bad", shutdown(b, 7));
 }
 
+struct sending {
+    int fd;
+    long size;
+};
+
+static void *send_until_shut(void *argument)
+{
+    struct sending *sending = argument;
+    static const char bytes[200000];
+    for (ssize_t sent = 0; sent >= 0; sending->size += sent > 0 ? sent : 0)
+        sent = send(sending->fd, bytes, sizeof(bytes), MSG_NOSIGNAL);
+    return NULL;
+}
+
+/* What send() has taken is read before the end, whoever says meanwhile that it is the end. */
+static void shutdown_while_sending(void)
+{
+    static char bytes[65536];
+    long lost = 0;
+    for (long round = 0; round < 200; round++) {
+        struct sending sending = {.size = 0};
+        int b;
+        pthread_t thread;
+        stream_pair(&sending.fd, &b);
+        pthread_create(&thread, NULL, send_until_shut, &sending);
+        long read_size = 0, before = 20000 * (round % 50);
+        for (ssize_t size = 1; size > 0; read_size += size) {
+            if (read_size >= before) {
+                shutdown(sending.fd, SHUT_WR);
+                before = INT32_MAX;
+            }
+            size = recv(b, bytes, sizeof(bytes), 0);
+        }
+        pthread_join(thread, NULL);
+        lost += sending.size - read_size;
+        close(sending.fd);
+        close(b);
+    }
+    say(" lost=%ld", lost);
+}
+
 static void peer_closes(void)
 {
     int a, b;
@@ -716,6 +757,7 @@ static const struct semantics_case cases[] = {
     {"queues", queues},
     {"half_close", half_close},
     {"shutdown_read", shutdown_read},
+    {"shutdown_while_sending", shutdown_while_sending},
     {"peer_closes", peer_closes},
     {"peer_resets", peer_resets},
     {"peer_resets_so_error", peer_resets_so_error},
