@@ -213,6 +213,7 @@ class Dhcp(unittest.TestCase):
     def test_isc_v4_renews_and_outlives_the_server(self):
         conf = self.dir / "dhcpd.conf"
         conf.write_text("authoritative; default-lease-time 20; max-lease-time 20;\n"
+                        "option dhcp-renewal-time 5; option dhcp-rebinding-time 8;\n"
                         "subnet 192.168.77.0 netmask 255.255.255.0 {\n"
                         "  range 192.168.77.50 192.168.77.60; }\n")
         server = self.isc("-4", conf)
