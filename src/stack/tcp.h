@@ -509,11 +509,14 @@ void tcp_rx_map(struct sock *sock);
 /* SACK blocks for the next ACK: D-SACK first, then the most recent ranges (RFC 2018, 2883). */
 void tcp_sack_fill(struct tcb *tcb, struct wire_tcp_options *options);
 
-/* ---- tcp_options.c ---------------------------------------------------------------------------- */
+/* ---- tcp_isn.c -------------------------------------------------------------------------------- */
 
 seq_t tcp_isn_for(struct foyer_host *host, const struct foyer_endpoint *local,
                   const struct foyer_endpoint *remote, foyer_time_ns now);
 seq_t tcp_isn(struct foyer_host *host, const struct sock *sock, foyer_time_ns now);
+
+/* ---- tcp_options.c ---------------------------------------------------------------------------- */
+
 uint32_t tcp_ts_offset_for(struct foyer_host *host, const struct foyer_endpoint *local,
                            const struct foyer_endpoint *remote);
 uint32_t tcp_ts_offset(struct foyer_host *host, const struct sock *sock);

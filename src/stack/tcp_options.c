@@ -1,6 +1,6 @@
 /*
- * TCP options of both directions (RFC 9293 section 3.2, RFC 7323, RFC 2018), and what else a
- * connection's start depends on: the ISN and the segment size.
+ * TCP options of both directions (RFC 9293 section 3.2, RFC 7323, RFC 2018), and the segment size
+ * that they agree on.
  */
 #include "stack/ip.h"
 #include "stack/ports.h"
@@ -10,23 +10,6 @@
 #define PAWS_AGE_MAX_MS (24u * 24u * 3600u * 1000u) /* RFC 7323 section 5.5: 24 days */
 #define IP_TCP_HEADERS_V4 40u
 #define IP_TCP_HEADERS_V6 60u
-
-/*
- * RFC 6528 section 3, RFC 9293 section 3.4.1 (MUST-8, SHLD-1, MUST-9): a 4 us clock plus a hash
- * of the 4-tuple under the host's secret.
- */
-seq_t tcp_isn_for(struct foyer_host *host, const struct foyer_endpoint *local,
-                  const struct foyer_endpoint *remote, foyer_time_ns now)
-{
-    uint32_t hash = (uint32_t)ports_tuple_secret(host, FOYER_TCP, local, remote);
-
-    return SEQ(hash + (uint32_t)(now / (4 * FOYER_NS_PER_US)));
-}
-
-seq_t tcp_isn(struct foyer_host *host, const struct sock *sock, foyer_time_ns now)
-{
-    return tcp_isn_for(host, &sock->local, &sock->remote, now);
-}
 
 /* RFC 7323 section 5.4: an offset of its own for each 4-tuple, and the same one whenever the
  * tuple comes back, so that a new incarnation's timestamps go on where the old one's ended. */
