@@ -429,6 +429,9 @@ enum foyer_option {
      * without one, but for what foyer_datagram says. */
     FOYER_OPT_UDP_ZERO_CHECKSUM_RECEIVE,
     FOYER_OPT_UDP_ZERO_CHECKSUM_SEND,
+    FOYER_OPT_RECEIVE_LIMIT, /* TCP; bytes, 0, the default: none. The peer is offered no more of the
+                                receive ring than this, whoever gave the ring; what it was offered
+                                before it may still send */
     FOYER_OPT_MULTICAST_ALL, /* UDP; 0, the default: only members get what is sent to a group. Else a
                                 sum of 1, for IPv4, and 2, for IPv6: a socket that has not joined the
                                 group gets it, too, where another one of the host has and it is bound

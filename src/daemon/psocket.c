@@ -447,6 +447,8 @@ void psocket_apply_options(struct psocket *psocket)
     if (slot->max_segment != 0)
         set_option(psocket, FOYER_OPT_MAXSEG, slot->max_segment);
     set_option(psocket, FOYER_OPT_USER_TIMEOUT_MS, slot->user_timeout_ms);
+    /* As payload: see foyer_slot_tell_limits. */
+    set_option(psocket, FOYER_OPT_RECEIVE_LIMIT, slot->receive_buffer / 2);
 }
 
 /* ---- requests --------------------------------------------------------------------------------------- */

@@ -37,6 +37,17 @@ static struct foyer_ring rx_ring(const struct psocket *psocket)
     return channel_ring(psocket->channel, 1);
 }
 
+/*
+ * TCP: the program keeps to its SO_SNDBUF. There is no receive buffer at this end of the ring: what the
+ * stack has sent stays there until it is acknowledged.
+ */
+static void tell_limits(struct psocket *psocket)
+{
+    struct foyer_ring tx = tx_ring(psocket), rx = rx_ring(psocket);
+    foyer_slot_tell_limits(psocket->slot, &tx, &rx);
+    atomic_store(&tx.shared->receive_limit, 1);
+}
+
 int relay_attach(struct psocket *psocket)
 {
     struct channel *channel;
@@ -89,6 +100,7 @@ int relay_connect(struct psocket *psocket, const struct foyer_endpoint *remote,
     int error = relay_attach(psocket);
     if (error != 0)
         return -error;
+    tell_limits(psocket);
     error = foyer_socket_connect(psocket->host->stack, psocket->stack, remote,
                                  psocket->daemon->loop.now_ns);
     if (error != 0 && error != -EINPROGRESS) {
@@ -132,6 +144,7 @@ bool relay_accept(struct psocket *listener)
         return true;
     }
     local_accepted_init(listener, accepted);
+    tell_limits(accepted);
     accept_offer(listener, accepted);
     relay_poke(accepted);
     return true;

@@ -353,6 +353,14 @@ static bool is_local(const struct socket_object *sock)
     return slot_state(sock) == FOYER_SLOT_CONNECTED && channel != NULL && channel->bell >= 0;
 }
 
+/* A connection, over whichever carrier, keeps to SO_SNDBUF and SO_RCVBUF. */
+static bool has_limits(const struct socket_object *sock)
+{
+    uint32_t state = slot_state(sock);
+    return sock->type == SOCK_STREAM && socket_channel_now(sock) != NULL &&
+           (state == FOYER_SLOT_CONNECTED || state == FOYER_SLOT_CONNECTING);
+}
+
 /* What a connection holds has changed: there may be room for those who wait for it. */
 static void tell_limits(struct socket_object *sock, int fd)
 {
@@ -387,7 +395,7 @@ ENTRY int setsockopt(int fd, int level, int name, const void *value, socklen_t s
     int error = option_set(sock, level, name, value, size);
     bool is_buffer = level == SOL_SOCKET && (name == SO_SNDBUF || name == SO_SNDBUFFORCE ||
                                              name == SO_RCVBUF || name == SO_RCVBUFFORCE);
-    if (error == 0 && is_buffer && is_local(sock))
+    if (error == 0 && is_buffer && has_limits(sock))
         tell_limits(sock, fd);
     if (error == 0 && find_harmless(sock, level, name) == NULL && (is_buffer || !is_local(sock)))
         tell_options(sock);

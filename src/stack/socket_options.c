@@ -25,6 +25,7 @@ static const struct option_rule rules[] = {
     [FOYER_OPT_CONGESTION] = {FOYER_CONGESTION_CUBIC, FOYER_CONGESTION_BBR, true},
     [FOYER_OPT_RECEIVE_BUFFER] = {0, INT64_MAX, false},
     [FOYER_OPT_SEND_BUFFER] = {0, INT64_MAX, false},
+    [FOYER_OPT_RECEIVE_LIMIT] = {0, UINT32_MAX, true},
     [FOYER_OPT_TTL] = {1, 255, false},
     [FOYER_OPT_TOS] = {0, 255, false},
     [FOYER_OPT_OWNER_UID] = {0, UINT32_MAX, false},
@@ -225,6 +226,8 @@ static int64_t get_option(const struct foyer_host *host, const struct sock *sock
     case FOYER_OPT_SEND_BUFFER:
         return foyer_ring_is_set(&sock->rings->tx) ? sock->rings->tx.size
                                                    : sock->options->tx_size_wanted;
+    case FOYER_OPT_RECEIVE_LIMIT:
+        return sock->options->rx_limit;
     case FOYER_OPT_TTL:
         return sock->ttl;
     case FOYER_OPT_TOS:
@@ -325,6 +328,9 @@ static int set_rare_option(struct foyer_host *host, struct sock *sock, enum foye
     case FOYER_OPT_SEND_BUFFER:
         options->tx_size_wanted = ring_size_for(value);
         options->tx_size_max = options->tx_size_wanted;
+        break;
+    case FOYER_OPT_RECEIVE_LIMIT:
+        options->rx_limit = (uint32_t)value;
         break;
     default:
         break;

@@ -91,6 +91,7 @@ extern const struct sock_rings sock_no_rings;
 struct sock_options {
     uint32_t refs;
     uint32_t rx_size_wanted, tx_size_wanted;
+    uint32_t rx_limit;                 /* FOYER_OPT_RECEIVE_LIMIT; 0: none */
     uint32_t rx_size_max, tx_size_max; /* to which TCP's own rings may grow */
     uint32_t user_timeout_ms;
     int64_t linger_ns;                    /* -1: off */

@@ -63,10 +63,18 @@ void tcp_move_ahead(struct foyer_host *host, struct sock *sock, const struct foy
     }
 }
 
-static uint32_t buffer_size(const struct sock *sock)
+static uint32_t ring_size(const struct sock *sock)
 {
     return foyer_ring_is_set(&sock->rings->rx) ? sock->rings->rx.size
                                                : sock->options->rx_size_wanted;
+}
+
+/* What of the ring may be offered. */
+static uint32_t buffer_size(const struct sock *sock)
+{
+    uint32_t size = ring_size(sock), limit = sock->options->rx_limit;
+
+    return limit != 0 && limit < size ? limit : size;
 }
 
 uint32_t tcp_receive_room(const struct sock *sock)
@@ -74,7 +82,7 @@ uint32_t tcp_receive_room(const struct sock *sock)
     const struct tcb *tcb = sock->tcb;
 
     if (!foyer_ring_is_set(&sock->rings->rx) || (tcb->flags & TCPF_RX_MAPPED) == 0)
-        return buffer_size(sock);
+        return ring_size(sock);
     uint32_t head = tcp_data_nxt(tcb).value - tcb->rx_offset;
     uint32_t used = foyer_ring_distance(&sock->rings->rx, head, foyer_ring_tail(&sock->rings->rx));
     return used == UINT32_MAX ? UINT32_MAX : sock->rings->rx.size - used;
@@ -82,11 +90,21 @@ uint32_t tcp_receive_room(const struct sock *sock)
 
 /* ---- the window ----------------------------------------------------------------------------------- */
 
+/* The room that may be offered: the ring's, but for what lies beyond the limit. UINT32_MAX as above. */
+static uint32_t room_to_offer(const struct sock *sock)
+{
+    uint32_t room = tcp_receive_room(sock), beyond = ring_size(sock) - buffer_size(sock);
+
+    if (room == UINT32_MAX)
+        return room;
+    return room > beyond ? room - beyond : 0;
+}
+
 /* The room that the window field can tell: without scaling (RFC 7323 section 2.2) 65535 bytes,
  * however large the buffer is. UINT32_MAX as tcp_receive_room. */
 static uint32_t room_to_tell(const struct sock *sock)
 {
-    uint32_t room = tcp_receive_room(sock);
+    uint32_t room = room_to_offer(sock);
 
     return room == UINT32_MAX ? room : min_u32(room, (uint32_t)UINT16_MAX << sock->tcb->rcv_scale);
 }
@@ -122,10 +140,10 @@ uint32_t tcp_window_select(struct sock *sock)
     return window;
 }
 
-/* RFC 7323 section 2.2: the window of a SYN is not scaled. */
+/* RFC 7323 section 2.2: the window of a SYN is not scaled. sock: also a listener, for its SYN-ACK. */
 uint32_t tcp_syn_window(const struct sock *sock)
 {
-    uint32_t room = tcp_receive_room(sock);
+    uint32_t room = room_to_offer(sock);
 
     return room == UINT32_MAX ? 0 : min_u32(room, UINT16_MAX);
 }
@@ -138,7 +156,7 @@ static uint32_t shown_size(const struct sock *sock)
 {
     bool is_syns = seq_distance(sock->tcb->rcv_adv, sock->tcb->rcv_acked) == UINT16_MAX;
 
-    return is_syns ? min_u32(sock->rings->rx.size, UINT16_MAX) : sock->rings->rx.size;
+    return is_syns ? min_u32(buffer_size(sock), UINT16_MAX) : buffer_size(sock);
 }
 
 bool tcp_window_look(struct foyer_host *host, struct sock *sock)
@@ -153,7 +171,7 @@ bool tcp_window_look(struct foyer_host *host, struct sock *sock)
     /* Most of it is open, as the peer knows: nothing to tell. (A shared ring's indexes are looked at
      * in any case.) */
     if ((sock->flags & SOCK_EXTERNAL_RINGS) == 0 &&
-        seq_distance(tcb->rcv_adv, tcb->rcv_nxt) > sock->rings->rx.size / 2)
+        seq_distance(tcb->rcv_adv, tcb->rcv_nxt) > buffer_size(sock) / 2)
         return true;
     for (int look = 0; look < 2; look++) {
         uint32_t room = room_to_tell(sock);
@@ -167,7 +185,7 @@ bool tcp_window_look(struct foyer_host *host, struct sock *sock)
         }
         /* Much room is left: the next segment's ACK will tell. Little: the program must say when
          * it consumes, and may just have done so. */
-        if (window >= sock->rings->rx.size / 4 || (sock->flags & SOCK_EXTERNAL_RINGS) == 0)
+        if (window >= buffer_size(sock) / 4 || (sock->flags & SOCK_EXTERNAL_RINGS) == 0)
             return true;
         foyer_ring_announce_writer(&sock->rings->rx);
     }

@@ -169,13 +169,6 @@ static void send_bare(struct foyer_host *host, const struct sock *listener,
                     bytes, size);
 }
 
-/* RFC 7323 section 2.2: the window of a SYN is not scaled. */
-static uint16_t syn_window(const struct sock *listener)
-{
-    uint32_t size = listener->options->rx_size_wanted;
-    return (uint16_t)(size < UINT16_MAX ? size : UINT16_MAX);
-}
-
 void syn_ack_send(struct foyer_host *host, const struct syn_ack *syn_ack)
 {
     const struct wire_tcp_options *peer = syn_ack->peer;
@@ -185,7 +178,7 @@ void syn_ack_send(struct foyer_host *host, const struct syn_ack *syn_ack)
         .ack = seq_add(syn_ack->irs, 1),
         .flags = WIRE_TCP_SYN | WIRE_TCP_ACK | (syn_ack->has_ecn ? WIRE_TCP_ECE : 0) |
                  (syn_ack->accecn != 0 ? accecn_syn_ack_flags(syn_ack->accecn, syn_ack->nth) : 0),
-        .window = syn_window(listener),
+        .window = (uint16_t)tcp_syn_window(listener),
     };
     /* A SYN-ACK repeats only what the SYN offered: RFC 7323 sections 1.3 and 3.2, RFC 2018. */
     struct wire_tcp_options options = {
@@ -255,7 +248,7 @@ static void send_challenge(struct foyer_host *host, const struct request *reques
         .seq = seq_add(request->iss, 1),
         .ack = seq_add(request->irs, 1),
         .flags = WIRE_TCP_ACK,
-        .window = (uint16_t)(syn_window(listener) >> scale),
+        .window = (uint16_t)(tcp_syn_window(listener) >> scale),
     };
     struct wire_tcp_options options = {
         .has_timestamps = (request->flags & REQUEST_TS) != 0,
@@ -446,7 +439,7 @@ static bool check_segment(struct foyer_host *host, struct request *request,
 {
     uint16_t flags = seg->tcp.flags;
     seq_t next = seq_add(request->irs, 1);
-    seq_t edge = seq_add(next, syn_window(request->listener));
+    seq_t edge = seq_add(next, tcp_syn_window(request->listener));
     uint32_t length = seg->text_size + ((flags & WIRE_TCP_SYN) != 0 ? 1u : 0u) +
                       ((flags & WIRE_TCP_FIN) != 0 ? 1u : 0u);
 
@@ -638,7 +631,7 @@ static struct sock *enter_syn_received(struct foyer_host *host, const struct han
     };
     tcb->irs = handshake->irs;
     tcb->rcv_nxt = seq_add(tcb->irs, 1);
-    tcb->rcv_adv = seq_add(tcb->rcv_nxt, syn_window(child));
+    tcb->rcv_adv = seq_add(tcb->rcv_nxt, tcp_syn_window(child));
     tcb->rcv_acked = tcb->rcv_nxt;
     tcb->iss = handshake->iss;
     tcb->snd_una = tcb->iss;

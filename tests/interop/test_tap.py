@@ -9,6 +9,7 @@ import hashlib
 import os
 import pathlib
 import re
+import socket
 import subprocess
 import sys
 import unittest
@@ -139,6 +140,69 @@ class Tap(unittest.TestCase):
         server = self.kernel_serve("python3", "-c", dialog, "serve", port=23)
         self.building.run("visitor", "python3", "-c", dialog, self.kernel4)
         self.assertEqual(server.wait(5), 0)
+
+    # One end does not read. The other one sends without blocking; it tells how much the peer's TCP
+    # has taken once that offers no window any more (tcpi_probes), then all is read.
+    SMALL_BUFFERS = (
+        "import hashlib, select, socket, struct, sys, time\n"
+        "role, host, option, size = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])\n"
+        "data = bytes(range(256)) * 4096\n"
+        "def keep(s):\n"
+        "    if size: s.setsockopt(socket.SOL_SOCKET, option, size)\n"
+        "if role == 'read':\n"
+        "    l = socket.socket(); keep(l); l.bind(('', 27)); l.listen()\n"
+        "    s = l.accept()[0]; sys.stdin.readline(); got = b''\n"
+        "    while chunk := s.recv(65536): got += chunk\n"
+        "    assert got == data, len(got); sys.exit()\n"
+        "s = socket.socket(); keep(s); s.settimeout(10); s.connect((host, 27))\n"
+        "s.setblocking(False); sent = acked = 0; end = time.monotonic() + 20; is_full = False\n"
+        "while not is_full:\n"
+        "    try: sent += s.send(data[sent:])\n"
+        "    except BlockingIOError: pass\n"
+        "    if sys.argv[5] == 'acked':\n"
+        "        info = s.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 192)\n"
+        "        acked, is_full = struct.unpack_from('Q', info, 120)[0], info[3] > 0\n"
+        "    else: is_full = not select.select([], [s], [], .3)[1]\n"
+        "    assert time.monotonic() < end, (sent, acked)\n"
+        "    time.sleep(.01)\n"
+        "print(sent, acked, flush=True)\n"
+        "s.setblocking(True); s.sendall(data[sent:]); s.close()\n")
+
+    def test_small_receive_buffer(self):
+        """What the kernel may send is what SO_RCVBUF leaves room for, also after reading began."""
+        reader = self.building.serve("reader", "python3", "-c", self.SMALL_BUFFERS, "read", "",
+                                     str(socket.SO_RCVBUF), "8192", port=27,
+                                     stdin=subprocess.PIPE, text=True)
+        sender = subprocess.Popen(
+            ["ip", "netns", "exec", self.netns, "python3", "-c", self.SMALL_BUFFERS, "send",
+             self.building.address("reader"), "0", "0", "acked"], stdout=subprocess.PIPE, text=True)
+        self.addCleanup(sender.stdout.close)
+        self.addCleanup(sender.wait)
+        self.addCleanup(sender.kill)
+        acked = int(sender.stdout.readline().split()[1])
+        self.assertLessEqual(acked, 8192 + 2) # and SYN
+        self.assertGreater(acked, 2048)
+        reader.communicate("\n", timeout=20)
+        self.assertEqual(reader.returncode, 0)
+        self.assertEqual(sender.wait(5), 0)
+
+    def test_small_send_buffer(self):
+        """A program's send() takes what SO_SNDBUF has room for."""
+        reader = self.kernel_serve("python3", "-c", self.SMALL_BUFFERS, "read", "",
+                                   str(socket.SO_RCVBUF), "4096", port=27, stdin=subprocess.PIPE,
+                                   text=True)
+        told = self.building.dir / "sent"
+        command = ["python3", "-c", self.SMALL_BUFFERS, "send", self.kernel4,
+                   str(socket.SO_SNDBUF), "8192", "sent"]
+        with open(told, "w", encoding="ascii") as sink:
+            sender = self.building.serve("sender", *command, stdout=sink)
+            wait_until(lambda: told.read_text(), "the sender to stop")
+            sent = int(told.read_text().split()[0])
+            self.assertLess(sent, 8192 + 4096 * 4)
+            self.assertGreaterEqual(sent, 8192)
+            reader.communicate("\n", timeout=20)
+            self.assertEqual(reader.returncode, 0)
+            self.assertEqual(sender.wait(5), 0)
 
     def test_many_connections(self):
         got = self.kernel("curl", "-sS", "-m", "50", "-Z", "--parallel-max", "50",

@@ -145,6 +145,36 @@ static void nearly_full_ring_asks_the_reader_to_ring(void **state)
     free(program);
 }
 
+/* FOYER_OPT_RECEIVE_LIMIT: nothing is taken back, and no more is offered until there is room below it. */
+static void offered_window_keeps_to_the_limit(void **state)
+{
+    struct peer *peer = peer_establish_near(60000);
+    struct program *program = share_rings(peer, 0);
+
+    (void)state;
+    assert_int_equal(
+        foyer_socket_set_option(peer->host, peer->socket, FOYER_OPT_RECEIVE_LIMIT, 2048), 0);
+    for (uint32_t seq = 1; seq < 1 + 7168; seq += 1024)
+        peer_send(peer,
+                  (struct seg){.flags = ACK, .seq = seq, .ack = 1, .size = 1024, .window = 60000});
+    peer_drain(peer);
+    assert_int_equal(foyer_ring_used(&program->rx), 7168);
+    foyer_ring_publish_tail(&program->rx, 5120); /* 2048 are left: all that may be */
+    foyer_socket_poke(peer->host, peer->socket, peer->now);
+    peer_expect_nothing(peer);
+    foyer_ring_publish_tail(&program->rx, 7168);
+    foyer_socket_poke(peer->host, peer->socket, peer->now);
+    struct seg ack = peer_expect(peer, ACK, 1, 7169, 0);
+    assert_int_equal(ack.window, 2048);
+    assert_int_equal(foyer_socket_set_option(peer->host, peer->socket, FOYER_OPT_RECEIVE_LIMIT, 0),
+                     0);
+    foyer_socket_poke(peer->host, peer->socket, peer->now);
+    ack = peer_expect(peer, ACK, 1, 7169, 0);
+    assert_int_equal(ack.window, RING_SIZE);
+    peer_destroy(peer);
+    free(program);
+}
+
 static void fin_in_the_ring_ends_the_stream_after_its_bytes(void **state)
 {
     struct peer *peer = peer_establish_near(60000);
@@ -408,6 +438,7 @@ int main(void)
         cmocka_unit_test(bytes_ahead_move_into_the_new_rings),
         cmocka_unit_test(drained_ring_asks_the_writer_to_ring),
         cmocka_unit_test(nearly_full_ring_asks_the_reader_to_ring),
+        cmocka_unit_test(offered_window_keeps_to_the_limit),
         cmocka_unit_test(fin_in_the_ring_ends_the_stream_after_its_bytes),
         cmocka_unit_test(fin_of_the_peer_is_seen_in_the_ring),
         cmocka_unit_test(reset_of_the_peer_is_seen_in_the_ring),
