@@ -195,15 +195,21 @@ static void begin_anew(const struct channel *channel, uint32_t head, uint32_t si
         atomic_store_explicit(origin, head, memory_order_relaxed);
 }
 
-/* Moves what fits now, with the lock held. Bytes moved, or -errno; *ret_is_over: no more. */
+/* How sending some bytes ended. */
+struct send_end {
+    bool is_over;  /* no more of them */
+    uint32_t used; /* bytes in the ring after the last of them; 0: none was sent */
+};
+
+/* Moves what fits now, with the lock held. Bytes moved, or -errno. */
 static ssize_t send_some(struct socket_object *sock, int fd, const struct channel *channel,
-                         struct source *source, size_t size, int flags, bool *ret_is_over)
+                         struct source *source, size_t size, int flags, struct send_end *ret_end)
 {
     size_t done = 0;
     while (done < size) {
         enum send_state state = send_check(sock, channel);
         if (state == SEND_ERROR) {
-            *ret_is_over = true;
+            ret_end->is_over = true;
             return done > 0 ? (ssize_t)done : stream_send_error(sock, flags);
         }
         uint32_t head = atomic_load_explicit(&channel->tx.shared->head, memory_order_relaxed);
@@ -227,7 +233,7 @@ static ssize_t send_some(struct socket_object *sock, int fd, const struct channe
         struct store store = store_of(&channel->tx, channel->tx_nook);
         ssize_t filled = source->fill(source, &store, head, part);
         if (filled <= 0) {
-            *ret_is_over = true;
+            ret_end->is_over = true;
             return done > 0 ? (ssize_t)done : filled;
         }
         if (unlikely((flags & MSG_OOB) != 0))
@@ -237,6 +243,7 @@ static ssize_t send_some(struct socket_object *sock, int fd, const struct channe
             urgent_signal(sock, fd, channel);
         channel_wake(sock, fd, channel, &channel->tx.shared->reader_waiter);
         done += (size_t)filled;
+        ret_end->used = used + (uint32_t)filled;
     }
     return (ssize_t)done;
 }
@@ -251,16 +258,19 @@ static ssize_t send_from(struct socket_object *sock, int fd, struct source *sour
     struct wait wait = {.events = POLLOUT};
     size_t sent = 0;
     for (;;) {
-        bool is_over = false;
+        struct send_end end = {0};
         error = slot_lock(sock, LOCK_WRITE);
         if (error < 0)
             return sent > 0 ? (ssize_t)sent : -EAGAIN;
-        ssize_t part = send_some(sock, fd, channel, source, size - sent, flags, &is_over);
+        ssize_t part = send_some(sock, fd, channel, source, size - sent, flags, &end);
         slot_unlock(sock, LOCK_WRITE);
         if (part < 0)
             return sent > 0 ? (ssize_t)sent : part;
         sent += (size_t)part;
-        if (likely(sent == size) || is_over)
+        if (unlikely(end.used > HOLD_QUEUE) && size <= HOLD_MESSAGE_MAX &&
+            !socket_is_nonblocking(sock, flags))
+            hold_back(channel, end.used);
+        if (likely(sent == size) || end.is_over)
             return (ssize_t)sent;
         if (!note_no_space(sock, channel))
             continue;

@@ -85,6 +85,8 @@ struct channel {
     size_t size;
     struct foyer_ring rx, tx;
     uint8_t *rx_nook, *tx_nook; /* local carrier, else NULL: struct foyer_channel */
+    /* hold.c: no writer is held back for so many bytes, from this position on. */
+    _Atomic uint32_t hold_off_bytes, hold_off_from;
 };
 
 struct socket_object {
@@ -342,8 +344,19 @@ enum { LOCK_READ, LOCK_WRITE };
 int slot_lock(struct socket_object *sock, int which);
 void slot_unlock(struct socket_object *sock, int which);
 
+static inline void pause_cpu(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
 /* Spins while `holds` is false, as long as that may pay. */
 bool wait_spin(bool (*holds)(void *context), void *context);
+/* Whether it comes to hold within a time, and before the core is taken away. */
+bool wait_look(bool (*holds)(void *context), void *context, long limit_us);
 
 /* ---- datagram.c, control.c, direct.c -------------------------------------------------------- */
 
@@ -563,6 +576,12 @@ int socket_install(struct socket_object *sock, int fd, int flags);
 void socket_ring_own_bell(const struct socket_object *sock);
 /* A descriptor the program can be given; -EMFILE above what it believes of its limit. */
 int socket_check_limit(int fd);
+
+/* hold.c: sends of so few bytes are messages, and more than so many bytes of them a long queue. */
+#define HOLD_MESSAGE_MAX 128u
+#define HOLD_QUEUE 4096u
+/* After a send that may sleep: `used` bytes were in the ring then. */
+void hold_back(struct channel *channel, uint32_t used);
 
 ssize_t stream_send(struct socket_object *sock, int fd, const struct iovec *iov, size_t count,
                     int flags);

@@ -438,6 +438,7 @@ struct channel *channel_create_kept(uint64_t id, int memfd, uint32_t ring_size, 
     channel->pool_index = index;
     channel->bell = bell;
     channel->rx_nook = channel->tx_nook = NULL;
+    atomic_store(&channel->hold_off_bytes, 0);
     channel->memory = memory;
     channel->size = size;
     channel->tx = foyer_channel_ring(memory, ring_size, side);

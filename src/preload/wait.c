@@ -63,15 +63,6 @@ const struct timespec *time_limit(int64_t left_ns, struct timespec *memory)
     return memory;
 }
 
-static void pause_cpu(void)
-{
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield");
-#endif
-}
-
 /* ---- locks --------------------------------------------------------------------------------- */
 
 static _Atomic uint32_t *lock_word(struct socket_object *sock, int which)
@@ -531,25 +522,14 @@ static __thread unsigned spin_credit __attribute__((tls_model("initial-exec"))) 
 static __thread unsigned spin_skipped __attribute__((tls_model("initial-exec")));
 static __thread int64_t spin_again_ns __attribute__((tls_model("initial-exec")));
 
-bool wait_spin(bool (*holds)(void *context), void *context)
+bool wait_look(bool (*holds)(void *context), void *context, long limit_us)
 {
-    int64_t limit = preload_config.spin_us * 1000;
-    if (limit == 0)
-        return false;
-    if (spin_credit == 0 && ++spin_skipped < 32)
-        return false;
-    spin_skipped = 0;
-    int64_t now = clock_ns(), end = now + limit;
-    if (now < spin_again_ns)
-        return false;
+    int64_t now = clock_ns(), end = now + limit_us * 1000;
     unsigned looks = 1; /* between two looks at the clock; one at a full epoll set takes long */
     do {
         for (unsigned i = 0; i < looks; i++) {
-            if (holds(context)) {
-                if (spin_credit < 8)
-                    spin_credit++;
+            if (holds(context))
                 return true;
-            }
             pause_cpu();
         }
         int64_t before = now;
@@ -561,9 +541,24 @@ bool wait_spin(bool (*holds)(void *context), void *context)
         if (now - before < SPIN_CLOCK_NS && looks < 16)
             looks *= 2;
     } while (now < end);
-    if (spin_credit > 0)
-        spin_credit--;
     return false;
+}
+
+bool wait_spin(bool (*holds)(void *context), void *context)
+{
+    if (preload_config.spin_us == 0)
+        return false;
+    if (spin_credit == 0 && ++spin_skipped < 32)
+        return false;
+    spin_skipped = 0;
+    if (clock_ns() < spin_again_ns)
+        return false;
+    bool is_paid = wait_look(holds, context, preload_config.spin_us);
+    if (is_paid && spin_credit < 8)
+        spin_credit++;
+    if (!is_paid && spin_credit > 0)
+        spin_credit--;
+    return is_paid;
 }
 
 /* ---- waiting ------------------------------------------------------------------------------- */

@@ -34,6 +34,7 @@ static void harness_slot_unlock(struct socket_object *sock, int which)
 #define slot_unlock harness_slot_unlock
 #include "preload/data.c"
 #undef slot_unlock
+#include "preload/hold.c"
 #include "preload/keep.c"
 
 /* Called where a kept connection is about to be used again; NULL: nothing. */
