@@ -248,6 +248,24 @@ static void connected(struct psocket *psocket)
     psocket_ring_bell(psocket);
 }
 
+/*
+ * A connection failed. Its TCP has said so in the rings already, and a program that looked there has
+ * noted a reset by itself: it is told once, of what it was where it has not asked yet.
+ */
+static void tell_failure(struct psocket *psocket, int error)
+{
+    struct foyer_slot *slot = psocket->slot;
+    struct foyer_ring tx = tx_ring(psocket), rx = rx_ring(psocket);
+    int32_t noted = ECONNRESET;
+    if ((atomic_load(&slot->options) & FOYER_SLOT_RESET_SEEN) != 0)
+        atomic_compare_exchange_strong(&slot->error, &noted, error);
+    else
+        psocket_set_error(psocket, error);
+    atomic_fetch_or(&slot->options, FOYER_SLOT_RESET_SEEN);
+    atomic_store(&rx.shared->writer_state, FOYER_RING_RESET);
+    atomic_store(&tx.shared->reader_state, FOYER_RING_RESET);
+}
+
 static void failed(struct psocket *psocket)
 {
     int error = -foyer_socket_take_error(psocket->host->stack, psocket->stack);
@@ -255,16 +273,13 @@ static void failed(struct psocket *psocket)
         return;
     if ((atomic_load(&psocket->slot->options) & FOYER_SLOT_RECVERR_ANY) != 0)
         atomic_store(&psocket->slot->errors_waiting, 1);
-    psocket_set_error(psocket, error);
+    if (psocket->protocol == FOYER_TCP && psocket->is_connected)
+        tell_failure(psocket, error);
+    else
+        psocket_set_error(psocket, error);
     if (psocket->is_connecting) {
         psocket->is_connecting = false;
         psocket_set_state(psocket, FOYER_SLOT_FAILED);
-    } else if (psocket->protocol == FOYER_TCP && psocket->is_connected) {
-        struct foyer_ring tx = tx_ring(psocket), rx = rx_ring(psocket);
-        /* The program may have taken the error by now: the rings shall not make it another one. */
-        atomic_fetch_or(&psocket->slot->options, FOYER_SLOT_RESET_SEEN);
-        atomic_store(&rx.shared->writer_state, FOYER_RING_RESET);
-        atomic_store(&tx.shared->reader_state, FOYER_RING_RESET);
     }
     psocket_ring_bell(psocket);
 }

@@ -24,6 +24,8 @@ from foyer_test import main, unable, wait_until  # noqa: E402
 CLONE_NEWNET = 0x40000000
 TUNSETIFF, IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x400454CA, 2, 0x1000, 0x4000
 
+RESET_SEEN = 1 << 14  # of enum foyer_slot_options
+
 KERNEL_PEER = """
 import socket, sys
 listener = socket.create_server(("10.177.0.1", 7000))
@@ -193,6 +195,18 @@ class Relay(unittest.TestCase):
         while one.channel.writer_state() == ipc.OPEN:
             one.wait_bell()
         self.assertEqual(one.channel.writer_state(), ipc.RESET)
+
+    def test_reset_that_was_noted_is_not_told_again(self):
+        """TCP says it in the rings, where the program may see it before foyerd tells of it."""
+        self.kernel_peer()
+        one = self.connect()
+        one.options(RESET_SEEN)
+        one.channel.announce()
+        one.send(b"reset")
+        while one.channel.writer_state() == ipc.OPEN:
+            one.wait_bell()
+        self.web.socket()  # foyerd has done all before
+        self.assertEqual(one.error, 0)
 
     def test_killed_program(self):
         """The kernel's peer gets FIN at once; nothing of the connection stays."""
