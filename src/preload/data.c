@@ -325,12 +325,13 @@ static ssize_t fill_from_file(struct source *source, const struct store *store, 
     return result;
 }
 
-ssize_t stream_send_file(struct socket_object *sock, int fd, int file, off_t *offset, size_t size)
+ssize_t stream_send_file(struct socket_object *sock, int fd, int file, off_t *offset, size_t size,
+                         int flags)
 {
     struct source source = {.fill = fill_from_file, .file = file, .offset = offset};
     if (size > 0x7ffff000) /* MAX_RW_COUNT */
         size = 0x7ffff000;
-    return send_from(sock, fd, &source, size, 0);
+    return send_from(sock, fd, &source, size, flags);
 }
 
 /* ---- streams: receiving -------------------------------------------------------------------- */

@@ -329,7 +329,7 @@ static ssize_t send_file(int out, int in, off_t *offset, size_t size)
     }
     ssize_t result;
     if (sock->type == SOCK_STREAM) {
-        result = stream_send_file(sock, out, in, offset, size);
+        result = stream_send_file(sock, out, in, offset, size, 0);
     } else {
         /* One datagram of what the file gives, cut to what a datagram holds. */
         char bytes[16384];
@@ -349,16 +349,6 @@ ENTRY ssize_t sendfile(int out, int in, off_t *offset, size_t size)
     if (likely(table_peek(out) == NULL && table_peek(in) == NULL))
         return REAL(sendfile)(out, in, offset, size);
     return send_file(out, in, offset, size);
-}
-
-/* Programs that splice know that not everything can be spliced. */
-ENTRY ssize_t splice(int in, off64_t *in_offset, int out, off64_t *out_offset, size_t size,
-                     unsigned flags)
-{
-    if (likely(table_peek(out) == NULL && table_peek(in) == NULL))
-        return REAL(splice)(in, in_offset, out, out_offset, size, flags);
-    errno = table_is_hidden(out) || table_is_hidden(in) ? EBADF : EINVAL;
-    return -1;
 }
 
 /* ---- other names of the same --------------------------------------------------------------- */

@@ -2,7 +2,7 @@
  * libfoyer-preload.so: foyer's sockets behind the libc calls of an unmodified program.
  *
  *     entry points   io.c socket.c accept.c option.c fd.c poll.c epoll*.c resolve.c process.c stdio.c
- *          |         syscall.c signals.c source_filter.c
+ *          |         syscall.c signals.c source_filter.c splice.c
  *          |
  *     table.c        descriptor -> counted object, without locks
  *     keep*.c        connections that serve again; spare.c sockets prepared
@@ -585,7 +585,8 @@ void hold_back(struct channel *channel, uint32_t used);
 
 ssize_t stream_send(struct socket_object *sock, int fd, const struct iovec *iov, size_t count,
                     int flags);
-ssize_t stream_send_file(struct socket_object *sock, int fd, int file, off_t *offset, size_t size);
+ssize_t stream_send_file(struct socket_object *sock, int fd, int file, off_t *offset, size_t size,
+                         int flags);
 ssize_t stream_recv(struct socket_object *sock, int fd, const struct iovec *iov, size_t count,
                     int flags);
 ssize_t datagram_send(struct socket_object *sock, int fd, const struct msghdr *message, int flags);

@@ -654,7 +654,7 @@ static void a_file_goes_into_the_nook_and_on(void **state)
         size_t size = i % 4 == 0 ? RING_SIZE : 256 * (1 + i % 9); /* begins with 0 each time */
         off_t offset = 0;
         assert_int_equal(stream_send_file(&stream.writer->sock, stream.writer->ends[0],
-                                          fileno(file), &offset, size),
+                                          fileno(file), &offset, size, 0),
                          size);
         assert_int_equal(stream_get(&stream, 100, 0), 100);
         assert_int_equal(stream_get(&stream, RING_SIZE, 0), size - 100);
