@@ -16,6 +16,10 @@ core()
     "$build/bench/core" --json "$build/bench/core.json" "$@"
 }
 
+if [[ ${1-} == --help || ${1-} == -h ]]; then
+    sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"
+    echo
+fi
 if [[ ${1-} == core ]]; then
     shift
     core "$@"

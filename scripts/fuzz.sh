@@ -4,6 +4,11 @@
 # What it learns goes to <build>/corpus, on top of fuzz/corpus in the tree. A finding stays in
 # <build>/findings; copy it to fuzz/corpus/<name>/ together with the fix.
 set -euo pipefail
+
+if [[ $# -eq 0 || $1 == --help || $1 == -h ]]; then
+    sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"
+    exit 0
+fi
 cd "$(dirname "$0")/.."
 
 build=$1
