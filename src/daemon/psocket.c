@@ -390,8 +390,13 @@ void psocket_set_state(struct psocket *psocket, enum foyer_slot_state state)
 
 void psocket_set_error(struct psocket *psocket, int error)
 {
+    struct foyer_slot *slot = psocket->slot;
     int32_t none = 0;
-    atomic_compare_exchange_strong(&psocket->slot->error, &none, error);
+    atomic_fetch_add(&slot->error_count, 1);
+    if ((atomic_load(&slot->options) & FOYER_SLOT_RECVERR_ANY) != 0)
+        atomic_store(&slot->errors_waiting, 1);
+    atomic_compare_exchange_strong(&slot->error, &none, error);
+    atomic_fetch_add(&slot->error_count, 1);
 }
 
 void psocket_update_endpoints(struct psocket *psocket)

@@ -271,8 +271,6 @@ static void failed(struct psocket *psocket)
     int error = -foyer_socket_take_error(psocket->host->stack, psocket->stack);
     if (error <= 0)
         return;
-    if ((atomic_load(&psocket->slot->options) & FOYER_SLOT_RECVERR_ANY) != 0)
-        atomic_store(&psocket->slot->errors_waiting, 1);
     if (psocket->protocol == FOYER_TCP && psocket->is_connected)
         tell_failure(psocket, error);
     else
@@ -287,14 +285,24 @@ static void failed(struct psocket *psocket)
 int relay_error_next(struct psocket *psocket, struct foyer_reply_error *reply)
 {
     struct foyer_host *stack = psocket->host->stack;
+    struct foyer_slot *slot = psocket->slot;
     struct foyer_socket_error error;
     int result = foyer_socket_error_next(stack, psocket->stack, &error);
-    /* sock_dequeue_err_skb: the pending error is that of the next one, if there is any. */
+    /*
+     * sock_dequeue_err_skb: the pending error is that of the next one, if there is any, and it is
+     * told of.
+     */
     int next = result == 0 ? -foyer_socket_take_error(stack, psocket->stack) : 0;
-    atomic_store(&psocket->slot->errors_waiting, next > 0);
+    if (next > 0)
+        atomic_fetch_add(&slot->error_count, 1);
+    atomic_store(&slot->errors_waiting, next > 0);
     if (result != 0)
         return -result;
-    atomic_store(&psocket->slot->error, next);
+    atomic_store(&slot->error, next);
+    if (next > 0) {
+        atomic_fetch_add(&slot->error_count, 1);
+        psocket_ring_bell(psocket);
+    }
     reply->number = -error.error;
     reply->info = error.info;
     reply->origin = error.origin;

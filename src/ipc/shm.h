@@ -341,6 +341,11 @@ struct foyer_slot {
     _Atomic uint32_t settings;
     /* UDP: the stack's error queue is not empty. Written by foyerd. */
     _Atomic uint32_t errors_waiting;
+    /*
+     * Moves before and after foyerd notes an error: one that equals the last is news as well. Odd: it
+     * is being noted, and the doorbell is yet to come.
+     */
+    _Atomic uint32_t error_count;
     uint16_t multicast_ttl;      /* 0: the default; else one more than it is */
     uint8_t multicast_interface; /* FOYER_INTERFACE_...; 0: whichever */
     uint8_t multicast_not_all;   /* IP_MULTICAST_ALL is off: 1, IPV6_MULTICAST_ALL: 2 */

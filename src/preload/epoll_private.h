@@ -48,7 +48,7 @@
 
 /* What edge-triggered means by "something new". */
 struct signature {
-    uint32_t head, writer_state, state, bits, no_space_count;
+    uint32_t head, writer_state, state, bits, no_space_count, error_count;
 };
 
 struct registration {

@@ -41,6 +41,15 @@ static uint32_t evaluate(const struct registration *item, struct signature *ret_
     ret_signature->bits = bits & (EPOLLRDHUP | EPOLLHUP);
     if ((bits & EPOLLOUT) == 0) /* an edge only once it is writable again */
         ret_signature->no_space_count = item->reported.no_space_count;
+    ret_signature->error_count = item->reported.error_count;
+    if ((bits & EPOLLERR) != 0) {
+        /* Behind the error: none that is counted here is told twice, or not at all. */
+        uint32_t error_count = atomic_load(&item->sock->slot->error_count);
+        if ((error_count & 1) == 0)
+            ret_signature->error_count = error_count;
+        else if ((item->events & EPOLLET) != 0)
+            bits &= ~(uint32_t)EPOLLERR; /* the next time */
+    }
     uint32_t events = bits & (item->events | EPOLLERR | EPOLLHUP) & 0x7fffu;
     if (events == 0)
         return 0;

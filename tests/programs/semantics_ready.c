@@ -282,6 +282,71 @@ static void epoll_edge_out(void)
     say_wait("again", epfd, 0);
 }
 
+/* A connected datagram socket whose peer is gone. */
+static int nobodys_peer(void)
+{
+    int a = bound(SOCK_DGRAM), b = bound(SOCK_DGRAM);
+    struct sockaddr_in addr = name_of(b);
+    close(b);
+    must(connect(a, (struct sockaddr *)&addr, sizeof(addr)));
+    return a;
+}
+
+/* Each error is an edge, also one that equals the last. */
+static void epoll_edge_error(void)
+{
+    int a = nobodys_peer(), epfd = epoll_create1(0);
+    watch(epfd, EPOLL_CTL_ADD, a, EPOLLIN | EPOLLET);
+    say_wait("none", epfd, 0);
+    for (int round = 0; round < 3; round++) {
+        say_result("send", send(a, "x", 1, 0));
+        say_wait("error", epfd, 2000);
+        say_wait("again", epfd, 0);
+        say_error("which", a);
+    }
+    say_result("send", send(a, "x", 1, 0));
+    say_wait("error", epfd, 2000);
+    say_result("refused", send(a, "x", 1, 0));
+    say_wait("taken", epfd, 0);
+    say_result("send", send(a, "x", 1, 0));
+    say_wait("error", epfd, 2000);
+}
+
+/* Those of the queue, too: when they come, and one that comes to its head. */
+static void epoll_edge_error_queue(void)
+{
+    int a = nobodys_peer(), epfd = epoll_create1(0);
+    char text[8];
+    set_int(a, IPPROTO_IP, IP_RECVERR, 1);
+    watch(epfd, EPOLL_CTL_ADD, a, EPOLLIN | EPOLLET);
+    for (int round = 0; round < 2; round++) {
+        say_result("send", send(a, "x", 1, 0));
+        say_wait("error", epfd, 2000);
+        say_error("which", a);
+        say_wait("queued", epfd, 0);
+    }
+    say_result("first", recv(a, text, sizeof(text), MSG_ERRQUEUE | MSG_DONTWAIT));
+    say_wait("next", epfd, 0);
+    say_result("second", recv(a, text, sizeof(text), MSG_ERRQUEUE | MSG_DONTWAIT));
+    say_wait("empty", epfd, 0);
+}
+
+static void epoll_edge_refused(void)
+{
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), other = bound(SOCK_STREAM);
+    int epfd = epoll_create1(0);
+    struct sockaddr_in addr = name_of(other);
+    close(other);
+    for (int round = 0; round < 3; round++) {
+        say_ok("connect", connect(fd, (struct sockaddr *)&addr, sizeof(addr)));
+        if (round == 0)
+            watch(epfd, EPOLL_CTL_ADD, fd, EPOLLOUT | EPOLLET);
+        if (round != 1) /* it is only told of the one before */
+            say_wait("refused", epfd, 2000);
+        say_error("which", fd);
+    }
+}
+
 static void epoll_one_shot(void)
 {
     int a, b, epfd = epoll_create1(0);
@@ -601,6 +666,9 @@ static const struct semantics_case cases[] = {
     {"epoll_data", epoll_data},
     {"epoll_edge", epoll_edge},
     {"epoll_edge_out", epoll_edge_out},
+    {"epoll_edge_error", epoll_edge_error},
+    {"epoll_edge_error_queue", epoll_edge_error_queue},
+    {"epoll_edge_refused", epoll_edge_refused},
     {"epoll_one_shot", epoll_one_shot},
     {"epoll_hang_up", epoll_hang_up},
     {"epoll_fresh", epoll_fresh},
