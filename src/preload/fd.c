@@ -19,6 +19,7 @@ ENTRY int close(int fd)
     if (unlikely(table_peek(fd) != NULL)) {
         if (table_is_hidden(fd))
             return result_int(-EBADF);
+        socket_linger(fd);
         table_clear(fd);
     }
     return REAL(close)(fd);

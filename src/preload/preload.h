@@ -319,6 +319,7 @@ struct wait {
     uint32_t need_bytes; /* how many must be readable or free; 0: what poll would say */
     int64_t deadline_ns; /* NO_DEADLINE: none */
     bool is_partial;     /* something was done already: a signal must end the wait */
+    bool is_closing;     /* for what was sent before: SHUT_WR does not end the wait */
     unsigned rounds;     /* 0 at first */
 };
 
@@ -572,6 +573,8 @@ bool socket_is_nonblocking(const struct socket_object *sock, int flags);
 void socket_set_nonblocking(struct socket_object *sock, int fd, bool is_on);
 /* Enters a program end under its descriptor; flags are SOCK_CLOEXEC and SOCK_NONBLOCK. */
 int socket_install(struct socket_object *sock, int fd, int flags);
+/* Before close(fd): waits as SO_LINGER has it. fd stays open meanwhile, to be woken by it. */
+void socket_linger(int fd);
 /* Its own doorbell, for others who sleep on it: by foyerd, since this end cannot ring it. */
 void socket_ring_own_bell(const struct socket_object *sock);
 /* A descriptor the program can be given; -EMFILE above what it believes of its limit. */

@@ -519,7 +519,7 @@ static bool is_finished(struct socket_object *sock)
 }
 
 /* Behind what another thread is about to send: nobody would read it after the end. */
-static void end_stream(struct socket_object *sock, const struct channel *channel)
+static void end_stream(struct socket_object *sock, int fd, const struct channel *channel)
 {
     uint32_t open = FOYER_RING_OPEN;
     bool is_locked = slot_lock(sock, LOCK_WRITE) == 0;
@@ -527,6 +527,8 @@ static void end_stream(struct socket_object *sock, const struct channel *channel
     atomic_compare_exchange_strong(&channel->tx.shared->writer_state, &open, FOYER_RING_FIN);
     if (is_locked)
         slot_unlock(sock, LOCK_WRITE);
+    if (foyer_ring_take_reader_waiting(&channel->tx) || channel->bell < 0)
+        socket_ring(sock, fd, channel);
 }
 
 static int socket_shutdown(struct socket_object *sock, int fd, int how)
@@ -554,11 +556,8 @@ static int socket_shutdown(struct socket_object *sock, int fd, int how)
         is_finished(sock))
         return -ENOTCONN;
     atomic_fetch_or(&sock->slot->options, bits);
-    if ((bits & FOYER_SLOT_SHUT_WRITE) != 0) {
-        end_stream(sock, channel);
-        if (foyer_ring_take_reader_waiting(&channel->tx) || channel->bell < 0)
-            socket_ring(sock, fd, channel);
-    }
+    if ((bits & FOYER_SLOT_SHUT_WRITE) != 0)
+        end_stream(sock, fd, channel);
     wake_own_sleepers(sock);
     return 0;
 }
@@ -573,6 +572,66 @@ ENTRY int shutdown(int fd, int how)
     int error = socket_shutdown(sock, fd, how);
     socket_release(sock);
     return result_int(error);
+}
+
+/* ---- SO_LINGER ----------------------------------------------------------------------------- */
+
+/*
+ * Whether close is the last of a description that may have to linger: no other number of it, no
+ * other process as far as is known, no call in progress that holds it as the kernel's would.
+ */
+static bool may_linger(struct socket_object *sock)
+{
+    return sock->type == SOCK_STREAM && slot_state(sock) == FOYER_SLOT_CONNECTED &&
+           (slot_options(sock) & FOYER_SLOT_LINGER) != 0 && sock->slot->linger_s != 0 &&
+           !atomic_load(&sock->is_shared) &&
+           atomic_load(&sock->object.references) == 2 + atomic_load(&sock->watch_count);
+}
+
+/*
+ * How many bytes of the ring a kernel of the peer's would have acknowledged. The stack takes none out
+ * before it has been; inside the building the ring is the peer's receive buffer, up to the size that
+ * it was set to.
+ */
+static uint32_t arrived_limit(const struct channel *channel)
+{
+    if (channel->bell < 0)
+        return 0;
+    uint32_t receive = atomic_load(&channel->tx.shared->receive_limit);
+    return receive != 0 ? receive : UINT32_MAX;
+}
+
+/* As sk_stream_wait_close, but for the acknowledgement of the FIN alone, which no ring tells of. */
+static void linger(struct socket_object *sock, int fd)
+{
+    const struct channel *channel = socket_channel(sock, fd);
+    /* With bytes unread it will be a reset, for which nobody waits (tcp_close). */
+    if (channel == NULL || socket_is_reset(sock, channel) || foyer_ring_used(&channel->rx) != 0)
+        return;
+    uint32_t limit = foyer_ring_limit(&channel->tx), arrived = arrived_limit(channel);
+    if (arrived >= limit || foyer_ring_used(&channel->tx) <= arrived)
+        return;
+    end_stream(sock, fd, channel);
+    struct wait wait = {
+        .events = POLLOUT,
+        .need_bytes = limit - arrived,
+        /* sock_setsockopt takes the seconds as unsigned. */
+        .deadline_ns = clock_ns() + (int64_t)(uint32_t)sock->slot->linger_s * 1000000000,
+        .is_partial = true,
+        .is_closing = true,
+    };
+    while (!wait_holds(sock, fd, &wait) && wait_sleep(sock, fd, &wait) == 0)
+        continue;
+}
+
+void socket_linger(int fd)
+{
+    struct socket_object *sock = table_get_socket(fd);
+    if (sock == NULL)
+        return;
+    if (unlikely(may_linger(sock)))
+        linger(sock, fd);
+    socket_release(sock);
 }
 
 /* ---- names --------------------------------------------------------------------------------- */

@@ -580,7 +580,8 @@ bool wait_holds(struct socket_object *sock, int fd, const struct wait *wait)
                (sock->type == SOCK_DGRAM && direct_has_data(sock, fd)) ||
                atomic_load(&channel->rx.shared->writer_state) != FOYER_RING_OPEN;
     }
-    return has_room(channel, wait->need_bytes) || (options & FOYER_SLOT_SHUT_WRITE) != 0 ||
+    return has_room(channel, wait->need_bytes) ||
+           ((options & FOYER_SLOT_SHUT_WRITE) != 0 && !wait->is_closing) ||
            atomic_load(&channel->tx.shared->reader_state) != FOYER_RING_OPEN;
 }
 

@@ -204,6 +204,56 @@ class Tap(unittest.TestCase):
             self.assertEqual(reader.returncode, 0)
             self.assertEqual(sender.wait(5), 0)
 
+    # Sends more than the peer has room for, then closes. The clock is the machine's, so that what both
+    # ends tell can be compared.
+    LINGER = (
+        "import socket, struct, sys, time\n"
+        "role, host, linger_s = sys.argv[1], sys.argv[2], int(sys.argv[3])\n"
+        "s = socket.socket()\n"
+        "if role == 'read':\n"
+        "    s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)\n"
+        "    s.bind(('', 29)); s.listen(); s = s.accept()[0]; sys.stdin.readline()\n"
+        "    begun, got = time.monotonic(), 0\n"
+        "    while chunk := s.recv(65536): got += len(chunk)\n"
+        "    print(got, begun); sys.exit()\n"
+        "s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, linger_s))\n"
+        "s.settimeout(10); s.connect((host, 29)); s.setblocking(False)\n"
+        "sent = s.send(bytes(100000)); begun = time.monotonic(); print('closing', flush=True)\n"
+        "s.close(); print(sent, begun, time.monotonic(), flush=True)\n")
+
+    def linger(self, is_foyer, linger_s, *, reads_before_end):
+        """(when reading began, when close was called, when it returned) of a sender."""
+        reader = self.kernel_serve("python3", "-c", self.LINGER, "read", "", "0", port=29,
+                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        told = self.building.dir / f"lingered-{is_foyer}-{linger_s}"
+        command = ["python3", "-c", self.LINGER, "close", self.kernel4, str(linger_s)]
+        with open(told, "w", encoding="ascii") as sink:
+            if is_foyer:
+                sender = self.building.serve("sender", *command, stdout=sink)
+            else:
+                sender = subprocess.Popen(["ip", "netns", "exec", self.netns, *command],
+                                          stdout=sink)
+                self.addCleanup(sender.wait)
+                self.addCleanup(sender.kill)
+        lines = 1 if reads_before_end else 2
+        wait_until(lambda: told.read_text().count("\n") >= lines, "the sender", 40)
+        got, read_at = reader.communicate("\n", timeout=30)[0].split()
+        self.assertEqual(sender.wait(30), 0)
+        sent, begun, ended = told.read_text().splitlines()[1].split()
+        self.assertEqual(got, sent) # the rest is sent in the background
+        return float(read_at), float(begun), float(ended)
+
+    def test_close_lingers(self):
+        """close() waits for its peer's TCP as long as SO_LINGER has it, also without blocking."""
+        for is_foyer in (False, True):
+            with self.subTest(is_foyer=is_foyer, reads="late"):
+                _, begun, ended = self.linger(is_foyer, 1, reads_before_end=False)
+                self.assertGreaterEqual(ended - begun, 0.9)
+            with self.subTest(is_foyer=is_foyer, reads="meanwhile"):
+                read_at, begun, ended = self.linger(is_foyer, 60, reads_before_end=True)
+                self.assertGreaterEqual(ended, read_at)
+                self.assertLess(ended - begun, 50)
+
     def test_many_connections(self):
         got = self.kernel("curl", "-sS", "-m", "50", "-Z", "--parallel-max", "50",
                           *[a for i in range(100)

@@ -282,6 +282,106 @@ static void copy_keeps_it_open(void)
     say_result("recv", recv(a, &byte, 1, MSG_DONTWAIT));
 }
 
+/* ---- SO_LINGER ------------------------------------------------------------------------------- */
+
+static void set_linger(int fd, int seconds)
+{
+    struct linger linger = {.l_onoff = 1, .l_linger = seconds};
+    must(setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)));
+}
+
+#define LINGER_LONG 1000 /* who waits so long is killed, and that is another answer */
+
+static void close_lingers_until_its_end(void)
+{
+    for (int is_shut = 0; is_shut < 2; is_shut++) {
+        int a, b;
+        small_pair(&a, &b);
+        say_amount("filled", fill(a));
+        set_linger(a, LINGER_LONG);
+        must(fcntl(a, F_SETFL, O_NONBLOCK));
+        int copy = dup(a);
+        say_result("copy", close(copy));
+        if (is_shut)
+            must(shutdown(a, SHUT_WR));
+        set_linger(a, 1);
+        int64_t begun_ms = now_ms();
+        say_result("close", close(a));
+        say(" waited=%s", now_ms() - begun_ms >= 900 ? "yes" : "no");
+        say_amount("read", drain_all(b));
+        close(b);
+    }
+}
+
+static void close_does_not_linger(void)
+{
+    int a, b;
+    small_pair(&a, &b);
+    must((int)send(a, "fits", 4, 0));
+    set_linger(a, LINGER_LONG);
+    say_result("fits", close(a));
+    close(b);
+    small_pair(&a, &b);
+    must((int)send(b, "unread", 6, 0));
+    say_bits("unread", (uint32_t)poll_for(a, POLLIN, 2000));
+    fill(a);
+    set_linger(a, LINGER_LONG);
+    say_result("reset", close(a));
+    close(b);
+    small_pair(&a, &b);
+    fill(a);
+    set_linger(a, LINGER_LONG);
+    set_linger(b, 0);
+    close(b);
+    say_bits("gone", (uint32_t)poll_for(a, POLLHUP, 2000));
+    say_result("gone", close(a));
+}
+
+static void *read_to_the_end(void *context)
+{
+    static char bytes[1024];
+    int fd = *(int *)context;
+    while (recv(fd, bytes, sizeof(bytes), 0) > 0)
+        continue;
+    return NULL;
+}
+
+static void reader_ends_the_linger(void)
+{
+    int a, b;
+    pthread_t reader;
+    small_pair(&a, &b);
+    fill(a);
+    set_linger(a, LINGER_LONG);
+    must(-pthread_create(&reader, NULL, read_to_the_end, &b));
+    say_result("close", close(a));
+    must(-pthread_join(reader, NULL));
+}
+
+static void on_signal(int number)
+{
+    (void)number;
+}
+
+static void signal_ends_the_linger(void)
+{
+    /* Again and again: the first may come before close does. */
+    const struct itimerspec often = {.it_value = {.tv_nsec = 100000000},
+                                     .it_interval = {.tv_nsec = 100000000}};
+    struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1};
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    timer_t timer;
+    int a, b;
+    small_pair(&a, &b);
+    fill(a);
+    set_linger(a, LINGER_LONG);
+    must(sigaction(SIGUSR1, &action, NULL));
+    must(timer_create(CLOCK_MONOTONIC, &event, &timer));
+    must(timer_settime(timer, 0, &often, NULL));
+    say_result("close", close(a));
+    say_result("again", close(a));
+}
+
 static const struct semantics_case cases[] = {
     {"small_buffers_hold_little", small_buffers_hold_little},
     {"small_before_connect", small_before_connect},
@@ -298,6 +398,10 @@ static const struct semantics_case cases[] = {
     {"reset_after_answer_is_known_at_once", reset_after_answer_is_known_at_once},
     {"end_is_known_at_once", end_is_known_at_once},
     {"copy_keeps_it_open", copy_keeps_it_open},
+    {"close_lingers_until_its_end", close_lingers_until_its_end},
+    {"close_does_not_linger", close_does_not_linger},
+    {"reader_ends_the_linger", reader_ends_the_linger},
+    {"signal_ends_the_linger", signal_ends_the_linger},
 };
 
 SEMANTICS_MAIN(cases)
