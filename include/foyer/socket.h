@@ -294,10 +294,10 @@ FOYER_API int foyer_socket_error_next(struct foyer_host *host, foyer_socket sock
                                       struct foyer_socket_error *ret_error);
 
 /*
- * UDP. The socket gets what is sent to the group and its port (RFC 1112); none but members do,
- * except for the groups of all hosts (224.0.0.1, ff02::1) and by FOYER_OPT_MULTICAST_ALL. Routers are told by IGMP and MLD.
- * Closing leaves. join: -EADDRINUSE: is a member; -ENOBUFS: beyond 32 groups of a socket or 256
- * of the host, -ENOMEM. leave: -EADDRNOTAVAIL: is no member. Both: -EINVAL: no group, or one of
+ * UDP. The socket gets what is sent to the group and its port (RFC 1112); none but members do, except
+ * for the groups of all hosts (224.0.0.1, ff02::1) and by FOYER_OPT_MULTICAST_ALL. Routers are told by
+ * IGMP and MLD. Closing leaves. join: -EADDRINUSE: is a member; -ENOBUFS: beyond 32 groups of a socket
+ * or 256 of the host, -ENOMEM. leave: -EADDRNOTAVAIL: is no member. Both: -EINVAL: no group, or one of
  * a family that the socket does not speak; -EOPNOTSUPP for TCP.
  */
 FOYER_API int foyer_socket_join_group(struct foyer_host *host, foyer_socket socket,

@@ -124,6 +124,8 @@ static uint32_t deliver_to_others(struct foyer_host *host, const struct rx *rx,
 {
     const uint8_t family_bit = foyer_addr_is_v4(&rx->dst) ? 1 : 2;
     uint32_t count = 0;
+    if (!FOYER_WITH_MULTICAST)
+        return 0;
     for (uint32_t i = 0; i < GROUP_RECEIVERS_MAX; i++) {
         struct sock *sock = ports_group_receiver(host, local, i);
         if (sock == NULL)
