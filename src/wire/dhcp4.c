@@ -275,10 +275,11 @@ static void put(struct writer *writer, unsigned code, const void *bytes, size_t 
         size_t piece = size < 255 ? size : 255;
         writer->bytes[writer->at] = (uint8_t)code;
         writer->bytes[writer->at + 1] = (uint8_t)piece;
-        if (piece > 0)
+        if (piece > 0) { /* else bytes may be NULL */
             memcpy(writer->bytes + writer->at + 2, from, piece);
+            from += piece;
+        }
         writer->at += 2 + piece;
-        from += piece;
         size -= piece;
     } while (size > 0);
 }

@@ -55,6 +55,8 @@ static void parse_fastopen(const uint8_t *cookie, size_t size, bool is_experimen
     options->has_fastopen = true;
     options->fastopen_is_experimental = is_experimental;
     options->fastopen_size = (uint8_t)size;
+    /* A second option takes the place of the first, all of it. */
+    memset(options->fastopen, 0, sizeof(options->fastopen));
     memcpy(options->fastopen, cookie, size);
 }
 
