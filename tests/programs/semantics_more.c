@@ -243,14 +243,13 @@ static int add(int epoll, int fd, uint32_t events, int operation)
     return epoll_ctl(epoll, operation, fd, &event);
 }
 
-/* Everything that is ready, in a few calls: foyer asks the kernel every 20 us while sockets are busy. */
+/* Everything that is ready, within a moment: foyer asks the kernel every 20 us while sockets are busy. */
 static void say_ready(const char *name, int epoll, const int *fds, size_t count)
 {
     unsigned found = 0;
-    for (int round = 0; round < 4; round++) {
+    for (int64_t end = now_ms() + 5; now_ms() < end;) {
         struct epoll_event events[8];
-        int ready = epoll_wait(epoll, events, 8, 0);
-        sleep_ms(1);
+        int ready = epoll_wait(epoll, events, 8, 1);
         for (int i = 0; i < ready; i++) {
             for (size_t j = 0; j < count; j++)
                 found |= events[i].data.fd == fds[j] ? 1u << j : 0;
